@@ -1,0 +1,77 @@
+"""What all commands share: flags that do not collide, one-line errors, exit codes.
+
+absl registers flags globally when a module is imported; two commands could then not be imported
+together. Each command here defines its flags on a ``FlagValues`` of its own, when it runs.
+"""
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+
+from absl import flags
+
+from cpmn_tf.errors import UserError
+
+# TensorFlow's start-up notices would bury a command's own lines; errors still show.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+Define = Callable[[flags.FlagValues], None]
+Run = Callable[[flags.FlagValues], None]
+
+
+def execute(
+    program: str,
+    description: str | None,
+    define: Define,
+    run: Run,
+    argv: Sequence[str] | None = None,
+) -> int:
+    """Parses ``argv`` (without the program's name) and runs a command.
+
+    Returns:
+      The exit code: 0 on success, 1 for an error in data or files, 2 for a wrong flag, 130 after
+      Ctrl-C. Errors are one line on stderr. Anything else is a bug and keeps its traceback.
+    """
+    values = flags.FlagValues()
+    flags.DEFINE_bool("help", False, "Show this help.", short_name="h", flag_values=values)
+    flags.DEFINE_string("flagfile", "", "Read flags from this file, one a line.", flag_values=values)
+    define(values)
+    arguments = sys.argv[1:] if argv is None else list(argv)
+    if {"--help", "-help", "-h", "--helpfull"} & set(arguments):  # before required flags are asked
+        print(_help(program, description, values))
+        return 0
+    try:
+        rest = values([program, *arguments])[1:]
+        if rest:
+            raise flags.Error(f"{rest[0]!r} is not a flag; write --name=value")
+    except (flags.Error, OSError) as error:
+        line = " ".join(str(error).split())
+        print(f"{program}: {line} (see {program} --help)", file=sys.stderr)
+        return 2
+    try:
+        run(values)
+    except UserError as error:
+        print(f"{program}: error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"{program}: interrupted", file=sys.stderr)
+        return 128 + signal.SIGINT
+    return 0
+
+
+def required(values: flags.FlagValues, *names: str) -> None:
+    """Marks flags as required; absl names the one that is missing."""
+    flags.mark_flags_as_required(names, flag_values=values)
+
+
+def _help(program: str, description: str | None, values: flags.FlagValues) -> str:
+    own = {name for name in values if name not in ("help", "h", "flagfile")}
+    lines = [f"{program}: {(description or '').strip()}", "", "flags:"]
+    for name in [*sorted(own), "flagfile", "help"]:
+        flag = values[name]
+        shown = "" if flag.default in (None, "") else f" (default: {flag.default_as_str})"
+        choices = getattr(flag.parser, "enum_values", None)
+        listed = f" <{'|'.join(choices)}>" if choices else ""
+        lines += [f"  --{name}{listed}{shown}", f"      {flag.help}"]
+    return "\n".join(lines)

@@ -1,0 +1,1 @@
+"""Annotations, records, sampling and input pipelines."""

@@ -1,0 +1,306 @@
+"""Annotations and detections in ActivityNet's JSON formats: typed, validated, written back.
+
+Imports no TensorFlow: evaluation and the record tools share it. Times are seconds.
+"""
+
+import dataclasses
+import math
+import os
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from cpmn_tf.errors import UserError
+from cpmn_tf.files import read_json, write_json
+
+VERSION = "VERSION 1.3"  # what ActivityNet's own evaluator expects of a result file
+
+
+@dataclasses.dataclass(frozen=True, order=True)
+class Instance:
+    """One action instance; ``start`` and ``end`` in seconds."""
+
+    start: float
+    end: float
+    label: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Video:
+    """What is known of one video.
+
+    ``labels`` are its classes in the order of first mention, with or without ``instances``;
+    ``ambiguous`` holds intervals (start, end) in seconds that the THUMOS14 protocol leaves out;
+    ``duration`` (seconds) and ``fps`` (frames per second) are None where the file does not say.
+    """
+
+    id: str
+    subset: str
+    labels: tuple[str, ...] = ()
+    instances: tuple[Instance, ...] = ()
+    ambiguous: tuple[tuple[float, float], ...] = ()
+    duration: float | None = None
+    fps: float | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Annotations:
+    """A data set's videos by id, and its classes in their order."""
+
+    videos: Mapping[str, Video]
+    classes: tuple[str, ...]
+
+    def subset(self, name: str) -> "Annotations":
+        """Only the videos of one subset, with the same classes.
+
+        Raises:
+          UserError: if no video belongs to it; the message lists those there are.
+        """
+        videos = {key: video for key, video in self.videos.items() if video.subset == name}
+        if not videos:
+            known = ", ".join(sorted({video.subset for video in self.videos.values()})) or "none"
+            raise UserError(f"no video belongs to the subset {name!r}; there are: {known}")
+        return Annotations(videos, self.classes)
+
+
+def check_id(video_id: str) -> str:
+    """Returns ``video_id`` if it is safe as a file's name; all else passes (spaces, ``-``, Unicode).
+
+    Raises:
+      UserError: if it is empty, ``.``, ``..`` or holds ``/``, ``\\`` or NUL.
+    """
+    if video_id in ("", ".", "..") or any(mark in video_id for mark in "/\\\0"):
+        raise UserError(f"video {video_id!r}: this id cannot name a file; rename the video")
+    return video_id
+
+
+def _number(value: Any, what: str) -> float:
+    """A finite float from a JSON number or numeric string."""
+    try:
+        if isinstance(value, bool):
+            raise TypeError
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        raise UserError(f"{what} is {value!r:.60}, not a number; mend it") from None
+    if not math.isfinite(number):
+        raise UserError(f"{what} is {number}; it must be finite")
+    return number
+
+
+def _segment(value: Any, what: str) -> tuple[float, float]:
+    if not isinstance(value, (list, tuple)) or len(value) != 2:
+        raise UserError(f"{what} is {value!r:.60}; it must be [start, end] in seconds")
+    start, end = (_number(item, what) for item in value)
+    if end < start:
+        raise UserError(f"{what} ends before it starts ({start} > {end}); swap or remove it")
+    return start, end
+
+
+def _positive(entry: Mapping, key: str, what: str) -> float | None:
+    if entry.get(key) is None:
+        return None
+    number = _number(entry[key], f"{what}: {key}")
+    if number <= 0:
+        raise UserError(f"{what}: {key} is {number}; it must be positive")
+    return number
+
+
+def _mapping(value: Any, what: str) -> Mapping:
+    if not isinstance(value, dict):
+        raise UserError(f"{what} is not a JSON object; see the annotation format in the README")
+    return value
+
+
+def _listing(value: Any, what: str) -> list:
+    if not isinstance(value, list):
+        raise UserError(f"{what} is not a JSON list; see the annotation format in the README")
+    return value
+
+
+def parse_video(video_id: str, entry: Any) -> Video:
+    """One entry of ``database``. Duplicate instances are kept: protocols decide about them.
+
+    Raises:
+      UserError: naming the video and the field.
+    """
+    what = f"video {video_id!r}"
+    entry = _mapping(entry, what)
+    subset = entry.get("subset")
+    if not isinstance(subset, str) or not subset:
+        raise UserError(f'{what}: "subset" is missing; name the split it belongs to')
+    labels, instances = {}, []
+    for item in _listing(entry.get("annotations", []), f"{what}: annotations"):
+        item = _mapping(item, f"{what}: an annotation")
+        label = item.get("label")
+        if not isinstance(label, str) or not label:
+            raise UserError(f"{what}: an annotation has no label; add it or remove the annotation")
+        labels[label] = None
+        if item.get("segment") is not None:
+            start, end = _segment(item["segment"], f"{what}: the segment of {label!r}")
+            instances.append(Instance(start, end, label))
+    ambiguous = tuple(
+        _segment(item, f"{what}: an ambiguous interval")
+        for item in _listing(entry.get("ambiguous", []), f"{what}: ambiguous")
+    )
+    return Video(
+        id=video_id,
+        subset=subset,
+        labels=tuple(labels),
+        instances=tuple(instances),
+        ambiguous=ambiguous,
+        duration=_positive(entry, "duration", what),
+        fps=_positive(entry, "fps", what),
+    )
+
+
+def parse_annotations(value: Any) -> Annotations:
+    """Annotations from decoded JSON; classes are the ``classes`` list or the sorted labels.
+
+    Raises:
+      UserError: naming the video and the field.
+    """
+    database = _mapping(_mapping(value, "the file").get("database"), 'its "database"')
+    videos = {key: parse_video(key, entry) for key, entry in database.items()}
+    used = {label for video in videos.values() for label in video.labels}
+    if value.get("classes") is None:
+        return Annotations(videos, tuple(sorted(used)))
+    classes = tuple(_listing(value["classes"], '"classes"'))
+    if not all(isinstance(name, str) and name for name in classes):
+        raise UserError('"classes" must hold non-empty strings')
+    if len(set(classes)) != len(classes):
+        raise UserError('"classes" names a class twice; keep one of them')
+    for video in videos.values():
+        for label in video.labels:
+            if label not in set(classes):
+                raise UserError(
+                    f"video {video.id!r}: its label {label!r} is not among \"classes\"; "
+                    "add it there or mend the label"
+                )
+    return Annotations(videos, classes)
+
+
+def load_annotations(path: str | os.PathLike) -> Annotations:
+    """Reads ActivityNet-style annotations.
+
+    ``{"database": {ID: {"subset", "duration"?, "fps"?, "annotations": [{"segment"?: [s, e],
+    "label"}], "ambiguous"?: [[s, e]]}}, "classes"?: [...]}``; numbers may be strings.
+
+    Raises:
+      UserError: naming the file, the video and the mend.
+    """
+    try:
+        return parse_annotations(read_json(path))
+    except UserError as error:
+        raise _in_file(path, error) from None
+
+
+def _in_file(path: str | os.PathLike, error: UserError) -> UserError:
+    message = str(error)
+    return UserError(message if message.startswith(str(path)) else f"{path}: {message}")
+
+
+def save_annotations(path: str | os.PathLike, annotations: Annotations) -> None:
+    """Writes annotations so that :func:`load_annotations` gives them back."""
+    database = {}
+    for video in annotations.videos.values():
+        items: list[dict[str, Any]] = [
+            {"segment": [item.start, item.end], "label": item.label} for item in video.instances
+        ]
+        segmented = {item.label for item in video.instances}
+        items += [{"label": label} for label in video.labels if label not in segmented]
+        entry: dict[str, Any] = {"subset": video.subset, "annotations": items}
+        if video.duration is not None:
+            entry["duration"] = video.duration
+        if video.fps is not None:
+            entry["fps"] = video.fps
+        if video.ambiguous:
+            entry["ambiguous"] = [list(interval) for interval in video.ambiguous]
+        database[video.id] = entry
+    write_json(path, {"classes": list(annotations.classes), "database": database})
+
+
+@dataclasses.dataclass(frozen=True)
+class Detections:
+    """Scored detections by column, row n being one detection.
+
+    Attributes:
+      videos: ids of all videos that were looked at, with or without detections.
+      classes: labels that ``label`` indexes.
+      video: [N] int32, index into ``videos``.
+      label: [N] int32, index into ``classes``.
+      start, end: [N] float64, seconds.
+      score: [N] float64.
+    """
+
+    videos: tuple[str, ...]
+    classes: tuple[str, ...]
+    video: np.ndarray
+    label: np.ndarray
+    start: np.ndarray
+    end: np.ndarray
+    score: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.video)
+
+    @classmethod
+    def from_rows(
+        cls, videos: Iterable[str], rows: Iterable[tuple[str, str, float, float, float]]
+    ) -> "Detections":
+        """From (video id, label, start, end, score) rows; ``videos`` lists those looked at."""
+        video_index = {name: index for index, name in enumerate(videos)}
+        class_index: dict[str, int] = {}
+        table = [
+            (
+                video_index.setdefault(video, len(video_index)),
+                class_index.setdefault(label, len(class_index)),
+                start,
+                end,
+                score,
+            )
+            for video, label, start, end, score in rows
+        ]
+        columns = zip(*table, strict=True) if table else ([],) * 5
+        kinds = (np.int32, np.int32, np.float64, np.float64, np.float64)
+        arrays = [np.array(column, kind) for column, kind in zip(columns, kinds, strict=True)]
+        return cls(tuple(video_index), tuple(class_index), *arrays)
+
+
+def save_detections(path: str | os.PathLike, detections: Detections, details: str) -> None:
+    """Writes ActivityNet's result JSON; every video looked at appears, also without detections."""
+    results: dict[str, list] = {name: [] for name in detections.videos}
+    columns = (detections.video, detections.label, detections.start, detections.end)
+    for video, label, start, end, score in zip(
+        *(column.tolist() for column in (*columns, detections.score)), strict=True
+    ):
+        row = {"label": detections.classes[label], "score": score, "segment": [start, end]}
+        results[detections.videos[video]].append(row)
+    external = {"used": False, "details": details}
+    write_json(path, {"version": VERSION, "results": results, "external_data": external})
+
+
+def load_detections(path: str | os.PathLike) -> Detections:
+    """Reads ActivityNet's result JSON.
+
+    Raises:
+      UserError: naming the file, the video and the mend.
+    """
+    try:
+        value = _mapping(read_json(path), "the file")
+        results = _mapping(value.get("results"), 'its "results"')
+        return Detections.from_rows(results, _result_rows(results))
+    except UserError as error:
+        raise _in_file(path, error) from None
+
+
+def _result_rows(results: Mapping) -> Iterable[tuple[str, str, float, float, float]]:
+    for video_id, items in results.items():
+        what = f"video {video_id!r}"
+        for item in _listing(items, f"{what}: its detections"):
+            item = _mapping(item, f"{what}: a detection")
+            label = item.get("label")
+            if not isinstance(label, str) or not label:
+                raise UserError(f"{what}: a detection has no label; add it")
+            start, end = _segment(item.get("segment"), f"{what}: the segment of {label!r}")
+            yield video_id, label, start, end, _number(item.get("score"), f"{what}: a score")

@@ -1,0 +1,82 @@
+"""Reading and writing files so that nothing is half written and bad input is named."""
+
+import contextlib
+import json
+import os
+import pathlib
+import shutil
+import tempfile
+from collections.abc import Iterator
+from typing import Any
+
+from cpmn_tf.errors import UserError
+
+
+@contextlib.contextmanager
+def replaced(path: str | os.PathLike) -> Iterator[pathlib.Path]:
+    """Yields a temporary path beside ``path`` and renames it to ``path`` if the block succeeds.
+
+    Works for a file and for a folder; a folder that stands at ``path`` already is an error.
+
+    Raises:
+      UserError: if the parent folder cannot be made or written.
+    """
+    path = pathlib.Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        scratch = pathlib.Path(tempfile.mkdtemp(prefix=f".{path.name[:100]}-", dir=path.parent))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror}); choose another path") from error
+    try:
+        yield scratch / path.name
+        if (scratch / path.name).exists():
+            os.replace(scratch / path.name, path)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def write_text(path: str | os.PathLike, text: str) -> None:
+    """Writes ``text`` as UTF-8, whole or not at all."""
+    with replaced(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: str | os.PathLike, value: Any, *, indent: int | None = 1) -> None:
+    """Writes ``value`` as strict JSON (no NaN), whole or not at all."""
+    text = json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False)
+    write_text(path, text + "\n")
+
+
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        seen = set()
+        twice = next(key for key, _ in pairs if key in seen or seen.add(key))
+        raise UserError(f"the key {twice!r} stands twice in one object; keep one of them")
+    return result
+
+
+def read_json(path: str | os.PathLike, *, unique_keys: bool = True) -> Any:
+    """Reads a JSON file.
+
+    Args:
+      path: the file.
+      unique_keys: refuse an object that holds a key twice (Python would keep the last silently).
+
+    Raises:
+      UserError: if the file is missing, is not UTF-8 or not JSON, or repeats a key.
+    """
+    try:
+        text = pathlib.Path(path).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: is not UTF-8 text ({error.reason}); save it as UTF-8") from error
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); check the path") from error
+    try:
+        return json.loads(text, object_pairs_hook=_unique_keys if unique_keys else None)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+    except RecursionError as error:
+        raise UserError(f"{path}: is nested too deeply to be annotations or results") from error
+    except ValueError as error:
+        raise UserError(f"{path}: is not valid JSON ({error}); write the file anew") from error

@@ -1,0 +1,58 @@
+"""Package metadata of cpmn_tf; `pip install .` is all that is needed to use it."""
+
+import pathlib
+
+from setuptools import find_packages, setup
+
+HERE = pathlib.Path(__file__).parent
+
+COMMANDS = {
+    "cpmn-build-records": "tfrecords_tools.build_records",
+    "cpmn-inspect-records": "tfrecords_tools.inspect_records",
+    "cpmn-train": "cpmn_tf.commands.train",
+    "cpmn-localize": "cpmn_tf.commands.localize",
+    "cpmn-evaluate": "cpmn_tf.commands.evaluate",
+    "cpmn-export": "cpmn_tf.commands.export",
+    "cpmn-plot": "cpmn_tf.commands.plot",
+}
+
+WATCH = ["seglearn>=1.2.5,<1.3"]  # the demo checks the SHA-256 of the data file inside
+TEST = [*WATCH, "pytest>=8", "hypothesis>=6.100", "ruff>=0.17,<0.18"]
+
+setup(
+    name="cpmn-tf",
+    version="0.1.0",
+    description="Weakly supervised temporal action localization: the Cascaded Pyramid Mining "
+    "Network (ACCV 2018) in TensorFlow/Keras",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
+    python_requires=">=3.11,<3.12",
+    packages=find_packages(include=["cpmn_tf", "cpmn_tf.*", "tfrecords_tools", "tfrecords_tools.*"]),
+    install_requires=[
+        # Bounds are the set tested together. TensorFlow 2.21 no longer brings TensorBoard, and
+        # Keras 3.15 is the first whose ExportArchive and optimizers this code was run against.
+        "tensorflow>=2.21,<2.22",
+        "keras>=3.15,<4",
+        "tensorboard>=2.20,<3",
+        "numpy>=2.0,<3",
+        "scipy>=1.13",
+        "absl-py>=2.1",
+        "tensorflow-datasets>=4.9.10,<5",
+        "matplotlib>=3.9",
+    ],
+    extras_require={
+        "gpu": ["tensorflow[and-cuda]>=2.21,<2.22"],
+        "watch": WATCH,
+        "test": TEST,
+    },
+    entry_points={
+        "console_scripts": [f"{name} = {module}:console" for name, module in COMMANDS.items()]
+    },
+    classifiers=[
+        "License :: OSI Approved :: Apache Software License",
+        "Programming Language :: Python :: 3.11",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+    ],
+)
