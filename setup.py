@@ -29,7 +29,9 @@ setup(
     license="Apache-2.0",
     license_files=["LICENSE"],
     python_requires=">=3.11,<3.12",
-    packages=find_packages(include=["cpmn_tf", "cpmn_tf.*", "tfrecords_tools", "tfrecords_tools.*"]),
+    packages=find_packages(
+        include=["cpmn_tf", "cpmn_tf.*", "tfrecords_tools", "tfrecords_tools.*"]
+    ),
     install_requires=[
         # Bounds are the set tested together. TensorFlow 2.21 no longer brings TensorBoard, and
         # Keras 3.15 is the first whose ExportArchive and optimizers this code was run against.

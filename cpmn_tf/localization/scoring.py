@@ -1,0 +1,80 @@
+"""Confidence of proposals: p_conf = p_act · p_class (Eq. 7-8)."""
+
+import tensorflow as tf
+
+from cpmn_tf.localization.proposals import Proposals
+
+
+def range_mean(curve: tf.Tensor, row: tf.Tensor, start: tf.Tensor, end: tf.Tensor) -> tf.Tensor:
+    """Mean of ``curve[row, start:end]``, 0 for an empty range.
+
+    Args:
+      curve: [rows, units] float.
+      row, start, end: [proposals] int32.
+
+    Returns:
+      [proposals] in the dtype of ``curve``. Sums run in float64: a difference of float32 running
+      sums would lose a short proposal at the end of a long video.
+    """
+    running = tf.cumsum(tf.cast(curve, tf.float64), axis=1)
+    running = tf.pad(running, [[0, 0], [1, 0]])
+    low = tf.gather_nd(running, tf.stack([row, start], axis=1))
+    high = tf.gather_nd(running, tf.stack([row, end], axis=1))
+    return tf.cast(tf.math.divide_no_nan(high - low, tf.cast(end - start, tf.float64)), curve.dtype)
+
+
+def outer_mean(
+    curve: tf.Tensor, proposals: Proposals, lengths: tf.Tensor, ratio: float
+) -> tf.Tensor:
+    """Mean over the flanks just outside each proposal, cut at the video's ends.
+
+    Args:
+      curve: [rows, units].
+      proposals: [proposals] each.
+      lengths: [rows] int32, valid units.
+      ratio: length of each flank as a share of the proposal's, at least one unit.
+
+    Returns:
+      [proposals]; 0 where the proposal fills the video.
+    """
+    row, start, end = proposals
+    size = tf.cast(end - start, tf.float32)
+    flank = tf.maximum(tf.cast(tf.math.ceil(size * ratio), tf.int32), 1)
+    low = tf.maximum(start - flank, 0)
+    high = tf.minimum(end + flank, tf.gather(lengths, row))
+    whole = range_mean(curve, row, low, high) * tf.cast(high - low, curve.dtype)
+    inner = range_mean(curve, row, start, end) * size
+    return tf.math.divide_no_nan(whole - inner, tf.cast(high - low - (end - start), curve.dtype))
+
+
+def confidence(
+    act: tf.Tensor,
+    p_class: tf.Tensor,
+    proposals: Proposals,
+    lengths: tf.Tensor,
+    *,
+    method: str = "product",
+    outer_ratio: float = 0.25,
+) -> tf.Tensor:
+    """p_conf of each proposal.
+
+    Args:
+      act: [rows, units], the mean over streams of what Eq. 7 averages.
+      p_class: [rows], class probability of the video.
+      proposals: [proposals] each.
+      lengths: [rows] int32, valid units.
+      method: ``product`` is Eq. 8; ``outer_inner`` first takes the flanks' mean off p_act.
+      outer_ratio: see :func:`outer_mean`.
+
+    Returns:
+      [proposals] float32.
+
+    Raises:
+      ValueError: if ``method`` is neither.
+    """
+    if method not in ("product", "outer_inner"):
+        raise ValueError(f"method={method!r} must be product or outer_inner")
+    p_act = range_mean(act, *proposals)
+    if method == "outer_inner":
+        p_act -= outer_mean(act, proposals, lengths, outer_ratio)
+    return p_act * tf.gather(p_class, proposals.row)

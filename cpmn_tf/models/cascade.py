@@ -1,0 +1,323 @@
+"""The cascaded classification module (CCM, Section 3.3 and Fig. 2)."""
+
+from typing import NamedTuple
+
+import keras
+import tensorflow as tf
+
+from cpmn_tf.models import erasing
+
+
+def masked_mean(values: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:
+    """Mean over the valid units: [batch, units, channels], [batch, units] -> [batch, channels]."""
+    weight = tf.cast(valid, values.dtype)[..., tf.newaxis]
+    return tf.math.divide_no_nan(
+        tf.reduce_sum(values * weight, axis=1), tf.reduce_sum(weight, axis=1)
+    )
+
+
+@keras.saving.register_keras_serializable(package="cpmn_tf")
+class TemporalClassifier(keras.Model):
+    r"""One stage: temporal convolutions, global average pooling and a linear classifier.
+
+    With Z the last convolution's output and w, b the classifier's weights,
+
+        s^c = Σ_k w^c(k) · mean_t Z_t(k) + b^c        (Eq. 1, with the mean its text speaks of)
+        M_t^c = Σ_k w^c(k) Z_t(k)                     (Eq. 2, no bias)
+
+    so that s^c = mean_t M_t^c + b^c. The sigmoid is left to the loss.
+
+    Args:
+      num_classes: C.
+      filters: filters of each convolution.
+      num_layers: convolutions, stride 1, ReLU.
+      kernel_size: of the convolutions, in units.
+    """
+
+    def __init__(
+        self,
+        *,
+        num_classes: int,
+        filters: int = 512,
+        num_layers: int = 2,
+        kernel_size: int = 3,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.num_classes = num_classes
+        self.filters = filters
+        self.num_layers = num_layers
+        self.kernel_size = kernel_size
+        self.convolutions = [
+            keras.layers.Conv1D(
+                filters, kernel_size, padding="same", activation="relu", dtype=self.dtype_policy
+            )
+            for _ in range(num_layers)
+        ]
+        # Scores stay float32 in mixed precision: a mean over hundreds of units needs the digits.
+        self.classifier = keras.layers.Dense(num_classes, dtype="float32")
+
+    def build(self, features_shape, valid_shape=None):
+        """Creates the weights for [batch, units, channels] features."""
+        shape = tuple(features_shape)
+        for layer in self.convolutions:
+            layer.build(shape)
+            shape = (*shape[:-1], self.filters)
+        self.classifier.build((shape[0], self.filters))
+        self.built = True
+
+    def encode(self, features: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:
+        """Z: [batch, units, channels] -> [batch, units, filters] float32, zeros in padding."""
+        weight = tf.cast(valid, self.compute_dtype)[..., tf.newaxis]
+        encoded = tf.cast(features, self.compute_dtype) * weight
+        for layer in self.convolutions:
+            # ReLU(bias) in the padding would reach the last valid units through the next kernel.
+            encoded = layer(encoded) * weight
+        return tf.cast(encoded, tf.float32)
+
+    def tcas(self, encoded: tf.Tensor) -> tf.Tensor:
+        """Eq. 2: Z [batch, units, filters] -> M [batch, units, classes]."""
+        return tf.linalg.matmul(encoded, self.classifier.kernel)
+
+    def call(self, features: tf.Tensor, valid: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Classifies and localizes.
+
+        Args:
+          features: [batch, units, channels].
+          valid: [batch, units] bool.
+
+        Returns:
+          logits [batch, classes] and the T-CAS [batch, units, classes], both float32.
+        """
+        encoded = self.encode(features, valid)
+        return self.classifier(masked_mean(encoded, valid)), self.tcas(encoded)
+
+    def call_in_chunks(
+        self, features: tf.Tensor, valid: tf.Tensor, chunk: int
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """As :meth:`call`, holding Z of only ``chunk`` units of the batch in memory at a time.
+
+        The convolutions see each chunk with the neighbours their kernels reach, so the result is
+        that of the whole; logits come from s^c = mean_t M_t^c + b^c (Eq. 1).
+        """
+        reach = self.num_layers * (self.kernel_size // 2)
+        units = tf.shape(features)[1]
+        chunks = tf.maximum((units + chunk - 1) // chunk, 1)
+        padding = [reach, chunks * chunk - units + reach]
+        features = tf.pad(features, [[0, 0], padding, [0, 0]])
+        valid_padded = tf.pad(valid, [[0, 0], padding])
+
+        def one(index: tf.Tensor) -> tf.Tensor:
+            part = slice(index * chunk, index * chunk + chunk + 2 * reach)
+            encoded = self.encode(features[:, part], valid_padded[:, part])
+            return self.tcas(encoded)[:, reach : reach + chunk]
+
+        spec = tf.TensorSpec([features.shape[0], chunk, self.num_classes], tf.float32)
+        parts = tf.map_fn(one, tf.range(chunks), fn_output_signature=spec, parallel_iterations=1)
+        shape = [tf.shape(features)[0], chunks * chunk, self.num_classes]
+        tcas = tf.reshape(tf.transpose(parts, [1, 0, 2, 3]), shape)[:, :units]
+        return masked_mean(tcas, valid) + self.classifier.bias, tcas
+
+    def get_config(self):
+        """Constructor arguments."""
+        return {
+            **super().get_config(),
+            "num_classes": self.num_classes,
+            "filters": self.filters,
+            "num_layers": self.num_layers,
+            "kernel_size": self.kernel_size,
+        }
+
+
+class Stage(NamedTuple):
+    """What one stage says about each row; a row is a video, or one erased copy of it.
+
+    Attributes:
+      logits: [rows, classes].
+      tcas: [rows, units, classes].
+      erased: [rows, units] bool, what was hidden from this stage.
+      video: [rows] int32, the video of each row.
+    """
+
+    logits: tf.Tensor
+    tcas: tf.Tensor
+    erased: tf.Tensor
+    video: tf.Tensor
+
+
+def _classify(stage: TemporalClassifier, features, valid, chunk) -> tuple[tf.Tensor, tf.Tensor]:
+    if chunk:
+        return stage.call_in_chunks(features, valid, chunk)
+    return stage(features, valid)
+
+
+@keras.saving.register_keras_serializable(package="cpmn_tf")
+class CascadedClassifier(keras.Model):
+    """N classifiers in a row, each fed what the earlier ones left unexplained (Algorithm 1).
+
+    Weights are not shared and masks pass no gradient, so that one joint loss trains the stages
+    as separately as the paper does. Masks accumulate over the stages.
+
+    Args:
+      num_classes: C.
+      stages: N; 1 is the CAM baseline.
+      erasing_policy: ``adversarial``, ``random`` (Hide-and-Seek; inference hides nothing)
+        or ``none``.
+      threshold: ζ.
+      normalization: see :func:`cpmn_tf.models.erasing.normalize_tcas`.
+      erased_value: see :func:`cpmn_tf.models.erasing.erase`.
+      random_segment, random_rate: see :func:`cpmn_tf.models.erasing.random_mask`.
+      filters, num_layers, kernel_size: of each :class:`TemporalClassifier`.
+
+    Raises:
+      ValueError: if ``stages`` is below 1 or ``erasing_policy`` is unknown.
+    """
+
+    def __init__(
+        self,
+        *,
+        num_classes: int,
+        stages: int = 2,
+        erasing_policy: str = "adversarial",
+        threshold: float = 0.4,
+        normalization: str = "min_max",
+        erased_value: str = "zero",
+        random_segment: int = 16,
+        random_rate: float = 0.5,
+        filters: int = 512,
+        num_layers: int = 2,
+        kernel_size: int = 3,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        if stages < 1:
+            raise ValueError(f"stages={stages} must be at least 1")
+        if erasing_policy not in ("adversarial", "random", "none"):
+            raise ValueError(
+                f"erasing_policy={erasing_policy!r} must be adversarial, random or none"
+            )
+        self.num_classes = num_classes
+        self.erasing_policy = erasing_policy
+        self.threshold = threshold
+        self.normalization = normalization
+        self.erased_value = erased_value
+        self.random_segment = random_segment
+        self.random_rate = random_rate
+        self.filters = filters
+        self.num_layers = num_layers
+        self.kernel_size = kernel_size
+        self.stages = [
+            TemporalClassifier(
+                num_classes=num_classes,
+                filters=filters,
+                num_layers=num_layers,
+                kernel_size=kernel_size,
+                dtype=self.dtype_policy,
+            )
+            for _ in range(stages)
+        ]
+
+    def build(self, features_shape, valid_shape=None):
+        """Creates the weights for [batch, units, channels] features."""
+        for stage in self.stages:
+            stage.build(features_shape)
+        self.built = True
+
+    def call(
+        self,
+        features: tf.Tensor,
+        valid: tf.Tensor,
+        classes: tf.Tensor,
+        per_class: bool = False,
+        seed: tf.Tensor | None = None,
+        training: bool = False,
+    ) -> list[Stage]:
+        """Runs all stages.
+
+        Args:
+          features: [batch, units, channels].
+          valid: [batch, units] bool.
+          classes: [batch, classes], non-zero where a class's regions are erased: the video's
+            labels in training, its selected classes at inference.
+          per_class: one erased copy per video and class instead of their union.
+          seed: [2] integers for the random policy, needed in training only.
+          training: whether the random policy hides anything.
+
+        Returns:
+          One :class:`Stage` each; the first has one row per video, later ones one per copy, in
+          the order of ``tf.where(classes)`` if ``per_class``.
+        """
+        first = self.first_stage(features, valid)
+        rows = None
+        if per_class:
+            rows = tf.cast(tf.where(tf.cast(classes, tf.bool)), tf.int32)
+        return [first, *self.later_stages(features, valid, first, classes, rows, seed, training)]
+
+    def first_stage(self, features: tf.Tensor, valid: tf.Tensor, chunk: int = 0) -> Stage:
+        """The localization stage A on the untouched features; ``chunk`` units at a time if set."""
+        logits, tcas = _classify(self.stages[0], features, valid, chunk)
+        nothing = tf.zeros_like(valid)
+        return Stage(logits, tcas, nothing, tf.range(tf.shape(valid)[0]))
+
+    def later_stages(
+        self,
+        features: tf.Tensor,
+        valid: tf.Tensor,
+        first: Stage,
+        classes: tf.Tensor,
+        rows: tf.Tensor | None,
+        seed: tf.Tensor | None = None,
+        training: bool = False,
+        chunk: int = 0,
+    ) -> list[Stage]:
+        """The mining stages, fed what is left after erasing.
+
+        Args:
+          rows: [rows, 2] int32 (video, class) pairs, an erased copy each; None erases, once per
+            video, the union over ``classes``.
+          features, valid, classes, seed, training: as in :meth:`call`.
+          first: the first stage's result.
+          chunk: units convolved at a time; 0 takes each video whole.
+        """
+        video, tcas = first.video, first.tcas
+        chosen = tf.cast(classes, tf.bool)
+        if rows is not None:
+            video, label = rows[:, 0], rows[:, 1]
+            features, valid = tf.gather(features, video), tf.gather(valid, video)
+            tcas = tf.gather(tcas, video)
+            chosen = tf.one_hot(label, self.num_classes, on_value=True, off_value=False)
+        erased = tf.zeros_like(valid)
+        results = []
+        for number, stage in enumerate(self.stages[1:], 1):
+            erased |= self._mask(tcas, valid, chosen, number, seed, training)
+            left = erasing.erase(features, erased, valid, self.erased_value)
+            logits, tcas = _classify(stage, left, valid, chunk)
+            results.append(Stage(logits, tcas, erased, video))
+        return results
+
+    def _mask(self, tcas, valid, classes, number, seed, training) -> tf.Tensor:
+        if self.erasing_policy == "adversarial":
+            return erasing.erasing_mask(tcas, valid, classes, self.threshold, self.normalization)
+        if self.erasing_policy == "random" and training:
+            seed = tf.stack([seed[0], seed[1] * 64 + number])  # each stage hides other segments
+            return erasing.random_mask(valid, seed, self.random_segment, self.random_rate)
+        return tf.zeros_like(valid)
+
+    def get_config(self):
+        """Constructor arguments."""
+        own = {
+            name: getattr(self, name)
+            for name in (
+                "num_classes",
+                "erasing_policy",
+                "threshold",
+                "normalization",
+                "erased_value",
+                "random_segment",
+                "random_rate",
+                "filters",
+                "num_layers",
+                "kernel_size",
+            )
+        }
+        return {**super().get_config(), **own, "stages": len(self.stages)}

@@ -1,0 +1,310 @@
+"""CPMN: the trained modules of all streams, joined for inference (Fig. 1, Section 3.5)."""
+
+from typing import NamedTuple
+
+import keras
+import tensorflow as tf
+
+from cpmn_tf.config import Config, LocalizationConfig
+from cpmn_tf.localization import Detected, localize
+from cpmn_tf.models.cascade import CascadedClassifier, Stage
+from cpmn_tf.models.erasing import normalize_tcas
+from cpmn_tf.models.pyramid import PyramidAttention, attention_map
+from cpmn_tf.models.timeline import Timeline
+
+
+class Trace(NamedTuple):
+    """Everything that leads to the detections of a batch; what pictures and tests look at.
+
+    A row is one selected class of one video. The grid is the video's own units, or the resized
+    ones where ``data.resize_units`` is set.
+
+    Attributes:
+      class_scores: [batch, classes] in [0, 1], by which classes were selected.
+      rows: [rows, 2] int32 (video, class).
+      p_class: [rows] float32, class probability after erasing.
+      original: [rows, streams, grid] M(A), raw.
+      mining: [rows, streams, grid] maximum over the mining stages; M(A) where there is none.
+      cascaded: [rows, streams, grid] M(Cas).
+      attention: [rows, streams, grid] H in [0, 1]; ones where attention is off.
+      phi: [rows, streams, grid] what proposals are cut from.
+      act: [rows, grid] what p_act averages.
+      lengths: [batch] int32 grid units.
+      unit_seconds: [batch] float32 seconds per grid unit.
+    """
+
+    class_scores: tf.Tensor
+    rows: tf.Tensor
+    p_class: tf.Tensor
+    original: tf.Tensor
+    mining: tf.Tensor
+    cascaded: tf.Tensor
+    attention: tf.Tensor
+    phi: tf.Tensor
+    act: tf.Tensor
+    lengths: tf.Tensor
+    unit_seconds: tf.Tensor
+
+
+def make_cascade(config: Config, num_classes: int, **kwargs) -> CascadedClassifier:
+    """The cascade that ``config`` describes."""
+    section = config.cascade
+    return CascadedClassifier(
+        num_classes=num_classes,
+        stages=section.stages,
+        erasing_policy=section.erasing,
+        threshold=section.threshold,
+        normalization=section.normalization,
+        erased_value=section.erased_value,
+        random_segment=section.random_segment,
+        random_rate=section.random_rate,
+        filters=section.filters,
+        num_layers=section.layers,
+        kernel_size=section.kernel_size,
+        **kwargs,
+    )
+
+
+def make_pyramid(config: Config, num_classes: int, **kwargs) -> PyramidAttention:
+    """The pyramid that ``config`` describes."""
+    section = config.pyramid
+    return PyramidAttention(
+        num_classes=num_classes,
+        levels=section.levels,
+        filters=section.filters,
+        lateral=section.lateral,
+        **kwargs,
+    )
+
+
+@keras.saving.register_keras_serializable(package="cpmn_tf")
+class CPMN(keras.Model):
+    """The streams' cascades and pyramids, and the localization that fuses them.
+
+    Args:
+      streams: width G by stream name, in order, for example ``{"rgb": 101, "flow": 101}``.
+      num_classes: C.
+      config: a :class:`~cpmn_tf.config.Config` or its ``to_dict()``.
+    """
+
+    def __init__(
+        self, *, streams: dict[str, int], num_classes: int, config: Config | dict, **kwargs
+    ):
+        super().__init__(**kwargs)
+        self.streams = dict(streams)
+        self.num_classes = num_classes
+        self.config = config if isinstance(config, Config) else Config.from_dict(dict(config))
+        make = {"config": self.config, "num_classes": num_classes, "dtype": self.dtype_policy}
+        self.cascades = {name: make_cascade(**make) for name in self.streams}
+        self.pyramids = {name: make_pyramid(**make) for name in self.streams}
+        self.build()
+
+    def build(self, input_shape=None):
+        """Creates all weights; the widths are known from the start."""
+        for name, width in self.streams.items():
+            self.cascades[name].build((None, None, width))
+            self.pyramids[name].build((None, None, width))
+        self.built = True
+
+    def call(
+        self,
+        features: dict[str, tf.Tensor],
+        lengths: tf.Tensor,
+        rates: tf.Tensor,
+        durations: tf.Tensor,
+        class_scores: tf.Tensor | None = None,
+    ) -> Detected:
+        """Detects actions in a batch of videos.
+
+        Args:
+          features: [batch, units, G] float by stream.
+          lengths: [batch] int32, valid units of each video, at least 1.
+          rates: [batch] float32, units per second.
+          durations: [batch] float32, seconds; segments are clipped to it.
+          class_scores: [batch, classes] external class probabilities that replace our own, both
+            for selecting classes and as p_class.
+
+        Returns:
+          Detections in seconds.
+        """
+        return self.detect(self.trace(features, lengths, rates, class_scores), durations)
+
+    def detect(self, trace: Trace, durations: tf.Tensor) -> Detected:
+        """Proposals, scores and suppression of a trace."""
+        return localize(
+            curves=trace.phi,
+            act=trace.act,
+            p_class=trace.p_class,
+            rows=trace.rows,
+            lengths=trace.lengths,
+            unit_seconds=trace.unit_seconds,
+            durations=tf.cast(durations, tf.float32),
+            config=self.config.localization,
+        )
+
+    def trace(
+        self,
+        features: dict[str, tf.Tensor],
+        lengths: tf.Tensor,
+        rates: tf.Tensor,
+        class_scores: tf.Tensor | None = None,
+    ) -> Trace:
+        """Runs the modules and fuses them (Eq. 3-5); arguments as in :meth:`call`."""
+        lengths = tf.cast(lengths, tf.int32)
+        lines = {
+            name: Timeline(self.config, tf.cast(features[name], tf.float32), lengths)
+            for name in self.streams
+        }
+        parts = {name: self._first_pass(name, lines[name]) for name in self.streams}
+        scores = class_scores
+        if scores is None:
+            scores = tf.add_n([part.scores for part in parts.values()]) / len(parts)
+        scores = tf.cast(scores, tf.float32)
+        selected = select_classes(scores, self.config.localization)
+        rows = tf.cast(tf.where(selected), tf.int32)
+
+        fused = [self._fuse(name, lines[name], parts[name], selected, rows) for name in parts]
+        p_class, original, mining, cascaded, attention = (
+            tf.stack(values, axis=1) for values in zip(*fused, strict=True)
+        )
+        phi, act = self._phi(cascaded, attention)
+        line = next(iter(lines.values()))
+        spans = tf.cast(lengths, tf.float32) / tf.cast(line.lengths, tf.float32)
+        return Trace(
+            class_scores=scores,
+            rows=rows,
+            p_class=tf.reduce_mean(p_class, axis=1)
+            if class_scores is None
+            else tf.gather_nd(scores, rows),
+            original=original,
+            mining=mining,
+            cascaded=cascaded,
+            attention=attention,
+            phi=phi,
+            act=tf.reduce_mean(act, axis=1),
+            lengths=line.lengths,
+            unit_seconds=spans / tf.cast(rates, tf.float32),
+        )
+
+    def _phi(self, cascaded: tf.Tensor, attention: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Eq. 4-5, and what Eq. 7 averages.
+
+        Without attention the raw M is cut, as CAM does: a sigmoid is above 20 % of its maximum
+        nearly everywhere.
+        """
+        section = self.config.localization
+        if not section.attention:
+            return cascaded, tf.sigmoid(cascaded)
+        phi = tf.sigmoid(cascaded) * attention
+        return phi, cascaded * attention if section.p_act == "raw" else phi
+
+    def _first_pass(self, name: str, line: Timeline) -> "_FirstPass":
+        """Stage A and the pyramid, which say what classes the video shows."""
+        stage = self.cascades[name].first_stage(line.samples, line.samples_valid, self._chunk)
+        probabilities, heat = [tf.sigmoid(stage.logits)], None
+        if self.config.localization.attention:
+            section = self.config.pyramid
+            pyramid, heat = self.pyramids[name].call_on_video(
+                line.pyramid_input, line.pyramid_lengths, section.window, section.stride
+            )
+            probabilities.append(pyramid)
+        return _FirstPass(stage, probabilities, heat)
+
+    @property
+    def _chunk(self) -> int:
+        section = self.config.cascade
+        return section.chunk_units if section.inference == "every_unit" else 0
+
+    def _fuse(
+        self, name: str, line: Timeline, part: "_FirstPass", selected: tf.Tensor, rows: tf.Tensor
+    ) -> tuple[tf.Tensor, ...]:
+        """One stream's p_class [rows], M(A), M(mining), M(Cas) and H, each [rows, grid]."""
+        video = rows[:, 0]
+        probabilities = [tf.gather_nd(values, rows) for values in part.probabilities]
+        curves = [_of_rows(part.stage.tcas, rows)]
+        for tcas, logits in self._mine(name, line, part, selected, rows):
+            curves.append(tcas)
+            probabilities.append(tf.sigmoid(logits))
+        mining = tf.reduce_max(tf.stack(curves[1:] or curves), axis=0)
+        cascaded = self._combine(curves, tf.gather(line.samples_valid, video))
+        on_grid = [line.from_samples(curve, video) for curve in (curves[0], mining, cascaded)]
+        attention = tf.ones_like(on_grid[0])
+        if part.heat is not None:
+            heat = line.from_pyramid(_of_rows(part.heat, rows), video)
+            attention = attention_map(heat, tf.gather(line.valid, video))
+        p_class = tf.add_n(probabilities) / len(probabilities)
+        return p_class, *on_grid, attention
+
+    def _mine(
+        self, name: str, line: Timeline, part: "_FirstPass", selected: tf.Tensor, rows: tf.Tensor
+    ) -> list[tuple[tf.Tensor, tf.Tensor]]:
+        """M [rows, samples] and logits [rows] of each mining stage, for each row's own class."""
+        cascade, method = self.cascades[name], self.config.cascade.inference_erasing
+        if not self.config.localization.mining or len(cascade.stages) == 1:
+            return []
+        per_class = method == "per_class" and cascade.erasing_policy == "adversarial"
+        classes = tf.zeros_like(selected) if method == "none" else selected
+        stages = cascade.later_stages(
+            line.samples,
+            line.samples_valid,
+            part.stage,
+            classes,
+            rows if per_class else None,
+            chunk=self._chunk,
+        )
+        if per_class:  # each row is its own erased copy
+            order = tf.range(tf.shape(rows)[0])
+            rows = tf.stack([order, rows[:, 1]], axis=1)
+        return [(_of_rows(stage.tcas, rows), tf.gather_nd(stage.logits, rows)) for stage in stages]
+
+    def _combine(self, curves: list[tf.Tensor], valid: tf.Tensor) -> tf.Tensor:
+        """M(Cas) = max{M(A), M(B), ...} of [rows, samples] curves (Section 3.3)."""
+        if self.config.cascade.combine == "normalized":
+            curves = [
+                normalize_tcas(curve[..., tf.newaxis], valid, "min_max")[..., 0] for curve in curves
+            ]
+        return tf.reduce_max(tf.stack(curves), axis=0)
+
+    def get_config(self):
+        """Constructor arguments."""
+        return {
+            **super().get_config(),
+            "streams": self.streams,
+            "num_classes": self.num_classes,
+            "config": self.config.to_dict(),
+        }
+
+
+class _FirstPass(NamedTuple):
+    """One stream before classes are selected: stage A, [batch, classes] probabilities, heat."""
+
+    stage: Stage
+    probabilities: list[tf.Tensor]
+    heat: tf.Tensor | None
+
+    @property
+    def scores(self) -> tf.Tensor:
+        return tf.add_n(self.probabilities) / len(self.probabilities)
+
+
+def _of_rows(curves: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
+    """[batch, units, classes] to [rows, units], each row's video and class."""
+    return tf.gather_nd(tf.transpose(curves, [0, 2, 1]), rows)
+
+
+def select_classes(scores: tf.Tensor, config: LocalizationConfig) -> tf.Tensor:
+    """Which classes of each video are localized (Section 3.5).
+
+    Args:
+      scores: [batch, classes].
+      config: ``top_k`` takes that many; ``score`` takes every class whose score is at least
+        ``class_threshold`` of the video's best.
+
+    Returns:
+      [batch, classes] bool, at least one True per video; ties go to the lower index.
+    """
+    if config.selection == "score":
+        return scores >= config.class_threshold * tf.reduce_max(scores, axis=1, keepdims=True)
+    classes = scores.shape[-1]
+    chosen = tf.math.top_k(scores, k=min(config.top_k, classes)).indices
+    return tf.reduce_any(tf.one_hot(chosen, classes, on_value=True, off_value=False), axis=1)

@@ -1,0 +1,190 @@
+"""The pyramid attention module (PAM, Section 3.3 and Fig. 3)."""
+
+import keras
+import tensorflow as tf
+
+from cpmn_tf.data import sampling
+from cpmn_tf.models.cascade import masked_mean
+from cpmn_tf.models.erasing import extremes
+
+
+@keras.saving.register_keras_serializable(package="cpmn_tf")
+class PyramidAttention(keras.Model):
+    """Classifies a window at several temporal resolutions; its label maps become the attention.
+
+    Level l sees the input max-pooled l - 1 times by 2, T_l = T / 2^(l-1). Per level: convolution
+    of kernel 1 with ReLU, lateral connection, convolution of kernel 1 to C label maps K_l, global
+    average pooling. The window's logits are the mean over the levels.
+
+    Args:
+      num_classes: C.
+      levels: pyramid levels.
+      filters: of each level's convolution.
+      lateral: ``top_down`` (each coarser level, repeated twice, is added to the next finer one, as
+        in FPN), ``bottom_up`` (each finer level, max-pooled, is added to the next coarser one) or
+        ``none``.
+
+    Raises:
+      ValueError: if ``levels`` is below 1 or ``lateral`` is unknown.
+    """
+
+    def __init__(
+        self,
+        *,
+        num_classes: int,
+        levels: int = 4,
+        filters: int = 512,
+        lateral: str = "top_down",
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        if levels < 1:
+            raise ValueError(f"levels={levels} must be at least 1")
+        if lateral not in ("top_down", "bottom_up", "none"):
+            raise ValueError(f"lateral={lateral!r} must be top_down, bottom_up or none")
+        self.num_classes = num_classes
+        self.levels = levels
+        self.filters = filters
+        self.lateral = lateral
+        self.encoders = [
+            keras.layers.Dense(filters, activation="relu", dtype=self.dtype_policy)
+            for _ in range(levels)
+        ]
+        self.predictors = [keras.layers.Dense(num_classes, dtype="float32") for _ in range(levels)]
+
+    def build(self, features_shape, valid_shape=None):
+        """Creates the weights for [windows, units, channels] features."""
+        for encoder, predictor in zip(self.encoders, self.predictors, strict=True):
+            # A convolution of kernel 1 is a matrix product per unit, which Dense does directly.
+            encoder.build(tuple(features_shape))
+            predictor.build((None, None, self.filters))
+        self.built = True
+
+    def label_maps(
+        self, features: tf.Tensor, valid: tf.Tensor
+    ) -> list[tuple[tf.Tensor, tf.Tensor]]:
+        """K_l and its valid units, finest level first.
+
+        Args:
+          features: [windows, units, channels]; units a multiple of 2^(levels-1).
+          valid: [windows, units] bool.
+
+        Returns:
+          Per level [windows, T_l, classes] float32 and [windows, T_l] bool.
+        """
+        inputs = [(tf.cast(features, self.compute_dtype), valid)]
+        for _ in range(self.levels - 1):
+            inputs.append(_pool(*inputs[-1]))
+        encoded = [
+            encoder(level) for encoder, (level, _) in zip(self.encoders, inputs, strict=True)
+        ]
+        masks = [mask for _, mask in inputs]
+        if self.lateral == "top_down":
+            for level in reversed(range(self.levels - 1)):
+                encoded[level] += tf.repeat(encoded[level + 1], 2, axis=1)
+        elif self.lateral == "bottom_up":
+            for level in range(1, self.levels):
+                encoded[level] += _pool(encoded[level - 1], masks[level - 1])[0]
+        maps = [
+            predictor(tf.cast(level, tf.float32))
+            for predictor, level in zip(self.predictors, encoded, strict=True)
+        ]
+        return list(zip(maps, masks, strict=True))
+
+    def call(self, features: tf.Tensor, valid: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Classifies windows.
+
+        Args:
+          features: [windows, units, channels].
+          valid: [windows, units] bool; padding enters no maximum and no mean.
+
+        Returns:
+          logits [windows, classes], the mean of the levels' pooled logits, and the label maps of
+          all levels, repeated to full length and added: [windows, units, classes], zeros in
+          padding. Both float32.
+        """
+        units = tf.shape(features)[1]
+        extra = -units % 2 ** (self.levels - 1)
+        features = tf.pad(features, [[0, 0], [0, extra], [0, 0]])
+        padded = tf.pad(valid, [[0, 0], [0, extra]])
+        levels = self.label_maps(features, padded)
+        logits = tf.add_n([masked_mean(maps, mask) for maps, mask in levels]) / self.levels
+        repeated = [tf.repeat(maps, 2**level, axis=1) for level, (maps, _) in enumerate(levels)]
+        heat = tf.add_n(repeated)[:, :units]
+        return logits, tf.where(valid[..., tf.newaxis], heat, 0.0)
+
+    def call_on_video(
+        self, features: tf.Tensor, lengths: tf.Tensor, window: int, stride: int
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Slides windows over whole videos and joins what they say.
+
+        Args:
+          features: [batch, units, channels].
+          lengths: [batch] int32, units.
+          window: T_w, units.
+          stride: units between windows; overlaps are averaged.
+
+        Returns:
+          probabilities [batch, classes], the mean over windows weighted by their valid units, and
+          heat [batch, units, classes] before Eq. 3, zeros in padding.
+        """
+        shape = tf.shape(features)
+        batch, units = shape[0], shape[1]
+        starts, used = sampling.window_starts(lengths, window, stride, units)
+        count = tf.shape(starts)[1]
+        positions = starts[..., tf.newaxis] + tf.range(window)
+        inside = used[..., tf.newaxis] & (positions < lengths[:, tf.newaxis, tf.newaxis])
+        positions = tf.reshape(tf.where(inside, positions, 0), [batch, count * window])
+        flat_inside = tf.reshape(inside, [batch, count * window])
+        picked = sampling.gather_units(features, positions, flat_inside)
+        picked = tf.reshape(picked, [batch * count, window, features.shape[-1]])
+        logits, maps = self(picked, tf.reshape(inside, [batch * count, window]))
+
+        weight = tf.reduce_sum(tf.cast(inside, tf.float32), axis=-1)[..., tf.newaxis]
+        scores = tf.reshape(tf.sigmoid(logits), [batch, count, self.num_classes])
+        scores = tf.math.divide_no_nan(
+            tf.reduce_sum(scores * weight, axis=1), tf.reduce_sum(weight, axis=1)
+        )
+        # Padding goes to a segment of its own, after all videos, and is cut off.
+        target = tf.range(batch)[:, tf.newaxis] * units + positions
+        target = tf.reshape(tf.where(flat_inside, target, batch * units), [-1])
+        maps = tf.reshape(maps, [-1, self.num_classes])
+        heat = tf.math.unsorted_segment_mean(maps, target, batch * units + 1)[:-1]
+        return scores, tf.reshape(heat, [batch, units, self.num_classes])
+
+    def get_config(self):
+        """Constructor arguments."""
+        return {
+            **super().get_config(),
+            "num_classes": self.num_classes,
+            "levels": self.levels,
+            "filters": self.filters,
+            "lateral": self.lateral,
+        }
+
+
+def _pool(values: tf.Tensor, valid: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Max-pooling by 2 over valid units: a unit lives on if either of its two does."""
+    shape = tf.shape(values)
+    values = tf.where(valid[..., tf.newaxis], values, values.dtype.min)
+    values = tf.reshape(values, [shape[0], shape[1] // 2, 2, values.shape[-1]])
+    valid = tf.reduce_any(tf.reshape(valid, [shape[0], shape[1] // 2, 2]), axis=-1)
+    pooled = tf.reduce_max(values, axis=2)
+    return tf.where(valid[..., tf.newaxis], pooled, tf.zeros([], pooled.dtype)), valid
+
+
+def attention_map(heat: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:
+    """Eq. 3 over the whole video: H = (H - min H) / (max H - min H).
+
+    Args:
+      heat: [rows, units].
+      valid: [rows, units] bool.
+
+    Returns:
+      [rows, units] in [0, 1]; a constant map becomes all ones (no attention), so that nothing is
+      lost; zeros in padding.
+    """
+    heat = heat[..., tf.newaxis]
+    low, high, varies = extremes(heat, valid)
+    scaled = tf.where(varies, tf.math.divide_no_nan(heat - low, high - low), 1.0)[..., 0]
+    return tf.where(valid, scaled, 0.0)

@@ -1,0 +1,77 @@
+"""Where a video's units, the cascade's samples and the pyramid's input lie on one another."""
+
+import tensorflow as tf
+
+from cpmn_tf.config import Config
+from cpmn_tf.data import sampling
+
+
+class Timeline:
+    """One stream of a batch of videos, as each module sees it at inference.
+
+    The *grid* is what Φ and proposals live on: the video's units, or the resized sequence where
+    both modules are resized.
+
+    Args:
+      config: sampling and resizing.
+      features: [batch, units, channels].
+      lengths: [batch] int32, units.
+
+    Attributes:
+      lengths: [batch] int32, grid units.
+      valid: [batch, grid] bool.
+      samples, samples_valid: what the cascade sees, [batch, samples, channels] and its mask.
+      pyramid_input, pyramid_lengths: what the pyramid sees.
+    """
+
+    def __init__(self, config: Config, features: tf.Tensor, lengths: tf.Tensor):
+        size, everywhere = config.data.resize_units, config.data.resize_modules == "both"
+        grid = features
+        self.lengths = lengths
+        if size and everywhere:
+            self.lengths = tf.fill(tf.shape(lengths), size)
+            grid = sampling.resize(features, lengths, self.lengths, size)
+        self.valid = sampling.valid_units(self.lengths, tf.shape(grid)[1])
+        self.pyramid_input, self.pyramid_lengths = grid, self.lengths
+        self._resized_pyramid = bool(size) and not everywhere
+        if self._resized_pyramid:
+            self.pyramid_lengths = tf.fill(tf.shape(lengths), size)
+            self.pyramid_input = sampling.resize(features, lengths, self.pyramid_lengths, size)
+        self._positions = None
+        if config.cascade.inference == "every_unit":
+            self.samples, self.samples_valid = grid, self.valid
+        else:
+            self._positions, self.samples_valid = _inference_positions(config, self.lengths)
+            self.samples = sampling.gather_units(grid, self._positions, self.samples_valid)
+
+    def from_samples(self, curves: tf.Tensor, video: tf.Tensor) -> tf.Tensor:
+        """Curves on the cascade's samples, [rows, samples], to the grid, [rows, grid].
+
+        Linear between samples, constant before the first and after the last; zeros in padding.
+        """
+        valid = tf.gather(self.valid, video)
+        if self._positions is not None:
+            counts = tf.reduce_sum(tf.cast(self.samples_valid, tf.int32), axis=1)
+            queries = tf.range(tf.shape(valid)[1], dtype=tf.float32)[tf.newaxis]
+            curves = sampling.interpolate(
+                curves[..., tf.newaxis],
+                tf.cast(tf.gather(self._positions, video), tf.float32),
+                tf.gather(counts, video),
+                tf.repeat(queries, tf.shape(video)[0], axis=0),
+            )[..., 0]
+        return tf.where(valid, curves, 0.0)
+
+    def from_pyramid(self, curves: tf.Tensor, video: tf.Tensor) -> tf.Tensor:
+        """Curves on the pyramid's input, [rows, units], to the grid, [rows, grid]."""
+        if not self._resized_pyramid:
+            return curves
+        lengths = tf.gather(self.pyramid_lengths, video)
+        sizes, size = tf.gather(self.lengths, video), tf.shape(self.valid)[1]
+        return sampling.resize(curves[..., tf.newaxis], lengths, sizes, size)[..., 0]
+
+
+def _inference_positions(config: Config, lengths: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Uniform sampling with the spacing that training had (Section 3.5)."""
+    if config.cascade.sampling == "uniform" and config.cascade.interval:
+        return sampling.interval_positions(lengths, config.cascade.interval)
+    return sampling.uniform_positions(lengths, config.cascade.units)
