@@ -65,12 +65,14 @@ class Annotations:
 
 
 def check_id(video_id: str) -> str:
-    """Returns ``video_id`` if it is safe as a file's name; all else passes (spaces, ``-``, Unicode).
+    """Returns ``video_id`` if it is safe as a file's name: spaces, ``-``, Unicode all pass.
 
     Raises:
-      UserError: if it is empty, ``.``, ``..`` or holds ``/``, ``\\`` or NUL.
+      UserError: if it is empty, ``.``, ``..`` or holds ``/``, ``\\``, NUL or half a surrogate pair.
     """
-    if video_id in ("", ".", "..") or any(mark in video_id for mark in "/\\\0"):
+    if video_id in ("", ".", "..") or any(
+        mark in "/\\\0" or "\ud800" <= mark <= "\udfff" for mark in video_id
+    ):
         raise UserError(f"video {video_id!r}: this id cannot name a file; rename the video")
     return video_id
 
@@ -174,7 +176,7 @@ def parse_annotations(value: Any) -> Annotations:
         for label in video.labels:
             if label not in set(classes):
                 raise UserError(
-                    f"video {video.id!r}: its label {label!r} is not among \"classes\"; "
+                    f'video {video.id!r}: its label {label!r} is not among "classes"; '
                     "add it there or mend the label"
                 )
     return Annotations(videos, classes)

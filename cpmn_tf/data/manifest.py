@@ -1,0 +1,265 @@
+"""A data set's manifest: what its records hold, and in which shards.
+
+``manifest.json`` stands in the data set's folder beside the shards. It is read before any record,
+and believed only after every name, number and size in it was checked.
+"""
+
+import dataclasses
+import hashlib
+import math
+import os
+import pathlib
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from cpmn_tf.errors import UserError
+from cpmn_tf.files import read_json, write_json
+
+SCHEMA_VERSION = 1
+FILE = "manifest.json"
+DTYPES = ("float16", "float32")
+RESERVED_STREAMS = ("dtype", "rate")  # they stand beside the streams, under feature/
+MAX_WIDTH = 1 << 20
+FRAME = 16  # bytes of a TFRecord beside its data: length (8), its checksum (4), data's checksum (4)
+
+_STREAM = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+_SPLIT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_]{0,63}")
+_SHARD = re.compile(r"[A-Za-z0-9_]+-\d{5}-of-\d{5}\.tfrecord")
+
+
+@dataclasses.dataclass(frozen=True)
+class StreamSpec:
+    """A named feature stream; ``width`` is G, its values per unit."""
+
+    name: str
+    width: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Shard:
+    """One file of a split: how many videos, units (of all its videos) and bytes it holds."""
+
+    file: str
+    videos: int
+    units: int
+    bytes: int
+    sha256: str
+
+
+def check_stream(name: str) -> str:
+    """Returns ``name`` if a stream may be called so.
+
+    Raises:
+      UserError: if it is reserved, or holds other than letters, digits, ``_``, ``-``, ``.``.
+    """
+    if name in RESERVED_STREAMS:
+        raise UserError(f"stream {name!r}: this name is reserved; rename the stream")
+    if not _STREAM.fullmatch(name):
+        raise UserError(
+            f"stream {name!r}: a stream is named by up to 64 letters, digits, _, - and ., the "
+            "first a letter or digit; rename it"
+        )
+    return name
+
+
+def check_split(name: str) -> str:
+    """Returns ``name`` if a split may be called so: it becomes part of its shards' names.
+
+    Raises:
+      UserError: if it holds other than letters, digits and ``_``, or is ``all``.
+    """
+    if not _SPLIT.fullmatch(name) or name == "all":
+        raise UserError(
+            f"subset {name!r}: a split is named by up to 64 letters, digits and _ (not 'all', "
+            "which TFDS reserves); rename the subset in the annotations"
+        )
+    return name
+
+
+def check_classes(classes: tuple[str, ...]) -> tuple[str, ...]:
+    """Returns ``classes`` if they are usable: at least one, distinct, one printable line each.
+
+    Raises:
+      UserError: naming the class. TFDS keeps class names one a line and strips them.
+    """
+    if not classes:
+        raise UserError("there is no class; annotate at least one video with a label")
+    for name in classes:
+        if not isinstance(name, str) or not name or name != name.strip() or not name.isprintable():
+            raise UserError(
+                f"class {name!r}: a class name is one printable line without blanks around it; "
+                "rename the class"
+            )
+    if len(set(classes)) != len(classes):
+        raise UserError("a class is named twice; keep one of them")
+    return classes
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """What a data set's folder holds.
+
+    Attributes:
+      streams: the feature streams, in order.
+      dtype: ``float16`` or ``float32``, of every stream.
+      rate: units per second common to all videos, or None where videos differ.
+      classes: class names; labels are indices into them.
+      splits: shards by split.
+      source: how the records came to be, as free plain values (source, seed, recipe).
+      schema_version: version of the record schema.
+      folder: where the shards are.
+    """
+
+    streams: tuple[StreamSpec, ...]
+    dtype: str
+    rate: float | None
+    classes: tuple[str, ...]
+    splits: Mapping[str, tuple[Shard, ...]]
+    source: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    schema_version: int = SCHEMA_VERSION
+    folder: pathlib.Path = dataclasses.field(default=pathlib.Path("."), compare=False)
+
+    @classmethod
+    def load(cls, data_dir: str | os.PathLike) -> "Manifest":
+        """Reads and checks the manifest of the data set in ``data_dir``.
+
+        Raises:
+          UserError: if there is none, it is broken, or of another schema version.
+        """
+        folder = pathlib.Path(data_dir)
+        path = folder / FILE
+        if not path.is_file():
+            raise UserError(f"{path}: there is no such file; give a folder of cpmn-build-records")
+        value = read_json(path)
+        try:
+            return cls(folder=folder, **_parse(value))
+        except UserError as error:
+            raise UserError(f"{path}: {error}") from None
+        except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
+            raise UserError(
+                f"{path}: is damaged ({type(error).__name__}: {error}); build the records anew"
+            ) from None
+
+    def save(self, data_dir: str | os.PathLike) -> None:
+        """Writes ``manifest.json`` into ``data_dir``."""
+        value = dataclasses.asdict(self)
+        del value["folder"]
+        write_json(pathlib.Path(data_dir) / FILE, {key: value[key] for key in sorted(value)})
+
+    def stream(self, name: str) -> StreamSpec:
+        """The stream of that name.
+
+        Raises:
+          UserError: if there is none; lists those there are.
+        """
+        for spec in self.streams:
+            if spec.name == name:
+                return spec
+        known = ", ".join(spec.name for spec in self.streams)
+        raise UserError(f"{self.folder}: has no stream {name!r}; there are: {known}")
+
+    def shards(self, split: str) -> tuple[Shard, ...]:
+        """The shards of a split.
+
+        Raises:
+          UserError: if there is no such split; lists those there are.
+        """
+        if split not in self.splits:
+            known = ", ".join(self.splits)
+            raise UserError(f"{self.folder}: has no split {split!r}; there are: {known}")
+        return self.splits[split]
+
+    def shard_paths(self, split: str) -> list[str]:
+        """Paths of a split's shards, each there, of the size it was written with, well framed.
+
+        Raises:
+          UserError: naming the shard that is missing, cut short, grown, or framed wrongly.
+        """
+        paths = []
+        for shard in self.shards(split):
+            path = self.folder / shard.file
+            size = path.stat().st_size if path.is_file() else None
+            if size is None:
+                raise UserError(f"{path}: this shard is missing; copy or build the records anew")
+            if size != shard.bytes:
+                raise UserError(
+                    f"{path}: has {size} bytes instead of {shard.bytes}; copy or build it anew"
+                )
+            _check_framing(path, size)
+            paths.append(str(path))
+        return paths
+
+    def num_videos(self, split: str) -> int:
+        """Number of videos in a split."""
+        return sum(shard.videos for shard in self.shards(split))
+
+    def fingerprint(self, split: str) -> str:
+        """Hexadecimal digest of a split's content: the same records, the same fingerprint."""
+        digests = "\n".join(shard.sha256 for shard in self.shards(split))
+        return hashlib.sha256(digests.encode()).hexdigest()
+
+
+def _check_framing(path: pathlib.Path, size: int) -> None:
+    """Follows the records' lengths through a shard: each must end within it.
+
+    TensorFlow takes a record's whole length in memory before it reads, and a length that does not
+    fit there ends the process. Reads 8 bytes a record.
+    """
+    position = 0
+    with open(path, "rb") as file:
+        while position < size:
+            file.seek(position)
+            head = file.read(8)
+            position += int.from_bytes(head, "little") + FRAME
+            if len(head) < 8 or position > size:
+                raise UserError(f"{path}: a record reaches beyond its end; copy or build it anew")
+
+
+def _parse(value: Mapping[str, Any]) -> dict[str, Any]:
+    """The checked fields of a :class:`Manifest` from decoded JSON."""
+    version = value["schema_version"]
+    if version != SCHEMA_VERSION:
+        raise UserError(
+            f"its records have schema version {version!r}, this program reads {SCHEMA_VERSION}; "
+            "build the records anew"
+        )
+    if value["dtype"] not in DTYPES:
+        raise UserError(f"dtype {value['dtype']!r} is not one of {', '.join(DTYPES)}")
+    rate = value["rate"]
+    if rate is not None and not (math.isfinite(rate) and rate > 0):
+        raise UserError(f"rate {rate!r} is not a positive number of units per second")
+    streams = tuple(_stream(item) for item in value["streams"])
+    if not streams or len({spec.name for spec in streams}) != len(streams):
+        raise UserError("its streams are none, or one is named twice; build the records anew")
+    return {
+        "schema_version": version,
+        "streams": streams,
+        "dtype": value["dtype"],
+        "rate": None if rate is None else float(rate),
+        "classes": check_classes(tuple(value["classes"])),
+        "splits": {
+            check_split(split): tuple(_shard(item) for item in shards)
+            for split, shards in value["splits"].items()
+        },
+        "source": dict(value.get("source", {})),
+    }
+
+
+def _stream(item: Mapping[str, Any]) -> StreamSpec:
+    width = item["width"]
+    if type(width) is not int or not 0 < width <= MAX_WIDTH:
+        raise UserError(f"stream {item['name']!r}: width {width!r} is not in 1..{MAX_WIDTH}")
+    return StreamSpec(check_stream(item["name"]), width)
+
+
+def _shard(item: Mapping[str, Any]) -> Shard:
+    shard = Shard(**item)
+    if not _SHARD.fullmatch(shard.file):  # also keeps the path inside the folder
+        raise UserError(f"shard {shard.file!r} is not named SPLIT-00000-of-00001.tfrecord")
+    for count in (shard.videos, shard.units, shard.bytes):
+        if type(count) is not int or count < 0:
+            raise UserError(f"shard {shard.file!r}: {count!r} is not a count")
+    if not re.fullmatch(r"[0-9a-f]{64}", shard.sha256):
+        raise UserError(f"shard {shard.file!r}: its sha256 is not 64 hexadecimal digits")
+    return shard
