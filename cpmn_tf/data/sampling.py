@@ -33,14 +33,14 @@ def uniform_positions(lengths: tf.Tensor, count: int) -> tuple[tf.Tensor, tf.Ten
 
 
 def sparse_positions(
-    lengths: tf.Tensor, count: int, seeds: tf.Tensor
+    lengths: tf.Tensor, count: int, draws: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """One random unit from each of ``count`` equal segments (sparse sampling, 3.4).
 
     Args:
       lengths: [batch] int32, units.
       count: P.
-      seeds: [batch, 2] integers, one stateless seed per video.
+      draws: [batch, count] float64, uniform in [0, 1).
 
     Returns:
       positions [batch, count] int32 (0 in padding) and valid [batch, count] bool.
@@ -48,11 +48,6 @@ def sparse_positions(
     lengths = tf.cast(lengths, tf.int64)[:, tf.newaxis]
     order = tf.range(count, dtype=tf.int64)[tf.newaxis]
     first, stop = order * lengths // count, (order + 1) * lengths // count
-    draws = tf.map_fn(
-        lambda seed: tf.random.stateless_uniform([count], seed, dtype=tf.float64),
-        seeds,
-        fn_output_signature=tf.TensorSpec([count], tf.float64),
-    )
     # A draw is below 1, so that every unit from first to stop - 1 can be reached and none beyond.
     width = tf.cast(stop - first, tf.float64)
     drawn = first + tf.cast(tf.floor(draws * width), tf.int64)

@@ -1,0 +1,322 @@
+"""Shards to what each module is fed: cascade batches, pyramid windows, whole videos (tf.data).
+
+Everything random comes from (seed, epoch, video id) by stateless ops, so that an epoch can be
+entered at any batch and gives the same bits as if it had been run from its start. Serialized
+records are shuffled, never decoded ones.
+"""
+
+import dataclasses
+import hashlib
+import os
+from collections.abc import Iterable, Iterator, Mapping
+
+import tensorflow as tf
+
+from cpmn_tf.config import Config
+from cpmn_tf.data import records, sampling
+from cpmn_tf.data.manifest import Manifest
+from cpmn_tf.errors import UserError
+
+# Distinct streams of random numbers for distinct uses of the same (seed, epoch, video).
+_SAMPLE, _WINDOWS = 1, 2
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """A split's videos: ids and lengths of those that take part.
+
+    Attributes:
+      manifest: of the data set.
+      name: of the split on disk.
+      lengths: units by video id, in the order of the shards.
+      total: videos the split holds on disk.
+    """
+
+    manifest: Manifest
+    name: str
+    lengths: Mapping[str, int]
+    total: int
+
+    @classmethod
+    def open(cls, data_dir: str | os.PathLike, name: str) -> "Split":
+        """Reads the ids and lengths of a split's videos; every record is parsed once.
+
+        Raises:
+          UserError: naming what is missing or broken.
+        """
+        manifest = Manifest.load(data_dir)
+        first = manifest.streams[:1]
+        _, dimensions = records.stream_keys(first[0].name)
+        spec = {
+            records.ID: tf.io.FixedLenFeature([], tf.string),
+            dimensions: tf.io.FixedLenFeature([2], tf.int64),
+        }
+        dataset = tf.data.TFRecordDataset(manifest.shard_paths(name)).batch(64)
+        dataset = dataset.map(lambda batch: tf.io.parse_example(batch, spec))
+        lengths: dict[str, int] = {}
+        for parsed in readable(dataset, manifest, name):
+            ids, units = parsed[records.ID].numpy(), parsed[dimensions].numpy()[:, 0]
+            for video_id, count in zip(ids.tolist(), units.tolist(), strict=True):
+                if video_id.decode() in lengths:
+                    raise UserError(
+                        f"{data_dir}: video {video_id.decode()!r} stands twice in {name!r}; "
+                        "build the records anew"
+                    )
+                lengths[video_id.decode()] = count
+        if not lengths:
+            raise UserError(f"{data_dir}: the split {name!r} holds no video; add some")
+        return cls(manifest, name, lengths, len(lengths))
+
+    def hold_out(self, fraction: float) -> tuple["Split", "Split | None"]:
+        """Splits off about ``fraction`` of the videos, chosen by a hash of their ids.
+
+        Returns:
+          The videos to train on, and those held out (None if ``fraction`` is 0).
+
+        Raises:
+          UserError: if either part would be empty.
+        """
+        if not fraction:
+            return self, None
+        ranked = sorted(self.lengths, key=lambda name: hashlib.sha256(name.encode()).digest())
+        held = set(ranked[: round(len(ranked) * fraction)])
+        if not 0 < len(held) < len(ranked):
+            raise UserError(
+                f"training.validation_fraction={fraction} of {len(ranked)} videos leaves one part "
+                "empty; change it"
+            )
+        parts = [
+            {name: units for name, units in self.lengths.items() if (name in held) is side}
+            for side in (False, True)
+        ]
+        return tuple(dataclasses.replace(self, lengths=part) for part in parts)
+
+    def serialized(self) -> tf.data.Dataset:
+        """The serialized records of the videos that take part, in the order of the shards."""
+        return self._chosen(tf.data.TFRecordDataset(self.manifest.shard_paths(self.name)))
+
+    def shuffled(self, seed: tf.Tensor, buffer: int) -> tf.data.Dataset:
+        """The same records in an order that depends on ``seed``, a scalar int64, alone."""
+        paths = tf.random.experimental.stateless_shuffle(
+            self.manifest.shard_paths(self.name), seed=tf.stack([seed, 0])
+        )
+        dataset = self._chosen(tf.data.TFRecordDataset(paths))
+        return dataset.shuffle(
+            min(buffer, len(self.lengths)), seed=seed + 1, reshuffle_each_iteration=False
+        )
+
+    def _chosen(self, dataset: tf.data.Dataset) -> tf.data.Dataset:
+        if len(self.lengths) == self.total:
+            return dataset
+        spec = {records.ID: tf.io.FixedLenFeature([], tf.string)}
+        chosen = tf.constant(list(self.lengths))
+
+        def takes_part(serialized: tf.Tensor) -> tf.Tensor:
+            video_id = tf.io.parse_single_example(serialized, spec)[records.ID]
+            return tf.reduce_any(chosen == video_id)
+
+        return dataset.filter(takes_part)
+
+
+def readable(dataset: Iterable, manifest: Manifest, split: str) -> Iterator:
+    """Iterates; what reading broken shards raises becomes one line that names the shard.
+
+    Raises:
+      UserError: see :func:`cpmn_tf.data.records.explain_read_error`.
+    """
+    try:
+        yield from dataset
+    except records.READ_ERRORS as error:
+        raise records.explain_read_error(error, manifest, split) from error
+
+
+def _seed(seed: int, epoch: tf.Tensor, video_id: tf.Tensor, use: int) -> tf.Tensor:
+    """[2] int64 for stateless ops."""
+    video = tf.strings.to_hash_bucket_fast(video_id, 2**31)
+    return tf.stack([tf.constant(seed, tf.int64) * 4 + use, epoch * 2**31 + video])
+
+
+def _epochs(make_epoch, first: int, last: int) -> tf.data.Dataset:
+    """Epochs ``first`` to ``last - 1`` one after another, without a pause between them."""
+    options = tf.data.Options()
+    options.deterministic = True
+    dataset = tf.data.Dataset.range(first, last).flat_map(make_epoch)
+    return dataset.with_options(options).prefetch(tf.data.AUTOTUNE)
+
+
+def cascade_batches(
+    split: Split,
+    stream: str,
+    config: Config,
+    *,
+    seed: int,
+    first_epoch: int = 0,
+    last_epoch: int = 1,
+    skip: int = 0,
+) -> tf.data.Dataset:
+    """Batches of sampled units for one stream's cascade.
+
+    Args:
+      split: training videos.
+      stream: its name.
+      config: sampling, resizing and batch size.
+      seed: of order and sampling.
+      first_epoch, last_epoch: epochs to run, the last one excluded.
+      skip: batches of the first epoch to leave out, when training is resumed there.
+
+    Returns:
+      ``features`` [batch, samples, G] in the stored dtype, ``valid`` [batch, samples] bool and
+      ``labels`` [batch, C] float32; the last batch of an epoch may be short.
+    """
+    size = config.training.batch_size
+
+    def epoch_of(epoch: tf.Tensor) -> tf.data.Dataset:
+        order = tf.constant(seed, tf.int64) * 2**20 + epoch
+        dataset = split.shuffled(order, config.training.shuffle_buffer)
+        dataset = dataset.skip(tf.where(epoch == first_epoch, size * skip, 0))
+        dataset = dataset.map(
+            lambda serialized: _sampled(serialized, epoch), num_parallel_calls=tf.data.AUTOTUNE
+        )
+        # Only uniform sampling with a fixed interval makes samples of different lengths.
+        return dataset.padded_batch(size)
+
+    def _sampled(serialized: tf.Tensor, epoch: tf.Tensor) -> dict[str, tf.Tensor]:
+        video = records.parse_training(serialized, split.manifest, [stream])
+        features, length = video["features"][stream], video["length"]
+        if config.data.resize_units and config.data.resize_modules == "both":
+            features, length = resized(features, config.data.resize_units)
+        positions, valid = _positions(features, length, epoch, video["id"], config, seed)
+        picked = tf.where(valid[:, tf.newaxis], tf.gather(features, positions), 0)
+        return {"features": picked, "valid": valid, "labels": video["labels"]}
+
+    return _epochs(epoch_of, first_epoch, last_epoch)
+
+
+def resized(features: tf.Tensor, size: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """[units, G] resized linearly to [size, G], and its length."""
+    length = tf.shape(features)[:1]
+    values = tf.cast(features, tf.float32)[tf.newaxis]
+    values = sampling.resize(values, length, tf.constant([size]), size)[0]
+    return tf.cast(
+        tf.ensure_shape(values, [size, features.shape[-1]]), features.dtype
+    ), tf.constant(size)
+
+
+def _positions(
+    features: tf.Tensor,
+    length: tf.Tensor,
+    epoch: tf.Tensor,
+    video_id: tf.Tensor,
+    config: Config,
+    seed: int,
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """The sampled units of one video: positions [samples] int32 and valid [samples] bool."""
+    section = config.cascade
+    count, lengths = section.units, length[tf.newaxis]
+    if section.sampling == "sparse":
+        key = _seed(seed, epoch, video_id, _SAMPLE)
+        draws = tf.random.stateless_uniform([1, count], key, dtype=tf.float64)
+        positions, valid = sampling.sparse_positions(lengths, count, draws)
+    elif section.sampling == "uniform" and section.interval:
+        positions, valid = sampling.interval_positions(lengths, section.interval)
+    elif section.sampling == "uniform":
+        positions, valid = sampling.uniform_positions(lengths, count)
+    else:
+        video = tf.strings.to_hash_bucket_fast(video_id, 2**31)
+        drawn = tf.numpy_function(
+            lambda values, epoch, video: sampling.shot_positions(
+                values, count, (seed, int(epoch), int(video))
+            ),
+            [features, epoch, video],
+            tf.int32,
+        )
+        drawn.set_shape([None])
+        positions = tf.pad(drawn, [[0, count - tf.size(drawn)]])[tf.newaxis]
+        valid = tf.sequence_mask([tf.size(drawn)], count)
+        positions.set_shape([1, count])
+    return positions[0], valid[0]
+
+
+def training_windows(lengths: Iterable[int], config: Config) -> int:
+    """How many windows an epoch of the pyramid has, from the videos' lengths in units."""
+    if config.data.resize_units:
+        lengths = [config.data.resize_units for _ in lengths]
+    window = config.pyramid.window
+    stride = min(config.pyramid.train_stride, window)
+    return sum(1 + -(-max(length - window, 0) // stride) for length in lengths)
+
+
+def pyramid_batches(
+    split: Split,
+    stream: str,
+    config: Config,
+    *,
+    seed: int,
+    first_epoch: int = 0,
+    last_epoch: int = 1,
+    skip: int = 0,
+) -> tf.data.Dataset:
+    """Batches of sliding windows for one stream's pyramid; arguments as in :func:`cascade_batches`.
+
+    A batch mixes the windows of as many videos as it has places, in an order drawn anew each
+    epoch; every window inherits its video's labels.
+
+    Returns:
+      ``features`` [batch, T_w, G] in the stored dtype, ``valid`` [batch, T_w] bool and ``labels``
+      [batch, C] float32.
+    """
+    size, window = config.training.batch_size, config.pyramid.window
+
+    def windows_of(serialized: tf.Tensor, epoch: tf.Tensor) -> tf.data.Dataset:
+        video = records.parse_training(serialized, split.manifest, [stream])
+        features, length = video["features"][stream], video["length"]
+        if config.data.resize_units:
+            features, length = resized(features, config.data.resize_units)
+        starts, _ = sampling.window_starts(
+            length[tf.newaxis], window, config.pyramid.train_stride, length
+        )
+        key = _seed(seed, epoch, video["id"], _WINDOWS)
+        starts = tf.random.experimental.stateless_shuffle(starts[0], key)
+        features = tf.pad(features, [[0, tf.maximum(window - length, 0)], [0, 0]])
+        valid = tf.range(window) < length  # only a short video's one window has padding
+
+        def cut(start: tf.Tensor) -> dict[str, tf.Tensor]:
+            part = tf.ensure_shape(features[start : start + window], [window, features.shape[1]])
+            return {"features": part, "valid": valid, "labels": video["labels"]}
+
+        return tf.data.Dataset.from_tensor_slices(starts).map(cut)
+
+    def epoch_of(epoch: tf.Tensor) -> tf.data.Dataset:
+        order = tf.constant(seed, tf.int64) * 2**20 + epoch
+        dataset = split.shuffled(order, config.training.shuffle_buffer)
+        dataset = dataset.interleave(
+            lambda serialized: windows_of(serialized, epoch), cycle_length=size, block_length=1
+        )
+        return dataset.batch(size).skip(tf.where(epoch == first_epoch, skip, 0))
+
+    return _epochs(epoch_of, first_epoch, last_epoch)
+
+
+def whole_videos(split: Split, *, batch_size: int = 1, segments: bool = False) -> tf.data.Dataset:
+    """Whole videos for inference, padded to the longest of their batch.
+
+    Args:
+      split: the videos.
+      batch_size: videos per batch.
+      segments: also parse the instances (never for training).
+
+    Returns:
+      What :func:`cpmn_tf.data.records.parse_training` gives, batched; with ``segments`` also
+      ``segments`` [batch, N, 2] seconds and ``segment_labels`` [batch, N], -1 in padding.
+    """
+    parse = records.parse_with_segments if segments else records.parse_training
+    dataset = split.serialized().map(
+        lambda serialized: parse(serialized, split.manifest),
+        num_parallel_calls=tf.data.AUTOTUNE,
+        deterministic=True,
+    )
+    padding = None
+    if segments:
+        padding = {"segment_labels": -1}
+        padding = tf.nest.map_structure(lambda _: None, dataset.element_spec) | padding
+    return dataset.padded_batch(batch_size, padding_values=padding).prefetch(2)

@@ -1,0 +1,1 @@
+"""Training: objectives, one loop for all modules, checkpoints, TensorBoard."""

@@ -1,0 +1,211 @@
+"""The training loop: one module of one stream from wherever its checkpoints stand to the end.
+
+`Model.fit` can resume neither shuffling nor sampling bit for bit, hence a loop of our own over
+one compiled step. Everything a step depends on is the checkpoint and its number.
+"""
+
+import dataclasses
+import os
+import pathlib
+import time
+from collections.abc import Callable
+
+import keras
+import tensorflow as tf
+
+from cpmn_tf.config import Config
+from cpmn_tf.data import pipeline
+from cpmn_tf.errors import UserError
+from cpmn_tf.models.cpmn import make_cascade, make_pyramid
+from cpmn_tf.training import objectives
+from cpmn_tf.training.events import Board
+from cpmn_tf.training.step import initialize, learning_rate, make_optimizer, make_step
+
+
+class Interrupted(Exception):
+    """Training stopped on request, after it saved its state."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Runtime:
+    """How to run, as apart from what to train.
+
+    Attributes:
+      seed: of weights, order and sampling.
+      precision: Keras' dtype policy.
+      xla: compile steps with XLA.
+      stop: asked after every step; True saves and raises :class:`Interrupted`.
+      progress: called with (label, step, steps, losses or None) about twice a second.
+    """
+
+    seed: int = 0
+    precision: str = "float32"
+    xla: bool = False
+    stop: Callable[[], bool] = lambda: False
+    progress: Callable[[str, int, int, dict | None], None] = lambda *_: None
+
+
+class ModuleTrainer:
+    """Trains the cascade or the pyramid of one stream.
+
+    Args:
+      module: ``cascade`` or ``pyramid``.
+      stream: its name.
+      split: training videos.
+      config: all settings.
+      folder: of the checkpoints.
+      board_dir: of the event files; None writes none.
+      runtime: seed, precision and so on.
+      hyperparameters: what TensorBoard's HPARAMS page lists.
+
+    Raises:
+      UserError: if the checkpoints in ``folder`` do not fit.
+    """
+
+    def __init__(
+        self,
+        *,
+        module: str,
+        stream: str,
+        split: pipeline.Split,
+        config: Config,
+        folder: str | os.PathLike,
+        board_dir: str | os.PathLike | None,
+        runtime: Runtime,
+        hyperparameters: dict | None = None,
+    ):
+        self.label = f"{stream} {module}"
+        self.module, self.stream = module, stream
+        self._split, self._config, self._runtime = split, config, runtime
+        batch = config.training.batch_size
+        items = len(split.lengths)
+        if module == "pyramid":
+            items = pipeline.training_windows(split.lengths.values(), config)
+        self.steps_per_epoch = -(-items // batch)
+        self.epochs = config.training.epochs + config.training.final_epochs
+        self.steps = self.epochs * self.steps_per_epoch
+
+        width = split.manifest.stream(stream).width
+        make = make_cascade if module == "cascade" else make_pyramid
+        self.model = make(config, len(split.manifest.classes), dtype=runtime.precision)
+        self.model.build((None, None, width))
+        order = [spec.name for spec in split.manifest.streams].index(stream)
+        self._seed = runtime.seed * 1000 + order * 10 + (module == "pyramid")
+        initialize(self.model, self._seed)
+        self._optimizer = make_optimizer(
+            config, self.steps_per_epoch, self.model.trainable_variables, runtime.precision
+        )
+        loss_of = objectives.cascade_loss if module == "cascade" else objectives.pyramid_loss
+        self._step_function = make_step(
+            self.model, self._optimizer, loss_of, config, seed=self._seed, xla=runtime.xla
+        )
+        self._state = tf.train.Checkpoint(
+            model=self.model,
+            optimizer=self._optimizer,
+            step=tf.Variable(0, dtype=tf.int64),
+            totals=tf.Variable([0.0, 0.0]),  # of the losses in the running epoch
+            finished=tf.Variable(self.steps == 0),
+        )
+        self._manager = tf.train.CheckpointManager(self._state, str(folder), max_to_keep=2)
+        pathlib.Path(folder).mkdir(parents=True, exist_ok=True)
+        self._restore()
+        self._board = Board(None if self.finished else board_dir, self.step)
+        if self.step == 0:
+            self._board.hyperparameters(hyperparameters or {})
+
+    def _restore(self) -> None:
+        latest = self._manager.latest_checkpoint
+        if latest is None:
+            return
+        try:
+            self._state.restore(latest).assert_consumed()
+        except (tf.errors.OpError, AssertionError, ValueError) as error:
+            line = str(error).strip().splitlines()[0][:200]
+            raise UserError(
+                f"{latest}: this checkpoint does not fit ({line}); train into a new folder"
+            ) from error
+
+    @property
+    def step(self) -> int:
+        """Steps done."""
+        return int(self._state.step.numpy())
+
+    @property
+    def finished(self) -> bool:
+        """Whether all epochs are done."""
+        return bool(self._state.finished.numpy())
+
+    def save(self) -> None:
+        """Writes a checkpoint of the present state."""
+        self._manager.save(checkpoint_number=self.step)
+        self._board.flush()
+
+    def run(self, on_epoch: Callable[[keras.Model, Board, int, int], None]) -> None:
+        """Trains to the end.
+
+        Args:
+          on_epoch: called with the model, the board, the epochs done and the step after every
+            ``training.validate_every`` epochs and after the last.
+
+        Raises:
+          Interrupted: if ``runtime.stop`` asked for it; the state was saved.
+          UserError: if a record cannot be read.
+        """
+        try:
+            if not self.finished:
+                self._train(on_epoch)
+                self._state.finished.assign(True)
+                self.save()
+        finally:
+            self._board.close()
+
+    def _train(self, on_epoch) -> None:
+        step, section = self.step, self._config.training
+        shown = 0.0
+        for batch in self._batches(step):
+            losses = self._step_function(batch, tf.constant(step, tf.int64))
+            self._state.totals.assign_add(losses)
+            self._state.step.assign_add(1)
+            step += 1
+            if time.monotonic() - shown > 0.5 or step == self.steps:
+                parts = losses.numpy()  # twice a second at most, so that the device is not kept
+                self._runtime.progress(self.label, step, self.steps, {"loss": float(parts.sum())})
+                shown = time.monotonic()
+            if step % self.steps_per_epoch == 0:
+                epoch = step // self.steps_per_epoch
+                self._end_epoch(step)
+                if epoch % section.validate_every == 0 or epoch == self.epochs:
+                    on_epoch(self.model, self._board, epoch, step)
+                if epoch % section.checkpoint_every == 0 and epoch < self.epochs:
+                    self.save()
+            if self._runtime.stop():
+                self.save()
+                raise Interrupted(self.label)
+
+    def _batches(self, step: int):
+        make = pipeline.cascade_batches if self.module == "cascade" else pipeline.pyramid_batches
+        dataset = make(
+            self._split,
+            self.stream,
+            self._config,
+            seed=self._seed,
+            first_epoch=step // self.steps_per_epoch,
+            last_epoch=self.epochs,
+            skip=step % self.steps_per_epoch,
+        )
+        return pipeline.readable(dataset, self._split.manifest, self._split.name)
+
+    def _end_epoch(self, step: int) -> None:
+        classification, regularization = self._state.totals.numpy() / self.steps_per_epoch
+        self._state.totals.assign([0.0, 0.0])
+        rate = float(learning_rate(self._config, self.steps_per_epoch)(step - 1))
+        self._board.scalars(
+            step,
+            {
+                "loss/classification": classification,
+                "loss/regularization": regularization,
+                "loss/total": classification + regularization,
+                "rate/learning_rate": rate,
+                "rate/steps_per_second": self._board.steps_per_second(step),
+            },
+        )

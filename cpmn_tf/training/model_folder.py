@@ -1,0 +1,208 @@
+"""A model's folder: what it is of, its weights, and loading it for inference.
+
+``model.json`` holds the resolved configuration, the data set's streams, widths and classes, and
+what fixes the weights' bits (seed, precision, the training records' fingerprint). Each module of
+each stream has its checkpoints in ``STREAM/MODULE/``.
+"""
+
+import dataclasses
+import os
+import pathlib
+from typing import Any
+
+import tensorflow as tf
+
+from cpmn_tf import __version__
+from cpmn_tf.config import Config, with_overrides
+from cpmn_tf.data.manifest import Manifest
+from cpmn_tf.errors import UserError
+from cpmn_tf.files import read_json, write_json
+from cpmn_tf.models import CPMN
+
+FILE = "model.json"
+MODULES = ("cascade", "pyramid")
+
+# Settings that may change after training: they act at inference only.
+INFERENCE_SETTINGS = frozenset(
+    {
+        "cascade.inference",
+        "cascade.inference_erasing",
+        "cascade.combine",
+        "cascade.chunk_units",
+        "pyramid.stride",
+        "data.test_split",
+        *(f"localization.{field.name}" for field in dataclasses.fields(Config().localization)),
+    }
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ModelCard:
+    """What ``model.json`` says.
+
+    Attributes:
+      config: all settings.
+      streams: width G by stream name, in order.
+      classes: class names in the order of the outputs.
+      seed: of weights, order and sampling.
+      precision: Keras' dtype policy.
+      train_split: split trained on.
+      validation_split: split validated on, '' for none of its own.
+      fingerprint: digest of the training split's records.
+    """
+
+    config: Config
+    streams: dict[str, int]
+    classes: tuple[str, ...]
+    seed: int = 0
+    precision: str = "float32"
+    train_split: str = ""
+    validation_split: str = ""
+    fingerprint: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values."""
+        value = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return value | {
+            "config": self.config.to_dict(),
+            "classes": list(self.classes),
+            "streams": [{"name": name, "width": width} for name, width in self.streams.items()],
+        }
+
+    @classmethod
+    def load(cls, model_dir: str | os.PathLike) -> "ModelCard":
+        """Reads ``model.json``.
+
+        Raises:
+          UserError: if it is missing or damaged.
+        """
+        path = pathlib.Path(model_dir) / FILE
+        if not path.is_file():
+            raise UserError(f"{path}: there is no such file; give a folder that cpmn-train made")
+        value = read_json(path)
+        try:
+            value = {field.name: value[field.name] for field in dataclasses.fields(cls)}
+            value["config"] = Config.from_dict(value["config"], source=str(path))
+            value["classes"] = tuple(map(str, value["classes"]))
+            value["streams"] = {str(s["name"]): int(s["width"]) for s in value["streams"]}
+            return cls(**value)
+        except (AttributeError, KeyError, TypeError) as error:
+            raise UserError(f"{path}: is damaged ({error!r}); train into a new folder") from error
+
+    def claim(self, model_dir: str | os.PathLike) -> None:
+        """Writes the card into a new folder, or checks that it is the one that stands there.
+
+        Raises:
+          UserError: if the folder is another model's; names the first difference.
+        """
+        path = pathlib.Path(model_dir) / FILE
+        if not path.is_file():
+            write_json(path, {**self.to_dict(), "version": __version__})
+            return
+        before, now = flatten(ModelCard.load(model_dir).to_dict()), flatten(self.to_dict())
+        for key in sorted(before.keys() | now.keys()):
+            if before.get(key) != now.get(key):
+                raise UserError(
+                    f"{path}: was made with {key}={before.get(key)!r}, now it is "
+                    f"{now.get(key)!r}; train into a new folder or undo the change"
+                )
+
+    def check_data(self, manifest: Manifest) -> None:
+        """Checks that a data set has this model's streams, widths and classes.
+
+        Raises:
+          UserError: naming what differs.
+        """
+        streams = {spec.name: spec.width for spec in manifest.streams}
+        for what, ours, theirs in (
+            ("streams", self.streams, streams),
+            ("classes", list(self.classes), list(manifest.classes)),
+        ):
+            if ours != theirs:
+                raise UserError(
+                    f"{manifest.folder}: its {what} are {_short(theirs)}, the model's are "
+                    f"{_short(ours)}; use the data set it was trained on, or one built like it"
+                )
+
+    def with_inference_settings(self, assignments: list[str]) -> "ModelCard":
+        """Applies ``--set`` assignments that act at inference.
+
+        Raises:
+          UserError: if one would need training anew.
+        """
+        for assignment in assignments:
+            name = assignment.partition("=")[0].strip()
+            if name not in INFERENCE_SETTINGS:
+                raise UserError(
+                    f"--set={assignment}: acts in training only; train a model with it instead"
+                )
+        return dataclasses.replace(self, config=with_overrides(self.config, assignments))
+
+
+def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as one level with dotted keys."""
+    if not isinstance(value, dict):
+        return {prefix: value}
+    return {
+        inner: item
+        for key, part in value.items()
+        for inner, item in flatten(part, f"{prefix}.{key}" if prefix else key).items()
+    }
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 120 else f"{text[:117]}..."
+
+
+def module_folder(model_dir: str | os.PathLike, stream: str, module: str) -> pathlib.Path:
+    """Where the checkpoints of one module of one stream are."""
+    return pathlib.Path(model_dir) / stream / module
+
+
+def load_model(
+    model_dir: str | os.PathLike, overrides: list[str] | None = None
+) -> tuple[CPMN, ModelCard]:
+    """The trained model of a folder, ready for inference in float32.
+
+    Args:
+      model_dir: of `cpmn-train`.
+      overrides: ``section.field=value`` for settings that act at inference.
+
+    Returns:
+      The model and its card, the latter with ``overrides`` applied.
+
+    Raises:
+      UserError: if the folder is none of `cpmn-train`, its training has not come to its end, or
+        a checkpoint does not fit.
+    """
+    card = ModelCard.load(model_dir).with_inference_settings(overrides or [])
+    model = CPMN(streams=card.streams, num_classes=len(card.classes), config=card.config)
+    for stream in card.streams:
+        parts = {"cascade": model.cascades[stream], "pyramid": model.pyramids[stream]}
+        for module, part in parts.items():
+            restore_weights(part, module_folder(model_dir, stream, module))
+    return model, card
+
+
+def restore_weights(module: tf.Module, folder: pathlib.Path) -> None:
+    """Restores a module's weights from its last finished checkpoint.
+
+    Raises:
+      UserError: if there is none, training was not finished, or the checkpoint is of another
+        module.
+    """
+    try:
+        latest = tf.train.latest_checkpoint(str(folder))
+        if latest is None:
+            raise UserError(f"{folder}: holds no checkpoint; run cpmn-train to its end")
+        finished = tf.Variable(False)
+        status = tf.train.Checkpoint(model=module, finished=finished).restore(latest)
+        status.assert_existing_objects_matched().expect_partial()
+    except (tf.errors.OpError, AssertionError, ValueError) as error:
+        if isinstance(error, UserError):
+            raise
+        line = str(error).strip().splitlines()[0][:200]
+        raise UserError(f"{folder}: its checkpoint does not fit ({line}); train anew") from error
+    if not finished.numpy():
+        raise UserError(f"{folder}: its training was interrupted; run cpmn-train again to end it")

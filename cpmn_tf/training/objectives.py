@@ -1,0 +1,91 @@
+"""What training minimises: sigmoid cross-entropy and L2 (Eq. 6)."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from cpmn_tf.config import Config
+from cpmn_tf.models import CascadedClassifier, PyramidAttention
+
+
+class Loss(NamedTuple):
+    """The parts of the loss, scalars; the total is their sum."""
+
+    classification: tf.Tensor
+    regularization: tf.Tensor
+
+
+def cross_entropy(
+    logits: tf.Tensor, labels: tf.Tensor, reduction: str, weights: tf.Tensor | None = None
+) -> tf.Tensor:
+    """Sigmoid cross-entropy, the mean over the batch.
+
+    Eq. 6 prints only ψ·log(y), which is least where every class is predicted; the multi-label
+    cross-entropy that its text names is -ψ·log(y) - (1 - ψ)·log(1 - y), and is what stands here.
+
+    Args:
+      logits: [rows, classes].
+      labels: [rows, classes] in {0, 1}.
+      reduction: ``sum`` or ``mean`` over classes.
+      weights: [rows], summing to 1; by default every row counts the same.
+
+    Returns:
+      A scalar.
+
+    Raises:
+      ValueError: if ``reduction`` is neither.
+    """
+    if reduction not in ("sum", "mean"):
+        raise ValueError(f"reduction={reduction!r} must be sum or mean")
+    losses = tf.nn.sigmoid_cross_entropy_with_logits(labels, logits)
+    reduce = tf.reduce_sum if reduction == "sum" else tf.reduce_mean
+    per_row = reduce(losses, axis=1)
+    return tf.reduce_mean(per_row) if weights is None else tf.reduce_sum(per_row * weights)
+
+
+def l2_penalty(variables: Sequence[tf.Variable], scale: float) -> tf.Tensor:
+    """λ·Σ½w² over kernels and biases: TensorFlow 1's ``l2_loss``, Keras' ``L2(λ/2)``."""
+    if not scale:
+        return tf.zeros([])
+    return scale * tf.add_n([tf.nn.l2_loss(variable) for variable in variables])
+
+
+def cascade_loss(
+    model: CascadedClassifier, batch: dict[str, tf.Tensor], config: Config, seed: tf.Tensor
+) -> Loss:
+    """The sum of all stages' losses: masks pass no gradient, so each stage learns by itself.
+
+    Args:
+      model: the cascade.
+      batch: ``features`` [batch, samples, G], ``valid`` and ``labels`` [batch, C].
+      config: how classes are reduced and erased, λ.
+      seed: [2] integers, for random erasing.
+    """
+    features = tf.cast(batch["features"], model.compute_dtype)
+    labels, per_class = batch["labels"], config.cascade.erased_classes == "per_class"
+    stages = model(features, batch["valid"], labels, per_class=per_class, seed=seed, training=True)
+    reduction = config.training.class_reduction
+    losses = [cross_entropy(stages[0].logits, labels, reduction)]
+    for stage in stages[1:]:
+        weights = None
+        if per_class:  # a video's copies share its weight
+            copies = tf.reduce_sum(labels, axis=1) * tf.cast(tf.shape(labels)[0], tf.float32)
+            weights = tf.gather(tf.math.divide_no_nan(1.0, copies), stage.video)
+        losses.append(
+            cross_entropy(stage.logits, tf.gather(labels, stage.video), reduction, weights)
+        )
+    return Loss(tf.add_n(losses), l2_penalty(model.trainable_variables, config.training.cascade_l2))
+
+
+def pyramid_loss(
+    model: PyramidAttention, batch: dict[str, tf.Tensor], config: Config, seed: tf.Tensor
+) -> Loss:
+    """The loss of a batch of windows; arguments as in :func:`cascade_loss`."""
+    del seed  # nothing in the pyramid is random
+    features = tf.cast(batch["features"], model.compute_dtype)
+    logits, _ = model(features, batch["valid"])
+    return Loss(
+        cross_entropy(logits, batch["labels"], config.training.class_reduction),
+        l2_penalty(model.trainable_variables, config.training.pyramid_l2),
+    )
