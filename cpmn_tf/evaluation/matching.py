@@ -1,0 +1,65 @@
+"""One-to-one assignment in turn, without a loop over detections."""
+
+import dataclasses
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class Matching:
+    """Which detection found which instance, at every threshold.
+
+    Attributes:
+      instance: [T, N] int32: the instance that each detection is the true positive of, or −1.
+      ignored: [N] bool: not counted as a false positive where it is no true positive.
+    """
+
+    instance: np.ndarray
+    ignored: np.ndarray
+
+
+def by_preference(chooser: np.ndarray, tiou: np.ndarray, tie: np.ndarray) -> np.ndarray:
+    """[P] rows sorted by (chooser, −tIoU, tie); cheap where rows ascend by chooser already."""
+    order = np.arange(len(chooser))
+    if (chooser[1:] < chooser[:-1]).any():
+        return np.lexsort((tie, -tiou, chooser))
+    same = np.zeros(len(chooser) + 1, bool)
+    same[1:-1] = chooser[1:] == chooser[:-1]
+    rows = np.flatnonzero(same[1:] | same[:-1])  # choosers with one choice stand right already
+    order[rows] = rows[np.lexsort((tie[rows], -tiou[rows], chooser[rows]))]
+    return order
+
+
+def assign_in_turn(chooser: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    """Choosers, in turn, each take the best of their choices that is still free.
+
+    A chooser that finds none free takes nothing. Both protocols are this, with detections
+    (ActivityNet) or instances (THUMOS14) as choosers.
+
+    Going through the choosers in turn is what everybody offering at once comes to, where each
+    choice keeps the offer of the earliest chooser and sends the others on to their next choice: all
+    choices agree on who comes first, so the stable assignment is unique, and it is the one in turn.
+    Each pair is offered at most once, so the work is linear in the pairs.
+
+    Args:
+      chooser: [P] ascending: whose turn it is. A chooser's rows stand by preference.
+      chosen: [P] what would be taken; integers from 0.
+
+    Returns:
+      [K] rows of the pairs that were assigned, ascending.
+    """
+    pairs = len(chooser)
+    if not pairs:
+        return np.zeros(0, np.intp)
+    goes_on = np.append(chooser[1:] == chooser[:-1], False)
+    offers = np.flatnonzero(np.append(True, ~goes_on[:-1]))
+    holder = np.full(int(chosen.max()) + 1, pairs, np.intp)
+    while len(offers):
+        wanted = chosen[offers]
+        before = holder[wanted]
+        np.minimum.at(holder, wanted, offers)  # rows ascend with the turn: the earliest stays
+        wins = holder[wanted] == offers
+        displaced = before[wins]
+        refused = np.concatenate([offers[~wins], displaced[displaced < pairs]])
+        offers = refused[goes_on[refused]] + 1
+    return np.sort(holder[holder < pairs])

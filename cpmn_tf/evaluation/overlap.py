@@ -1,0 +1,139 @@
+"""Temporal IoU, and the pairs of detections and instances that reach a least tIoU."""
+
+import dataclasses
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from cpmn_tf.evaluation.problem import Problem, Segments
+
+# Pairs looked at together; bounds the memory, whatever the number of detections.
+_PAIRS = 1 << 19
+
+# [P] tIoU of the segments (start, end) with (other start, other end), row by row.
+Tiou = Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True)
+class Pairs:
+    """Detections and instances of one video and class that overlap.
+
+    Attributes:
+      detection: [P] row of the problem's detections, ascending.
+      instance: [P] row of the problem's instances, ascending within a detection.
+      tiou: [P] float64.
+    """
+
+    detection: np.ndarray
+    instance: np.ndarray
+    tiou: np.ndarray
+
+    def __getitem__(self, rows: np.ndarray) -> "Pairs":
+        return Pairs(self.detection[rows], self.instance[rows], self.tiou[rows])
+
+
+def intersection_over_union(start, end, other_start, other_end) -> np.ndarray:
+    """tIoU as ActivityNet computes it: I / (length + length − I), I clipped at 0.
+
+    Two segments of zero length divide 0 by 0. ActivityNet's NaN then passes every threshold and is
+    tried first, wherever the two lie; here it is ∞, which does the same.
+    """
+    shared = np.minimum(end, other_end) - np.maximum(start, other_start)
+    np.maximum(shared, 0.0, out=shared)
+    union = (other_end - other_start) + (end - start) - shared
+    return np.divide(shared, union, out=np.full_like(shared, np.inf), where=union > 0)
+
+
+def intersection_over_hull(start, end, other_start, other_end) -> np.ndarray:
+    """tIoU as the THUMOS14 toolkit computes it: I / (last end − first start), 0 unless I > 0.
+
+    For overlapping segments the hull is the union, up to rounding. A zero-length segment overlaps
+    nothing, not even itself.
+    """
+    shared = np.minimum(end, other_end) - np.maximum(start, other_start)
+    hull = np.maximum(end, other_end) - np.minimum(start, other_start)
+    return np.divide(shared, hull, out=np.zeros_like(shared), where=shared > 0)
+
+
+def group_rows(
+    keys: np.ndarray, sorted_keys: np.ndarray, size: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """For each key the first row of ``sorted_keys`` that equals it, and how many do.
+
+    Args:
+      keys: [N] integers in [0, size).
+      sorted_keys: [M] ascending integers in [0, size).
+      size: number of possible keys.
+    """
+    if size <= 8 * (len(keys) + len(sorted_keys)) + (
+        1 << 16
+    ):  # then a table costs no more than the rows
+        counts = np.bincount(sorted_keys, minlength=size)
+        firsts = np.cumsum(counts) - counts
+        return firsts[keys], counts[keys]
+    first = np.searchsorted(sorted_keys, keys)
+    return first, np.searchsorted(sorted_keys, keys, side="right") - first
+
+
+def expand(first: np.ndarray, count: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yields (n, row) for every row in [first[n], first[n] + count[n]), n ascending, in blocks."""
+    rows = np.flatnonzero(count)
+    totals = np.cumsum(count[rows])
+    begin = 0
+    while begin < len(rows):
+        done = totals[begin - 1] if begin else 0
+        stop = max(begin + 1, int(np.searchsorted(totals, done + _PAIRS, side="right")))
+        block = rows[begin:stop]
+        sizes = count[block]
+        offset = np.arange(totals[stop - 1] - done) - np.repeat(
+            totals[begin:stop] - sizes - done, sizes
+        )
+        yield np.repeat(block, sizes), np.repeat(first[block], sizes) + offset
+        begin = stop
+
+
+def overlapping(problem: Problem, least: float, tiou: Tiou) -> Pairs:
+    """All pairs of the same video and class whose tIoU is at least ``least``.
+
+    Memory: a block of pairs, and the pairs found; an instance that reaches tIoU t shares at least
+    t of the detection's length, so instances that do not overlap give at most 1/t per detection.
+    """
+    found, truth = problem.detections, problem.instances
+    videos = len(problem.videos)
+    size = videos * len(problem.classes)
+    first, count = group_rows(
+        found.label.astype(np.int64) * videos + found.video,
+        truth.label.astype(np.int64) * videos + truth.video,
+        size,
+    )
+    parts = []
+    for detection, instance in expand(first, count):
+        value = tiou(
+            found.start[detection], found.end[detection], truth.start[instance], truth.end[instance]
+        )
+        keep = np.flatnonzero(value >= least)
+        parts.append(
+            (detection[keep].astype(np.int32), instance[keep].astype(np.int32), value[keep])
+        )
+    if not parts:
+        empty = np.zeros(0, np.int32)
+        return Pairs(empty, empty, np.zeros(0))
+    return Pairs(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+
+
+def touches(segments: Segments, intervals: Segments, videos: int) -> np.ndarray:
+    """[N] bool: the segment shares more than a point with an interval of its video.
+
+    Args:
+      segments: N segments.
+      intervals: sorted by video; their labels are not looked at.
+      videos: number of videos.
+    """
+    result = np.zeros(len(segments), bool)
+    first, count = group_rows(segments.video, intervals.video, videos)
+    for row, interval in expand(first, count):
+        shared = np.minimum(segments.end[row], intervals.end[interval]) > np.maximum(
+            segments.start[row], intervals.start[interval]
+        )
+        result[row[shared]] = True
+    return result

@@ -1,0 +1,115 @@
+"""Average precision from the true positives alone, all classes at once."""
+
+import dataclasses
+
+import numpy as np
+
+from cpmn_tf.evaluation.matching import Matching
+from cpmn_tf.evaluation.problem import Problem
+
+
+@dataclasses.dataclass(frozen=True)
+class Curve:
+    """The true positives of one threshold, by class and falling score.
+
+    Attributes:
+      row: [K] row of the problem's detections.
+      label: [K] class, ascending.
+      hits: [K] true positives of the class up to and with this one.
+      misses: [K] false positives of the class with a higher rank.
+    """
+
+    row: np.ndarray
+    label: np.ndarray
+    hits: np.ndarray
+    misses: np.ndarray
+
+
+def curve(problem: Problem, matching: Matching, threshold: int, left_out=None) -> Curve:
+    """The precision-recall curve's corners at one threshold.
+
+    Args:
+      problem: what was matched.
+      matching: the protocol's answer.
+      threshold: index into the thresholds.
+      left_out: [N] bool or None; these detections are taken away, true positives or not.
+    """
+    hit = matching.instance[threshold] >= 0
+    dropped = matching.ignored & ~hit
+    if left_out is not None:
+        dropped |= left_out
+        hit &= ~left_out
+    row = np.flatnonzero(hit)
+    label = problem.detections.label[row]
+    starts = problem.class_starts()
+    first_hit = np.searchsorted(label, np.arange(len(problem.classes), dtype=np.int32))
+    hits = np.arange(1, len(row) + 1) - first_hit[label]
+    before = np.append(0, np.cumsum(dropped)) if dropped.any() else np.zeros(1, np.intp)
+    if len(before) == 1:
+        rank = row - starts[label] + 1
+    else:
+        rank = row + 1 - before[row] - (starts[label] - before[starts[label]])
+    return Curve(row, label, hits, rank - hits)
+
+
+def best_from_here(label: np.ndarray, precision: np.ndarray) -> np.ndarray:
+    """[K] maximum of the precision from each row to the end of its class (the interpolation)."""
+    best = precision.copy()
+    reach = 1
+    while reach < len(best):  # doubling: after each pass a row knows the next 2·reach rows
+        same = label[reach:] == label[:-reach]
+        if not same.any():
+            break
+        ahead = np.where(same, best[reach:], 0.0)
+        best[:-reach] = np.maximum(best[:-reach], ahead)
+        reach *= 2
+    return best
+
+
+def average_precision(
+    label: np.ndarray,
+    hits: np.ndarray,
+    misses: np.ndarray,
+    step: np.ndarray,
+    *,
+    classes: int,
+    interpolated: bool,
+) -> np.ndarray:
+    """AP of each class: Σ step · precision over its true positives.
+
+    Args:
+      label: [K] class of each true positive, ascending.
+      hits, misses: [K] cumulative true and false positives (weights allowed).
+      step: [K] recall that the true positive adds.
+      classes: C, number of classes.
+      interpolated: use the best precision at this recall or above.
+
+    Returns:
+      [C] float64; 0 for a class without true positives.
+    """
+    precision = hits / (hits + misses)
+    if interpolated:
+        precision = best_from_here(label, precision)
+    return np.bincount(label, weights=step * precision, minlength=classes)
+
+
+def plain_average_precision(
+    problem: Problem, matching: Matching, *, interpolated: bool, left_out=None
+) -> np.ndarray:
+    """[T, C] AP at every threshold and of every class."""
+    total = problem.instances_per_class()
+    rows = []
+    for threshold in range(len(matching.instance)):
+        corners = curve(problem, matching, threshold, left_out)
+        rows.append(
+            average_precision(
+                corners.label,
+                corners.hits,
+                corners.misses,
+                np.ones(len(corners.label)),
+                classes=len(problem.classes),
+                interpolated=interpolated,
+            )
+            / total
+        )
+    return np.array(rows)

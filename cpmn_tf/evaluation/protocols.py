@@ -1,0 +1,128 @@
+"""`evaluate`: mAP by a named protocol."""
+
+import dataclasses
+from collections.abc import Iterable
+from decimal import Decimal, InvalidOperation
+
+import numpy as np
+
+from cpmn_tf.data.annotations import Annotations, Detections
+from cpmn_tf.errors import UserError
+from cpmn_tf.evaluation import activitynet, thumos14
+from cpmn_tf.evaluation.precision import plain_average_precision
+from cpmn_tf.evaluation.problem import Counts, prepare
+
+PROTOCOLS = {"activitynet": activitynet, "thumos14": thumos14}
+DEFAULT_TIOU = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """How well detections find instances.
+
+    Attributes:
+      protocol: whose rules were used, `activitynet` or `thumos14`.
+      tiou: thresholds.
+      map: [T] mean over classes of the average precision, as a fraction, parallel to ``tiou``.
+      average_map: mean of ``map``.
+      per_class: AP [T] of each class that has an instance, in the data set's order.
+      counts: what was compared with what.
+    """
+
+    protocol: str
+    tiou: tuple[float, ...]
+    map: np.ndarray
+    average_map: float
+    per_class: dict[str, np.ndarray]
+    counts: Counts
+
+
+def thresholds(values: Iterable[float]) -> tuple[float, ...]:
+    """Checked tIoU thresholds, free of float drift (0.1 · 3 is 0.30000000000000004).
+
+    Raises:
+      UserError: if there is none, one is outside (0, 1], or one stands twice.
+    """
+    result = tuple(round(float(value), 9) for value in values)
+    if not result:
+        raise UserError("no tIoU threshold is given; give at least one, such as 0.5")
+    for value in result:
+        if not 0 < value <= 1:  # also catches NaN
+            raise UserError(f"the tIoU threshold {value} is not in (0, 1]")
+    if len(set(result)) != len(result):
+        raise UserError("a tIoU threshold is given twice; keep one of them")
+    return result
+
+
+def parse_tiou(text: str) -> tuple[float, ...]:
+    """Thresholds from ``first:step:last`` (both ends included) or a comma list.
+
+    Raises:
+      UserError: if the text is neither, or a threshold is outside (0, 1].
+    """
+    try:
+        if ":" not in text:
+            return thresholds(float(part) for part in text.split(",") if part.strip())
+        first, step, last = (Decimal(part.strip()) for part in text.split(":"))
+        if not (first.is_finite() and last.is_finite() and Decimal("1e-4") <= step <= 1):
+            raise ValueError("step")
+        if not 0 < first <= last <= 1:
+            raise ValueError("range")
+        return thresholds(first + step * k for k in range(int((last - first) / step) + 1))
+    except UserError as error:
+        raise UserError(f"--tiou={text}: {error}") from None
+    except (ValueError, InvalidOperation):
+        raise UserError(
+            f"--tiou={text}: write first:step:last such as 0.1:0.1:0.7, or a comma list, "
+            "with thresholds in (0, 1] and a step of at least 0.0001"
+        ) from None
+
+
+def protocol_named(name: str):
+    """The protocol's module.
+
+    Raises:
+      UserError: if there is none of that name.
+    """
+    if name not in PROTOCOLS:
+        raise UserError(f"the protocol {name!r} is not one of {', '.join(PROTOCOLS)}")
+    return PROTOCOLS[name]
+
+
+def evaluate(
+    annotations: Annotations,
+    detections: Detections,
+    *,
+    protocol: str,
+    tiou: Iterable[float] = DEFAULT_TIOU,
+    subset: str | None = None,
+) -> Evaluation:
+    """mAP of detections by one protocol.
+
+    The order of the input changes nothing: see :mod:`cpmn_tf.evaluation.problem`.
+
+    Args:
+      annotations: the truth.
+      detections: what is judged; scores may be of any scale.
+      protocol: ``activitynet`` or ``thumos14``; their modules state the rules.
+      tiou: thresholds in (0, 1].
+      subset: the split to evaluate; None takes every video of ``annotations``. Detections in videos
+        outside it are false positives, as in both official evaluators; ``counts`` tells how many.
+
+    Raises:
+      UserError: if there is nothing to find, or an argument is out of range.
+    """
+    rules = protocol_named(protocol)
+    tiou = thresholds(tiou)
+    problem = prepare(annotations, detections, subset)
+    matching = rules.match(problem, tiou)
+    precision = plain_average_precision(problem, matching, interpolated=rules.INTERPOLATED)
+    mean = precision.mean(axis=1)
+    return Evaluation(
+        protocol=protocol,
+        tiou=tiou,
+        map=mean,
+        average_map=float(mean.mean()),
+        per_class={name: precision[:, k] for k, name in enumerate(problem.classes)},
+        counts=problem.counts,
+    )

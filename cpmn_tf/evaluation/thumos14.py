@@ -1,0 +1,34 @@
+"""The `thumos14` protocol: the official THUMOS14 toolkit (TH14evaldet), rule for rule.
+
+- In each video, instances in turn take the best-overlapping detection of their class that is still
+  free, whatever its score; tIoU > threshold makes it a true positive. Of equal overlaps the higher
+  score is taken.
+- AP is not interpolated: the sum of the precision at each true positive, divided by the number of
+  instances.
+- Detections that share any time with an ambiguous interval and are no true positives are dropped:
+  they count neither way.
+- Instances given twice stay two, each to be found by a detection of its own.
+- A segment of zero length overlaps nothing.
+"""
+
+import numpy as np
+
+from cpmn_tf.evaluation.matching import Matching, assign_in_turn, by_preference
+from cpmn_tf.evaluation.overlap import intersection_over_hull, overlapping, touches
+from cpmn_tf.evaluation.problem import Problem
+
+INTERPOLATED = False
+
+
+def match(problem: Problem, tiou: tuple[float, ...]) -> Matching:
+    """True positives at every threshold, and the detections that ambiguity excuses."""
+    pairs = overlapping(problem, min(tiou), intersection_over_hull)
+    # Rows of detections stand by score, so the row is also what decides between equal overlaps.
+    pairs = pairs[by_preference(pairs.instance, pairs.tiou, pairs.detection)]
+    instance = np.full((len(tiou), len(problem.detections)), -1, np.int32)
+    for row, threshold in zip(instance, tiou, strict=True):
+        reach = pairs[np.flatnonzero(pairs.tiou > threshold)]
+        rows = assign_in_turn(reach.instance, reach.detection)
+        row[reach.detection[rows]] = reach.instance[rows]
+    ignored = touches(problem.detections, problem.ambiguous, len(problem.videos))
+    return Matching(instance, ignored)
