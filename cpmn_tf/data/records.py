@@ -1,158 +1,51 @@
-"""The record schema: the one place where keys, types and versions are written; writer and parser.
-
-A record is a serialized ``tf.train.Example``, one per video (key names follow MediaSequence):
-
-| key | value |
-| --- | --- |
-| ``example/id`` | the video's id |
-| ``clip/duration`` | float, seconds |
-| ``clip/label/index``, ``clip/label/string`` | the video's classes, none or more |
-| ``segment/start/seconds``, ``segment/end/seconds``, ``segment/label/index`` | its instances |
-| ``feature/dtype`` | ``float16`` or ``float32``, of all streams |
-| ``feature/rate`` | float, units per second |
-| ``feature/STREAM/bytes`` | [T, G] values, raw, little-endian, row by row |
-| ``feature/STREAM/dimensions`` | int64 T, G |
+"""The parser of records: training sees no instance, and nothing broken passes.
 
 Weak supervision is enforced here: :func:`parse_training` does not know the ``segment`` keys.
-The data set as a whole is described by :class:`Manifest`.
+Keys and types are in :mod:`cpmn_tf.data.schema`, which this module offers on.
 """
 
-import dataclasses
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
 
-from cpmn_tf.data.annotations import check_id
 from cpmn_tf.data.manifest import SCHEMA_VERSION, Manifest, Shard, StreamSpec
+from cpmn_tf.data.schema import (
+    DTYPE,
+    DURATION,
+    ID,
+    LABEL_INDEX,
+    MAX_UNITS,
+    RATE,
+    SEGMENT_END,
+    SEGMENT_LABEL,
+    SEGMENT_START,
+    VideoRecord,
+    encode,
+    stream_keys,
+)
 from cpmn_tf.errors import UserError
 
 __all__ = [
+    "ID",
+    "READ_ERRORS",
     "SCHEMA_VERSION",
     "Manifest",
     "Shard",
     "StreamSpec",
     "VideoRecord",
     "encode",
-    "float16_loss",
+    "explain_read_error",
     "parse_training",
     "parse_with_segments",
+    "stream_keys",
     "training_spec",
 ]
 
-ID = "example/id"
-DURATION = "clip/duration"
-LABEL_INDEX = "clip/label/index"
-LABEL_STRING = "clip/label/string"
-SEGMENT_START = "segment/start/seconds"
-SEGMENT_END = "segment/end/seconds"
-SEGMENT_LABEL = "segment/label/index"
-DTYPE = "feature/dtype"
-RATE = "feature/rate"
-
-MAX_RECORD = (1 << 31) - (1 << 16)  # protocol buffers end at 2 GiB
-MAX_UNITS = (1 << 31) - 1  # lengths travel as int32
-
-
-def stream_keys(name: str) -> tuple[str, str]:
-    """The keys of a stream's bytes and of its dimensions."""
-    return f"feature/{name}/bytes", f"feature/{name}/dimensions"
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class VideoRecord:
-    """What one record holds.
-
-    Attributes:
-      id: the video's id.
-      duration: seconds.
-      rate: units per second.
-      labels: the video's classes, as indices.
-      segments: (start in seconds, end in seconds, class index) of each known instance.
-      features: [T, G] float per stream, T the same in all.
-    """
-
-    id: str
-    duration: float
-    rate: float
-    labels: tuple[int, ...]
-    segments: tuple[tuple[float, float, int], ...] = ()
-    features: Mapping[str, np.ndarray]
-
-
-def float16_loss(values: np.ndarray) -> str:
-    """Why float16 cannot hold ``values`` (overflow, non-zero values become zero); '' if it can."""
-    with np.errstate(over="ignore", under="ignore"):
-        half = values.astype(np.float16)
-    over = np.isinf(half) & np.isfinite(values)
-    if over.any():
-        return f"{np.abs(values[over]).max():.6g} overflows"
-    lost = (half == 0) & (values != 0)
-    if lost.any():
-        share = 100.0 * lost.mean()
-        return f"{lost.sum()} values ({share:.2g} %) that are not zero become zero"
-    return ""
-
-
-def encode(record: VideoRecord, manifest: Manifest) -> bytes:
-    """Serializes one video; ``manifest`` gives streams, dtype and class names.
-
-    Raises:
-      UserError: naming the video, if its streams, lengths, labels or size do not fit.
-    """
-    check_id(record.id)
-    what = f"video {record.id!r}"
-    length = _common_length(record, manifest)
-    example = tf.train.Example()
-    feature = example.features.feature
-    feature[ID].bytes_list.value.append(record.id.encode())
-    feature[DTYPE].bytes_list.value.append(manifest.dtype.encode())
-    for key, number in ((DURATION, record.duration), (RATE, record.rate)):
-        if not (np.isfinite(number) and number > 0):
-            raise UserError(f"{what}: {key} is {number}; it must be positive")
-        feature[key].float_list.value.append(number)
-    indices = [*record.labels, *(label for _, _, label in record.segments)]
-    if any(not 0 <= index < len(manifest.classes) for index in indices):
-        raise UserError(f"{what}: a label is outside the {len(manifest.classes)} classes")
-    feature[LABEL_INDEX].int64_list.value.extend(record.labels)
-    feature[LABEL_STRING].bytes_list.value.extend(
-        manifest.classes[index].encode() for index in record.labels
-    )
-    feature[SEGMENT_START].float_list.value.extend(start for start, _, _ in record.segments)
-    feature[SEGMENT_END].float_list.value.extend(end for _, end, _ in record.segments)
-    feature[SEGMENT_LABEL].int64_list.value.extend(label for _, _, label in record.segments)
-    dtype = np.dtype(manifest.dtype).newbyteorder("<")
-    size = sum(length * spec.width * dtype.itemsize for spec in manifest.streams)
-    if size > MAX_RECORD:
-        raise UserError(f"{what}: its features take {size} bytes, over 2 GiB; cut the video")
-    for spec in manifest.streams:
-        data_key, dimensions_key = stream_keys(spec.name)
-        values = np.ascontiguousarray(record.features[spec.name], dtype)
-        feature[data_key].bytes_list.value.append(values.tobytes())
-        feature[dimensions_key].int64_list.value.extend((length, spec.width))
-    return example.SerializeToString()
-
-
-def _common_length(record: VideoRecord, manifest: Manifest) -> int:
-    """T, after the streams were held against the manifest."""
-    what = f"video {record.id!r}"
-    names = [spec.name for spec in manifest.streams]
-    if set(record.features) != set(names):
-        raise UserError(f"{what}: has streams {sorted(record.features)} instead of {names}")
-    lengths = set()
-    for spec in manifest.streams:
-        shape = record.features[spec.name].shape
-        if len(shape) != 2 or shape[1] != spec.width:
-            raise UserError(
-                f"{what}: {spec.name} has the shape {list(shape)} instead of [T, {spec.width}]"
-            )
-        lengths.add(shape[0])
-    if len(lengths) != 1:
-        raise UserError(f"{what}: its streams have {sorted(lengths)} units; make them equal")
-    (length,) = lengths
-    if not 0 < length <= MAX_UNITS:
-        raise UserError(f"{what}: has {length} units; remove the video")
-    return length
+# What reading broken shards raises. TensorFlow quotes a record that it cannot parse in its message,
+# and the quoted bytes need not be UTF-8.
+READ_ERRORS = (tf.errors.OpError, UnicodeDecodeError)
 
 
 def training_spec(manifest: Manifest, streams: Sequence[str] | None = None) -> dict:
@@ -328,3 +221,45 @@ def _shape_checks(
             [size, expected],
         ),
     ]
+
+
+def explain_read_error(error: Exception, manifest: Manifest, split: str) -> UserError:
+    """Finds the broken shard behind an error met while a split was read; scans all its shards.
+
+    Args:
+      error: what reading or parsing raised.
+      manifest: of the data set.
+      split: that was read.
+
+    Returns:
+      An error that names the shard, the record's place and the video where they can be found.
+    """
+    try:
+        paths = manifest.shard_paths(split)
+    except UserError as found:
+        return found
+    for path, shard in zip(paths, manifest.shards(split), strict=True):
+        count = 0
+        dataset = tf.data.TFRecordDataset(path)
+        try:
+            for _ in dataset.map(lambda serialized: parse_with_segments(serialized, manifest)):
+                count += 1
+        except READ_ERRORS as found:
+            return UserError(f"{path}: record {count} is broken ({_brief(found)}); build it anew")
+        if count != shard.videos:
+            return UserError(
+                f"{path}: holds {count} records instead of {shard.videos}; build it anew"
+            )
+    return UserError(f"{manifest.folder}: split {split!r} cannot be read ({_brief(error)})")
+
+
+def _brief(error: Exception) -> str:
+    """TensorFlow's message without the graph's names and without what a record holds."""
+    if isinstance(error, UnicodeDecodeError):
+        return "it is not a tf.train.Example"
+    message = error.message if isinstance(error, tf.errors.OpError) else str(error)
+    message = message.rsplit("assertion failed:", 1)[-1].split("[[{{", 1)[0]
+    message = re.sub(
+        r"\{\{.*?\}\}|Error in user-defined.*?Iterator::\S+|, value: .*", "", message, flags=re.S
+    )
+    return " ".join("".join(c if c.isprintable() else " " for c in message).split())[:200]
