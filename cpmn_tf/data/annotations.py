@@ -3,6 +3,7 @@
 Imports no TensorFlow: evaluation and the record tools share it. Times are seconds.
 """
 
+import array
 import dataclasses
 import math
 import os
@@ -77,8 +78,12 @@ def check_id(video_id: str) -> str:
     return video_id
 
 
-def _number(value: Any, what: str) -> float:
-    """A finite float from a JSON number or numeric string."""
+def parse_number(value: Any, what: str) -> float:
+    """A finite float from a number or a numeric string.
+
+    Raises:
+      UserError: that begins with ``what``.
+    """
     try:
         if isinstance(value, bool):
             raise TypeError
@@ -90,10 +95,15 @@ def _number(value: Any, what: str) -> float:
     return number
 
 
-def _segment(value: Any, what: str) -> tuple[float, float]:
+def parse_segment(value: Any, what: str) -> tuple[float, float]:
+    """(start, end) in seconds from a pair of numbers; equal ones pass.
+
+    Raises:
+      UserError: that begins with ``what``.
+    """
     if not isinstance(value, (list, tuple)) or len(value) != 2:
         raise UserError(f"{what} is {value!r:.60}; it must be [start, end] in seconds")
-    start, end = (_number(item, what) for item in value)
+    start, end = (parse_number(item, what) for item in value)
     if end < start:
         raise UserError(f"{what} ends before it starts ({start} > {end}); swap or remove it")
     return start, end
@@ -102,7 +112,7 @@ def _segment(value: Any, what: str) -> tuple[float, float]:
 def _positive(entry: Mapping, key: str, what: str) -> float | None:
     if entry.get(key) is None:
         return None
-    number = _number(entry[key], f"{what}: {key}")
+    number = parse_number(entry[key], f"{what}: {key}")
     if number <= 0:
         raise UserError(f"{what}: {key} is {number}; it must be positive")
     return number
@@ -139,10 +149,10 @@ def parse_video(video_id: str, entry: Any) -> Video:
             raise UserError(f"{what}: an annotation has no label; add it or remove the annotation")
         labels[label] = None
         if item.get("segment") is not None:
-            start, end = _segment(item["segment"], f"{what}: the segment of {label!r}")
+            start, end = parse_segment(item["segment"], f"{what}: the segment of {label!r}")
             instances.append(Instance(start, end, label))
     ambiguous = tuple(
-        _segment(item, f"{what}: an ambiguous interval")
+        parse_segment(item, f"{what}: an ambiguous interval")
         for item in _listing(entry.get("ambiguous", []), f"{what}: ambiguous")
     )
     return Video(
@@ -253,17 +263,15 @@ class Detections:
         """From (video id, label, start, end, score) rows; ``videos`` lists those looked at."""
         video_index = {name: index for index, name in enumerate(videos)}
         class_index: dict[str, int] = {}
-        table = [
-            (
-                video_index.setdefault(video, len(video_index)),
-                class_index.setdefault(label, len(class_index)),
-                start,
-                end,
-                score,
-            )
-            for video, label, start, end, score in rows
-        ]
-        columns = zip(*table, strict=True) if table else ([],) * 5
+        # Typed columns from the start: a million rows as Python objects would be half a gigabyte.
+        columns = tuple(array.array(kind) for kind in "iiddd")
+        add_video, add_label, add_start, add_end, add_score = (item.append for item in columns)
+        for video, label, start, end, score in rows:
+            add_video(video_index.setdefault(video, len(video_index)))
+            add_label(class_index.setdefault(label, len(class_index)))
+            add_start(start)
+            add_end(end)
+            add_score(score)
         kinds = (np.int32, np.int32, np.float64, np.float64, np.float64)
         arrays = [np.array(column, kind) for column, kind in zip(columns, kinds, strict=True)]
         return cls(tuple(video_index), tuple(class_index), *arrays)
@@ -291,18 +299,18 @@ def load_detections(path: str | os.PathLike) -> Detections:
     try:
         value = _mapping(read_json(path), "the file")
         results = _mapping(value.get("results"), 'its "results"')
-        return Detections.from_rows(results, _result_rows(results))
+        return Detections.from_rows(tuple(results), _result_rows(results))
     except UserError as error:
         raise _in_file(path, error) from None
 
 
-def _result_rows(results: Mapping) -> Iterable[tuple[str, str, float, float, float]]:
-    for video_id, items in results.items():
+def _result_rows(results: dict) -> Iterable[tuple[str, str, float, float, float]]:
+    for video_id in list(results):
         what = f"video {video_id!r}"
-        for item in _listing(items, f"{what}: its detections"):
+        for item in _listing(results.pop(video_id), f"{what}: its detections"):  # frees them
             item = _mapping(item, f"{what}: a detection")
             label = item.get("label")
             if not isinstance(label, str) or not label:
                 raise UserError(f"{what}: a detection has no label; add it")
-            start, end = _segment(item.get("segment"), f"{what}: the segment of {label!r}")
-            yield video_id, label, start, end, _number(item.get("score"), f"{what}: a score")
+            start, end = parse_segment(item.get("segment"), f"{what}: the segment of {label!r}")
+            yield video_id, label, start, end, parse_number(item.get("score"), f"{what}: a score")

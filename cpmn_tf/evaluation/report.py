@@ -1,0 +1,113 @@
+"""Results as JSON and as text; both name the protocol, the files and what they hold."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from cpmn_tf.evaluation.problem import Counts
+from cpmn_tf.evaluation.protocols import Evaluation
+
+
+@dataclasses.dataclass(frozen=True)
+class Sources:
+    """Which files a result comes from; digests are SHA-256 in hexadecimal."""
+
+    annotation_file: str
+    annotation_sha256: str
+    detection_file: str
+    detection_sha256: str
+    split: str
+
+
+def to_json(result: Evaluation, sources: Sources) -> dict[str, Any]:
+    """A result as plain values; mAP and AP are fractions, lists parallel to ``tiou``."""
+    return {
+        "protocol": result.protocol,
+        "tiou": list(result.tiou),
+        "map": result.map.tolist(),
+        "average_map": result.average_map,
+        "per_class": {name: row.tolist() for name, row in result.per_class.items()},
+        **dataclasses.asdict(sources),
+        **dataclasses.asdict(result.counts),
+    }
+
+
+def to_text(results: Sequence[Evaluation], sources: Sources) -> str:
+    """Tables of one protocol's result, or of several side by side."""
+    first = results[0]
+    lines = [*_facts(first.counts, sources), ""]
+    header = ["mAP [%] at tIoU", *(f"{value:g}" for value in first.tiou), "average"]
+    rows = [
+        [result.protocol, *_percents(result.map), _percent(result.average_map)]
+        for result in results
+    ]
+    lines += [*table([header, *rows]), ""]
+    if len(results) == 1:
+        header = ["AP [%] at tIoU", *header[1:]]
+        rows = [
+            [name, *_percents(row), _percent(row.mean())] for name, row in first.per_class.items()
+        ]
+    else:
+        header = ["average AP [%]", *(result.protocol for result in results)]
+        rows = [
+            [name, *(_percent(result.per_class[name].mean()) for result in results)]
+            for name in first.per_class
+        ]
+    return "\n".join([*lines, *table([header, *rows])])
+
+
+def _facts(counts: Counts, sources: Sources) -> list[str]:
+    lines = [
+        f"annotations  {sources.annotation_file}",
+        f"             SHA-256 {sources.annotation_sha256}",
+        f"             {sources.split}: {_many(counts.videos, 'video')}, "
+        f"{_many(counts.instances, 'instance')} of {_many(counts.classes, 'class')}",
+        f"detections   {sources.detection_file}",
+        f"             SHA-256 {sources.detection_sha256}",
+        f"             {_many(counts.detections, 'detection')}; "
+        f"{_many(counts.videos_without_detections, 'video')} without detections",
+    ]
+    remarks = {
+        "classes without detections, each with an AP of 0": counts.classes_without_detections,
+        f"detections in {_many(counts.unlisted_videos, 'video')} outside the split, "
+        "counted as false positives (the official evaluators do so)": counts.unlisted_detections,
+        "detections left out: the split has no instance of their class": (
+            counts.unscored_detections
+        ),
+        "instances of zero length": counts.zero_length_instances,
+    }
+    lines += [f"note         {number} {text}" for text, number in remarks.items() if number]
+    return lines
+
+
+def remarks_on_classes(labels: Mapping[str, int]) -> list[str]:
+    """A note per class that the data set does not have, with its number of detections."""
+    return [
+        f"note         {_many(number, 'detection')} of {label!r}, which is no class of the data set"
+        for label, number in labels.items()
+    ]
+
+
+def table(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Aligned lines: the first column to the left, the others to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(
+            text.ljust(width) if place == 0 else text.rjust(width)
+            for place, (text, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+
+
+def _percents(values) -> list[str]:
+    return [_percent(value) for value in values]
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.2f}"
+
+
+def _many(number: int, noun: str) -> str:
+    plural = noun + ("es" if noun.endswith("s") else "s")
+    return f"{number} {noun if number == 1 else plural}"
