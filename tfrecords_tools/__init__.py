@@ -1,0 +1,1 @@
+"""Programs and readers that build and inspect record data sets."""

@@ -1,0 +1,216 @@
+"""The embedded data set: untrimmed recordings of shoulder exercises, composed from real recordings.
+
+Ten people did seven shoulder exercises with a smartwatch on each arm in turn: accelerometer and
+gyroscope, 50 samples per second, one set per person, arm and exercise (D. Burns et al., Shoulder
+physiotherapy exercise recognition, 2018; shipped in the package seglearn, BSD). This module
+composes untrimmed recordings from those sets, by a recipe frozen before the first training:
+
+- a recording is one person's, one arm's; the arms take turns;
+- it holds one (70 %) or two (30 %) of the exercises PEN, ABD, FEL, IR, ER, in 2 to 6 instances cut
+  at random from that person's sets of that arm; of two exercises both occur;
+- an instance's length is log-normal, median 7 s and sigma 0.6, clipped to 2-25 s;
+- each instance is preceded, and the last followed, by 3-25 s of TRAP or ROW, which carry no label
+  (a cut is never longer than the set it is cut from; the shortest set lasts 18.9 s);
+- people 1-6 train (16 recordings each), people 7-10 test (10 each).
+"""
+
+import hashlib
+import importlib.util
+import io
+import pathlib
+import pickle
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+from absl import flags
+
+from cpmn_tf.data.annotations import Annotations, Instance, Video
+from cpmn_tf.errors import UserError
+from tfrecords_tools.sources import SourceVideo
+from tfrecords_tools.sources.descriptors import describe, mirror
+
+SHA256 = "eb122f23cdf06ef6bd6c6c5312958ec5cf9d038e2e6d457b8081662c75a42537"
+FPS = 50  # samples per second
+UNIT_FRAMES = 5  # samples per unit: ten units per second
+CLASSES = ("PEN", "ABD", "FEL", "IR", "ER")
+BACKGROUND = ("TRAP", "ROW")
+ARMS = ("left", "right")
+# Recordings of each person, by subset.
+PEOPLE = {"training": {person: 16 for person in range(1, 7)}}
+PEOPLE["testing"] = {person: 10 for person in range(7, 11)}
+STREAMS = ("accelerometer", "gyroscope")
+
+Sets = Mapping[tuple[int, str, str], np.ndarray]
+
+
+def find_data() -> pathlib.Path:
+    """The data file inside the installed package seglearn, which is not imported.
+
+    Raises:
+      UserError: if the package is not installed.
+    """
+    spec = importlib.util.find_spec("seglearn")
+    if spec is None or spec.origin is None:
+        raise UserError(
+            "the package seglearn, which holds the watch data, is not installed; "
+            "run: pip install 'cpmn-tf[watch]'"
+        )
+    return pathlib.Path(spec.origin).parent / "data" / "watch_dataset.npy"
+
+
+def load_sets(path: pathlib.Path) -> Sets:
+    """Reads the sets: [n, 6] ax ay az wx wy wz by (person, arm, exercise).
+
+    The file is a pickle, so that it is unpickled only if it is the very file known.
+
+    Raises:
+      UserError: if it cannot be read or is another file.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise UserError(
+            f"{path}: cannot be read ({error.strerror}); run: pip install 'cpmn-tf[watch]'"
+        ) from None
+    if hashlib.sha256(data).hexdigest() != SHA256:
+        raise UserError(
+            f"{path}: is not the watch data of seglearn 1.2.5 (SHA-256 differs); run: "
+            "pip install --force-reinstall 'seglearn==1.2.5'"
+        )
+    file = io.BytesIO(data)
+    np.lib.format.read_magic(file)
+    np.lib.format.read_array_header_1_0(file)
+    content = pickle.load(file).item()
+    names = content["y_labels"]
+    columns = (content["X"], content["subject"], content["side"], content["y"])
+    return {
+        (int(person), ARMS[int(side)], names[int(label)]): values
+        for values, person, side, label in zip(*columns, strict=True)
+    }
+
+
+def _cut(rng: np.random.Generator, values: np.ndarray, seconds: float) -> np.ndarray:
+    """A random cut of that length, or of the whole set where it is shorter."""
+    length = min(round(seconds * FPS), len(values))
+    start = rng.integers(len(values) - length + 1)
+    return values[start : start + length]
+
+
+def _labels(rng: np.random.Generator) -> list[str]:
+    """The exercises of one recording's instances, in order."""
+    kinds = rng.choice(CLASSES, size=2 if rng.random() < 0.3 else 1, replace=False)
+    count = rng.integers(2, 7)
+    labels = [*kinds, *rng.choice(kinds, size=count - len(kinds))]
+    return [str(label) for label in rng.permutation(labels)]
+
+
+def compose(
+    sets: Sets, person: int, arm: str, rng: np.random.Generator
+) -> tuple[np.ndarray, tuple[Instance, ...]]:
+    """Composes one recording by the recipe.
+
+    Returns:
+      Samples [n, 6], n a multiple of ``UNIT_FRAMES``, and the instances in seconds.
+    """
+    pieces: list[np.ndarray] = []
+    instances: list[Instance] = []
+
+    def background() -> None:
+        kind = BACKGROUND[rng.integers(len(BACKGROUND))]
+        pieces.append(_cut(rng, sets[person, arm, kind], rng.uniform(3, 25)))
+
+    for label in _labels(rng):
+        background()
+        seconds = np.clip(rng.lognormal(np.log(7), 0.6), 2, 25)
+        start = sum(map(len, pieces))
+        pieces.append(_cut(rng, sets[person, arm, label], seconds))
+        end = start + len(pieces[-1])
+        instances.append(Instance(start / FPS, end / FPS, label))
+    background()
+    samples = np.concatenate(pieces)
+    return samples[: len(samples) // UNIT_FRAMES * UNIT_FRAMES], tuple(instances)
+
+
+class WatchSource:
+    """The composed recordings; see :class:`tfrecords_tools.sources.Source`."""
+
+    def __init__(self, *, seed: int, path: pathlib.Path | None = None):
+        """Composes all recordings (a second); the same seed gives the same recordings.
+
+        Args:
+          seed: of the composition.
+          path: the data file; by default that of the installed package.
+        """
+        sets = load_sets(path or find_data())
+        self.notes = ["recordings are composed from real recordings (see the README)"]
+        self.facts = {
+            "source": "watch",
+            "description": "untrimmed recordings of shoulder exercises, composed from real "
+            "recordings of ten people wearing a smartwatch",
+            "seed": seed,
+            "fps": FPS,
+            "unit_frames": UNIT_FRAMES,
+        }
+        self._samples: dict[str, np.ndarray] = {}
+        self._descriptors: dict[str, dict[str, np.ndarray]] = {}
+        videos = {}
+        for subset, people in PEOPLE.items():
+            for person, count in people.items():
+                for index in range(count):
+                    arm = ARMS[index % 2]
+                    rng = np.random.default_rng([seed, person, index])
+                    samples, instances = compose(sets, person, arm, rng)
+                    key = f"person{person:02d}_{arm}_{index:03d}"
+                    self._samples[key] = mirror(samples) if arm == "left" else samples
+                    labels = tuple(dict.fromkeys(item.label for item in instances))
+                    duration = len(samples) / FPS
+                    videos[key] = Video(
+                        key, subset, labels, instances, duration=duration, fps=float(FPS)
+                    )
+        self.annotations = Annotations(videos, CLASSES)
+
+    def videos(self, splits: Mapping[str, str]) -> Iterator[SourceVideo]:
+        """Yields the recordings, standardised with the statistics of the split ``training``."""
+        fitted = [key for key in self._samples if splits.get(key) == "training"]
+        if not fitted:
+            raise UserError("no recording is left in the split training; mend --holdout")
+        scales = {}
+        for stream in STREAMS:
+            units = np.concatenate([self._describe(key)[stream] for key in fitted])
+            scales[stream] = units.mean(axis=0), units.std(axis=0)
+        for key in self._samples:
+            if key in splits:
+                features = self._describe(key)
+                yield SourceVideo(
+                    id=key,
+                    rate=FPS / UNIT_FRAMES,
+                    features={
+                        name: _standardised(features[name], *scales[name]) for name in STREAMS
+                    },
+                )
+
+    def _describe(self, key: str) -> dict[str, np.ndarray]:
+        if key not in self._descriptors:
+            samples = self._samples[key]
+            self._descriptors[key] = {
+                "accelerometer": describe(samples[:, :3], unit_frames=UNIT_FRAMES),
+                "gyroscope": describe(samples[:, 3:], unit_frames=UNIT_FRAMES),
+            }
+        return self._descriptors[key]
+
+
+def _standardised(values: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
+    """To a ten-thousandth, well below the sensor's noise, so that float16 makes nothing zero."""
+    return np.round((values - mean) / np.maximum(std, 1e-6), 4).astype(np.float32)
+
+
+def open_source(values: flags.FlagValues) -> WatchSource:
+    """Opens the source as --seed says.
+
+    Raises:
+      UserError: if flags are given that only other sources have.
+    """
+    for name in ("features_dir", "annotations", "unit_frames", "fps"):
+        if values[name].present:
+            raise UserError(f"--{name} does not go with --source=watch, whose data are embedded")
+    return WatchSource(seed=values.seed)

@@ -1,0 +1,189 @@
+"""Writes a data set's folder: shards, manifest, annotations and TFDS metadata."""
+
+import contextlib
+import dataclasses
+import hashlib
+import pathlib
+from collections.abc import Iterable, Mapping
+
+import tensorflow as tf
+
+from cpmn_tf.data.annotations import Annotations, Video, save_annotations
+from cpmn_tf.data.manifest import Manifest, Shard
+from cpmn_tf.data.schema import VideoRecord, encode
+
+ANNOTATIONS = "annotations.json"
+SHARD_BYTES = 128 << 20  # a shard by size is closed when it reaches this
+
+
+@dataclasses.dataclass
+class _OpenShard:
+    path: pathlib.Path
+    writer: tf.io.TFRecordWriter
+    videos: int = 0
+    units: int = 0
+    bytes: int = 0
+
+
+class SplitWriter:
+    """Writes one split's records to shards whose number is known only at the end."""
+
+    def __init__(self, *, folder: pathlib.Path, split: str, shards: int | None):
+        """Makes the writer; nothing is written yet.
+
+        Args:
+          folder: where the shards go.
+          split: its name.
+          shards: number of shards, filled in turn (fewer if there are fewer videos); None starts
+            a new one whenever ``SHARD_BYTES`` are reached.
+        """
+        self._folder, self._split, self._number = folder, split, shards
+        self._shards: list[_OpenShard] = []
+        self._count = 0
+
+    def write(self, serialized: bytes, units: int) -> None:
+        """Appends one record."""
+        shard = self._next()
+        shard.writer.write(serialized)
+        shard.videos += 1
+        shard.units += units
+        shard.bytes += len(serialized)
+        self._count += 1
+
+    def _next(self) -> _OpenShard:
+        if self._number is not None and self._count >= self._number:
+            return self._shards[self._count % self._number]
+        if self._number is None and self._shards:
+            if self._shards[-1].bytes < SHARD_BYTES:
+                return self._shards[-1]
+            self._shards[-1].writer.close()
+        path = self._folder / f"{self._split}-{len(self._shards):05d}.part"
+        self._shards.append(_OpenShard(path, tf.io.TFRecordWriter(str(path))))
+        return self._shards[-1]
+
+    def close(self) -> None:
+        """Closes all files; may be called twice."""
+        for shard in self._shards:
+            shard.writer.close()
+
+    def finish(self) -> tuple[Shard, ...]:
+        """Closes the shards and gives them their final names."""
+        self.close()
+        result = []
+        for index, shard in enumerate(self._shards):
+            name = f"{self._split}-{index:05d}-of-{len(self._shards):05d}.tfrecord"
+            path = shard.path.rename(self._folder / name)
+            result.append(
+                Shard(name, shard.videos, shard.units, path.stat().st_size, file_sha256(path))
+            )
+        return tuple(result)
+
+
+def file_sha256(path: pathlib.Path) -> str:
+    """Hexadecimal SHA-256 of a file's bytes."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_shards(
+    folder: pathlib.Path,
+    manifest: Manifest,
+    records: Iterable[tuple[str, VideoRecord]],
+    *,
+    shards: int | None = None,
+) -> Manifest:
+    """Writes (split, record) pairs as they come, one record in memory at a time.
+
+    Args:
+      folder: an existing folder; partial shards in it stay there if this fails.
+      manifest: without splits.
+      records: what to write.
+      shards: number of shards per split; None decides by size.
+
+    Returns:
+      The manifest with the splits' shards.
+    """
+    writers: dict[str, SplitWriter] = {}
+    with contextlib.ExitStack() as stack:
+        for split, record in records:
+            if split not in writers:
+                writers[split] = SplitWriter(folder=folder, split=split, shards=shards)
+                stack.callback(writers[split].close)
+            units = len(next(iter(record.features.values())))
+            writers[split].write(encode(record, manifest), units)
+        splits = {split: writer.finish() for split, writer in writers.items()}
+    return dataclasses.replace(manifest, splits=splits, folder=folder)
+
+
+def write_metadata(folder: pathlib.Path, manifest: Manifest, videos: Mapping[str, Video]) -> None:
+    """Writes what stands beside the shards.
+
+    Args:
+      folder: of the shards.
+      manifest: as :func:`write_shards` returned it.
+      videos: every video that was written, ``subset`` being its split.
+    """
+    manifest.save(folder)
+    save_annotations(folder / ANNOTATIONS, Annotations(videos, manifest.classes))
+    _write_tfds(folder, manifest)
+
+
+def _write_tfds(folder: pathlib.Path, manifest: Manifest) -> None:
+    """Lets ``tfds.builder_from_directory`` open the folder without this package."""
+    import tensorflow_datasets as tfds  # seconds to import, and only needed here
+
+    template = "{SPLIT}-{SHARD_X_OF_Y}.{FILEFORMAT}"
+    splits = [
+        tfds.core.SplitInfo(
+            name=split,
+            shard_lengths=[shard.videos for shard in shards],
+            num_bytes=sum(shard.bytes for shard in shards),
+            filename_template=tfds.core.ShardedFileTemplate(
+                template=template,
+                dataset_name="cpmn",
+                data_dir=folder,
+                split=split,
+                filetype_suffix="tfrecord",
+            ),
+        )
+        for split, shards in manifest.splits.items()
+    ]
+    tfds.folder_dataset.write_metadata(
+        data_dir=str(folder),
+        features=_tfds_features(tfds, manifest),
+        split_infos=splits,
+        version="1.0.0",
+        filename_template=template,
+        description="Untrimmed videos' unit-level features with video-level labels; see "
+        "manifest.json and annotations.json.",
+        check_data=False,
+    )
+
+
+def _tfds_features(tfds, manifest: Manifest):
+    """The record schema in TFDS's words: a ``/`` in a key is a level of nesting."""
+    import numpy as np
+
+    features = tfds.features
+    label = features.Sequence(features.ClassLabel(names=list(manifest.classes)))
+    seconds = {"seconds": features.Sequence(features.Scalar(np.float32))}
+    streams = {
+        spec.name: {
+            "bytes": features.Tensor(
+                shape=(None, spec.width), dtype=np.dtype(manifest.dtype), encoding="bytes"
+            ),
+            "dimensions": features.Tensor(shape=(2,), dtype=np.int64),
+        }
+        for spec in manifest.streams
+    }
+    return features.FeaturesDict(
+        {
+            "example": {"id": features.Text()},
+            "clip": {
+                "duration": features.Scalar(np.float32),
+                "label": {"index": label, "string": features.Sequence(features.Text())},
+            },
+            "segment": {"start": seconds, "end": seconds, "label": {"index": label}},
+            "feature": {"dtype": features.Text(), "rate": features.Scalar(np.float32), **streams},
+        }
+    )
