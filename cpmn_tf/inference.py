@@ -1,6 +1,6 @@
 """Running a model over the videos of a split, whether from a model folder or a SavedModel."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -42,13 +42,21 @@ def compiled(model: CPMN, with_class_scores: bool = False) -> Detect:
     return detect
 
 
-def batches(split: pipeline.Split, batch_size: int = 1, segments: bool = False) -> Iterator[dict]:
+def batches(
+    split: pipeline.Split,
+    batch_size: int = 1,
+    *,
+    segments: bool = False,
+    streams: Sequence[str] | None = None,
+) -> Iterator[dict]:
     """Whole videos with float32 features, as a model takes them.
 
     Raises:
       UserError: if a record cannot be read.
     """
-    dataset = pipeline.whole_videos(split, batch_size=batch_size, segments=segments)
+    dataset = pipeline.whole_videos(
+        split, batch_size=batch_size, segments=segments, streams=streams
+    )
     for batch in pipeline.readable(dataset, split.manifest, split.name):
         features = {name: tf.cast(value, tf.float32) for name, value in batch["features"].items()}
         yield {**batch, "features": features}
@@ -59,6 +67,7 @@ def detect_split(
     split: pipeline.Split,
     *,
     batch_size: int = 1,
+    streams: Sequence[str] | None = None,
     class_scores: Mapping[str, np.ndarray] | None = None,
     progress: Callable[[int, int], None] = lambda *_: None,
 ) -> tuple[Detections, int]:
@@ -68,6 +77,7 @@ def detect_split(
       detect: see :func:`compiled`.
       split: the videos.
       batch_size: videos per call; they are padded to the longest.
+      streams: names of the streams that the model takes; all by default.
       class_scores: external [classes] scores by video id.
       progress: called with the videos done and their number.
 
@@ -80,7 +90,7 @@ def detect_split(
     """
     videos, rows, silent = [], [], 0
     classes = split.manifest.classes
-    for batch in batches(split, batch_size):
+    for batch in batches(split, batch_size, streams=streams):
         ids = [video_id.decode() for video_id in batch["id"].numpy()]
         arguments = [batch["features"], batch["length"], batch["rate"], batch["duration"]]
         if class_scores is not None:

@@ -35,7 +35,9 @@ def execute(
     """
     values = flags.FlagValues()
     flags.DEFINE_bool("help", False, "Show this help.", short_name="h", flag_values=values)
-    flags.DEFINE_string("flagfile", "", "Read flags from this file, one a line.", flag_values=values)
+    flags.DEFINE_string(
+        "flagfile", "", "Read flags from this file, one a line.", flag_values=values
+    )
     define(values)
     arguments = sys.argv[1:] if argv is None else list(argv)
     if {"--help", "-help", "-h", "--helpfull"} & set(arguments):  # before required flags are asked
@@ -54,10 +56,36 @@ def execute(
     except UserError as error:
         print(f"{program}: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
+    except Stopped as stop:
+        return 128 + stop.signal
     except KeyboardInterrupt:
         print(f"{program}: interrupted", file=sys.stderr)
         return 128 + signal.SIGINT
     return 0
+
+
+class Stopped(Exception):
+    """A command ended early because signal number ``signal`` asked for it."""
+
+    def __init__(self, signal: int):
+        super().__init__(signal)
+        self.signal = signal
+
+
+def define_string(values: flags.FlagValues, name: str, default: str | None, help: str) -> None:
+    """A string flag on ``values``."""
+    flags.DEFINE_string(name, default, help, flag_values=values)
+
+
+def require(values: flags.FlagValues, *names: str) -> None:
+    """Asks for flags that are needed by what a command is about to do.
+
+    Raises:
+      UserError: naming the first that was not given.
+    """
+    for name in names:
+        if not values[name].value:
+            raise UserError(f"--{name} must be given")
 
 
 def required(values: flags.FlagValues, *names: str) -> None:

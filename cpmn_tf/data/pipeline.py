@@ -8,7 +8,7 @@ records are shuffled, never decoded ones.
 import dataclasses
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import tensorflow as tf
 
@@ -96,13 +96,19 @@ class Split:
         return self._chosen(tf.data.TFRecordDataset(self.manifest.shard_paths(self.name)))
 
     def shuffled(self, seed: tf.Tensor, buffer: int) -> tf.data.Dataset:
-        """The same records in an order that depends on ``seed``, a scalar int64, alone."""
+        """The same records in an order that depends on ``seed``, a scalar int64, alone.
+
+        Shards are shuffled, then blocks of ``buffer`` records. ``Dataset.shuffle`` is no help: its
+        order also depends on the global seed, which a resumed process would have to know.
+        """
         paths = tf.random.experimental.stateless_shuffle(
             self.manifest.shard_paths(self.name), seed=tf.stack([seed, 0])
         )
-        dataset = self._chosen(tf.data.TFRecordDataset(paths))
-        return dataset.shuffle(
-            min(buffer, len(self.lengths)), seed=seed + 1, reshuffle_each_iteration=False
+        blocks = self._chosen(tf.data.TFRecordDataset(paths)).batch(min(buffer, self.total))
+        return blocks.enumerate().flat_map(
+            lambda number, block: tf.data.Dataset.from_tensor_slices(
+                tf.random.experimental.stateless_shuffle(block, tf.stack([seed, number + 1]))
+            )
         )
 
     def _chosen(self, dataset: tf.data.Dataset) -> tf.data.Dataset:
@@ -144,6 +150,11 @@ def _epochs(make_epoch, first: int, last: int) -> tf.data.Dataset:
     return dataset.with_options(options).prefetch(tf.data.AUTOTUNE)
 
 
+def _skipped(epoch: tf.Tensor, first: int, count: int) -> tf.Tensor:
+    """How much of an epoch is left out: ``count`` of the first one, nothing of later ones."""
+    return tf.where(epoch == first, tf.constant(count, tf.int64), 0)
+
+
 def cascade_batches(
     split: Split,
     stream: str,
@@ -173,7 +184,7 @@ def cascade_batches(
     def epoch_of(epoch: tf.Tensor) -> tf.data.Dataset:
         order = tf.constant(seed, tf.int64) * 2**20 + epoch
         dataset = split.shuffled(order, config.training.shuffle_buffer)
-        dataset = dataset.skip(tf.where(epoch == first_epoch, size * skip, 0))
+        dataset = dataset.skip(_skipped(epoch, first_epoch, size * skip))
         dataset = dataset.map(
             lambda serialized: _sampled(serialized, epoch), num_parallel_calls=tf.data.AUTOTUNE
         )
@@ -292,18 +303,25 @@ def pyramid_batches(
         dataset = dataset.interleave(
             lambda serialized: windows_of(serialized, epoch), cycle_length=size, block_length=1
         )
-        return dataset.batch(size).skip(tf.where(epoch == first_epoch, skip, 0))
+        return dataset.batch(size).skip(_skipped(epoch, first_epoch, skip))
 
     return _epochs(epoch_of, first_epoch, last_epoch)
 
 
-def whole_videos(split: Split, *, batch_size: int = 1, segments: bool = False) -> tf.data.Dataset:
+def whole_videos(
+    split: Split,
+    *,
+    batch_size: int = 1,
+    segments: bool = False,
+    streams: Sequence[str] | None = None,
+) -> tf.data.Dataset:
     """Whole videos for inference, padded to the longest of their batch.
 
     Args:
       split: the videos.
       batch_size: videos per batch.
       segments: also parse the instances (never for training).
+      streams: names of the streams wanted; all by default.
 
     Returns:
       What :func:`cpmn_tf.data.records.parse_training` gives, batched; with ``segments`` also
@@ -311,7 +329,7 @@ def whole_videos(split: Split, *, batch_size: int = 1, segments: bool = False) -
     """
     parse = records.parse_with_segments if segments else records.parse_training
     dataset = split.serialized().map(
-        lambda serialized: parse(serialized, split.manifest),
+        lambda serialized: parse(serialized, split.manifest, streams),
         num_parallel_calls=tf.data.AUTOTUNE,
         deterministic=True,
     )

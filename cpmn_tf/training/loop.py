@@ -19,6 +19,7 @@ from cpmn_tf.errors import UserError
 from cpmn_tf.models.cpmn import make_cascade, make_pyramid
 from cpmn_tf.training import objectives
 from cpmn_tf.training.events import Board
+from cpmn_tf.training.model_folder import plain_variables
 from cpmn_tf.training.step import initialize, learning_rate, make_optimizer, make_step
 
 
@@ -100,8 +101,8 @@ class ModuleTrainer:
             self.model, self._optimizer, loss_of, config, seed=self._seed, xla=runtime.xla
         )
         self._state = tf.train.Checkpoint(
-            model=self.model,
-            optimizer=self._optimizer,
+            weights=plain_variables(self.model),
+            optimizer=plain_variables(self._optimizer),
             step=tf.Variable(0, dtype=tf.int64),
             totals=tf.Variable([0.0, 0.0]),  # of the losses in the running epoch
             finished=tf.Variable(self.steps == 0),

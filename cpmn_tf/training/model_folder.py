@@ -2,7 +2,7 @@
 
 ``model.json`` holds the resolved configuration, the data set's streams, widths and classes, and
 what fixes the weights' bits (seed, precision, the training records' fingerprint). Each module of
-each stream has its checkpoints in ``STREAM/MODULE/``.
+each stream has its checkpoints in ``streams/STREAM/MODULE/``.
 """
 
 import dataclasses
@@ -10,6 +10,7 @@ import os
 import pathlib
 from typing import Any
 
+import keras
 import tensorflow as tf
 
 from cpmn_tf import __version__
@@ -157,7 +158,7 @@ def _short(value: Any) -> str:
 
 def module_folder(model_dir: str | os.PathLike, stream: str, module: str) -> pathlib.Path:
     """Where the checkpoints of one module of one stream are."""
-    return pathlib.Path(model_dir) / stream / module
+    return pathlib.Path(model_dir) / "streams" / stream / module
 
 
 def load_model(
@@ -185,7 +186,17 @@ def load_model(
     return model, card
 
 
-def restore_weights(module: tf.Module, folder: pathlib.Path) -> None:
+def plain_variables(owner: keras.Model | keras.optimizers.Optimizer) -> list[tf.Variable]:
+    """The TensorFlow variables of a model or optimizer, in their order.
+
+    Checkpoints hold these by name of place. Handing the Keras object itself to
+    ``tf.train.Checkpoint`` saves nothing of layers kept in a list (Keras 3.15), and restoring it
+    claims success.
+    """
+    return [variable.value for variable in owner.variables]
+
+
+def restore_weights(module: keras.Model, folder: pathlib.Path) -> None:
     """Restores a module's weights from its last finished checkpoint.
 
     Raises:
@@ -197,7 +208,8 @@ def restore_weights(module: tf.Module, folder: pathlib.Path) -> None:
         if latest is None:
             raise UserError(f"{folder}: holds no checkpoint; run cpmn-train to its end")
         finished = tf.Variable(False)
-        status = tf.train.Checkpoint(model=module, finished=finished).restore(latest)
+        weights = plain_variables(module)
+        status = tf.train.Checkpoint(weights=weights, finished=finished).restore(latest)
         status.assert_existing_objects_matched().expect_partial()
     except (tf.errors.OpError, AssertionError, ValueError) as error:
         if isinstance(error, UserError):

@@ -6,8 +6,6 @@ import os
 import pathlib
 from collections.abc import Callable
 
-import tensorflow as tf
-
 from cpmn_tf.config import TIOU, Config
 from cpmn_tf.data.pipeline import Split
 from cpmn_tf.errors import UserError
@@ -76,7 +74,6 @@ def train(
         fingerprint=manifest.fingerprint(name),
     )
     card.claim(model_dir)
-    tf.random.set_seed(runtime.seed)  # op seeds alone do not fix a shuffle if this was set before
     job = _Job(pathlib.Path(model_dir), card, training, held_out, data_dir, runtime, report)
     for stream in card.streams:
         job.train_stream(stream)

@@ -62,7 +62,7 @@ class Validator:
                 config=with_overrides(config, [f"localization.attention={attention}"]),
             )
             self._models[module] = (model, inference.compiled(model))
-        self._stream = stream
+        self._streams = [stream]
 
     def __call__(
         self, cascade: keras.Model, pyramid: keras.Model | None, board: Board, step: int
@@ -76,14 +76,15 @@ class Validator:
           step: the step they stand for.
         """
         model, detect = self._models["cascade" if pyramid is None else "pyramid"]
-        _copy(cascade, model.cascades[self._stream])
+        _copy(cascade, model.cascades[self._streams[0]])
         if pyramid is not None:
-            _copy(pyramid, model.pyramids[self._stream])
+            _copy(pyramid, model.pyramids[self._streams[0]])
         values = {}
         if self._held_out is not None:
             values = self._metrics(model, detect)
             board.scalars(step, values)
-        for batch in inference.batches(self._pictured, segments=self._truth is not None):
+        known = self._truth is not None
+        for batch in inference.batches(self._pictured, segments=known, streams=self._streams):
             view = plotting.view_of(model, batch, self._pictured.manifest.classes)
             board.image(step, f"T-CAS/{view.id}", plotting.png(plotting.figure(view)))
         board.flush()
@@ -91,13 +92,13 @@ class Validator:
 
     def _metrics(self, model: CPMN, detect: inference.Detect) -> dict[str, float]:
         scores, labels = [], []
-        for batch in inference.batches(self._held_out):
+        for batch in inference.batches(self._held_out, streams=self._streams):
             trace = model.trace(batch["features"], batch["length"], batch["rate"])
             scores.append(trace.class_scores.numpy())
             labels.append(batch["labels"].numpy())
         values = {"validation/video_mAP": video_map(np.concatenate(scores), np.concatenate(labels))}
         if self._truth is not None:
-            detections, _ = inference.detect_split(detect, self._held_out)
+            detections, _ = inference.detect_split(detect, self._held_out, streams=self._streams)
             result = evaluate(self._truth, detections, protocol="activitynet", tiou=self._tiou)
             values["validation/localization_mAP_average"] = float(result.average_map)
             for tiou, value in zip(result.tiou, result.map, strict=True):

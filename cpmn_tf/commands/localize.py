@@ -1,0 +1,88 @@
+"""Localizes actions in every video of a split; writes ActivityNet's result JSON.
+
+Example:
+
+  cpmn-localize --data_dir=runs/records --model_dir=runs/model --output=runs/detections.json
+
+The rows of the paper's Table 3 come from one training:
+
+  --set localization.attention=false --set localization.mining=false   original T-CAS only
+  --set localization.attention=false                                   with mining
+"""
+
+import sys
+
+from absl import flags
+
+from cpmn_tf.commands import cli
+from cpmn_tf.errors import UserError
+
+
+def define_flags(values: flags.FlagValues) -> None:
+    """Flags of `cpmn-localize`."""
+    cli.define_string(values, "data_dir", None, "Data set of cpmn-build-records.")
+    cli.define_string(
+        values, "split", "", "Split to localize in; the preset's test split if empty."
+    )
+    cli.define_string(values, "model_dir", None, "Folder of cpmn-train.")
+    cli.define_string(
+        values, "saved_model", None, "Instead of --model_dir: a version folder of cpmn-export."
+    )
+    cli.define_string(values, "output", None, "Result JSON to write.")
+    flags.DEFINE_multi_string(
+        "set",
+        [],
+        "With --model_dir, change a setting that acts after training, such as "
+        "localization.nms_threshold=0.5; may be repeated.",
+        flag_values=values,
+    )
+    flags.DEFINE_integer(
+        "batch_size",
+        1,
+        "Videos at a time, padded to the longest; more is faster on GPUs.",
+        lower_bound=1,
+        flag_values=values,
+    )
+
+
+def run(values: flags.FlagValues) -> None:
+    """Localizes and writes the detections."""
+    cli.require(values, "data_dir", "output")
+    if bool(values.model_dir) == bool(values.saved_model):
+        raise UserError("give either --model_dir or --saved_model")
+    if values.saved_model and values.set:
+        raise UserError("--set: an export's settings are fixed; export anew with --set instead")
+
+    from cpmn_tf import inference
+    from cpmn_tf.data.annotations import save_detections
+    from cpmn_tf.data.pipeline import Split
+    from cpmn_tf.serving.export import load_exported
+    from cpmn_tf.training.model_folder import load_model
+
+    if values.saved_model:
+        detect, card = load_exported(values.saved_model)
+        origin = values.saved_model
+    else:
+        model, card = load_model(values.model_dir, values.set)
+        detect, origin = inference.compiled(model), values.model_dir
+    split = Split.open(values.data_dir, values.split or card.config.data.test_split)
+    card.check_data(split.manifest)
+    detections, silent = inference.detect_split(detect, split, batch_size=values.batch_size)
+    save_detections(values.output, detections, f"cpmn_tf, {origin}")
+    print(f"{len(detections)} detections in {len(detections.videos)} videos: {values.output}")
+    if silent:
+        print(f"{silent} times a class's T-CAS in one stream was nowhere positive: no proposals")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs the command; returns its exit code."""
+    return cli.execute("cpmn-localize", __doc__, define_flags, run, argv)
+
+
+def console() -> None:
+    """The console script."""
+    sys.exit(main())
+
+
+if __name__ == "__main__":
+    console()

@@ -1,0 +1,124 @@
+"""What tests share: small data sets of learnable synthetic features, and a model trained on one."""
+
+import hashlib
+import os
+import pathlib
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+
+import numpy as np
+import pytest
+
+CLASSES = ("Dive", "Jump", "Throw")
+STREAMS = {"rgb": 12, "flow": 8}
+
+
+def make_videos(count: int, *, seed: int = 0, lengths: tuple[int, int] = (60, 160)) -> list[dict]:
+    """Videos of one class each; the class raises some channels during two instances."""
+    rng = np.random.default_rng(seed)
+    videos = []
+    for number in range(count):
+        units, label = int(rng.integers(*lengths)), number % len(CLASSES)
+        starts = rng.integers(0, max(units // 2 - 15, 1), 2) + [0, units // 2]
+        spans = [(int(start), int(min(start + rng.integers(8, 15), units))) for start in starts]
+        features = {}
+        for name, width in STREAMS.items():
+            values = rng.normal(size=(units, width)).astype(np.float32)
+            for start, end in spans:
+                values[start:end, label :: len(CLASSES)] += 2.0
+            features[name] = values
+        videos.append({"id": f"video_{number:03d}", "label": label, "spans": spans, **features})
+    return videos
+
+
+def write_data_set(folder: pathlib.Path, splits: dict[str, list[dict]], rate: float = 10.0):
+    """Writes shards, manifest and annotations of :func:`make_videos` splits."""
+    import tensorflow as tf
+
+    from cpmn_tf.data import records
+    from cpmn_tf.data.annotations import Annotations, Instance, Video, save_annotations
+
+    folder.mkdir(parents=True)
+    streams = tuple(records.StreamSpec(name, width) for name, width in STREAMS.items())
+    plan = {"streams": streams, "dtype": "float16", "rate": rate, "classes": CLASSES}
+    manifest = records.Manifest(splits={}, **plan)
+    shards, known = {}, {}
+    for split, videos in splits.items():
+        name = f"{split}-00000-of-00001.tfrecord"
+        with tf.io.TFRecordWriter(str(folder / name)) as writer:
+            for video in videos:
+                units, label = len(video["rgb"]), video["label"]
+                segments = [(s / rate, e / rate) for s, e in video["spans"]]
+                record = records.VideoRecord(
+                    id=video["id"],
+                    duration=units / rate,
+                    rate=rate,
+                    labels=(label,),
+                    segments=tuple((start, end, label) for start, end in segments),
+                    features={stream: video[stream] for stream in STREAMS},
+                )
+                writer.write(records.encode(record, manifest))
+                known[video["id"]] = Video(
+                    id=video["id"],
+                    subset=split,
+                    labels=(CLASSES[label],),
+                    instances=tuple(Instance(*segment, CLASSES[label]) for segment in segments),
+                    duration=units / rate,
+                )
+        data = (folder / name).read_bytes()
+        units = sum(len(video["rgb"]) for video in videos)
+        digest = hashlib.sha256(data).hexdigest()
+        shards[split] = (records.Shard(name, len(videos), units, len(data), digest),)
+    records.Manifest(splits=shards, **plan).save(folder)
+    save_annotations(folder / "annotations.json", Annotations(known, CLASSES))
+    return folder
+
+
+SMALL = [
+    "cascade.units=64",
+    "cascade.filters=16",
+    "pyramid.filters=16",
+    "pyramid.window=32",
+    "pyramid.train_stride=16",
+    "pyramid.stride=32",
+    "training.batch_size=4",
+    "training.epochs=6",
+    "training.final_epochs=2",
+    "training.learning_rate=0.01",
+    "training.validate_every=4",
+    "training.checkpoint_every=3",
+    "data.train_split=training",
+    "data.test_split=testing",
+]
+
+
+@pytest.fixture(scope="session")
+def data_set(tmp_path_factory) -> pathlib.Path:
+    """A data set with 10 training and 5 testing videos."""
+    videos = make_videos(15)
+    folder = tmp_path_factory.mktemp("data") / "records"
+    return write_data_set(folder, {"training": videos[:10], "testing": videos[10:]})
+
+
+@pytest.fixture(scope="session")
+def model_dir(data_set, tmp_path_factory) -> pathlib.Path:
+    """A model trained on ``data_set`` through the command line."""
+    from cpmn_tf.commands import train
+
+    folder = tmp_path_factory.mktemp("model") / "model"
+    arguments = [f"--data_dir={data_set}", f"--model_dir={folder}"]
+    assert train.main([*arguments, *(f"--set={item}" for item in SMALL)]) == 0
+    return folder
+
+
+@pytest.fixture
+def small_settings() -> list[str]:
+    """`--set` assignments that make training quick."""
+    return list(SMALL)
+
+
+@pytest.fixture(scope="session")
+def dataset_writer():
+    """`write_data_set` and `make_videos`, for tests that need data of their own."""
+    return write_data_set, make_videos
