@@ -12,6 +12,7 @@ COMMANDS = {
     "cpmn-train": "cpmn_tf.commands.train",
     "cpmn-localize": "cpmn_tf.commands.localize",
     "cpmn-evaluate": "cpmn_tf.commands.evaluate",
+    "cpmn-analyze": "cpmn_tf.commands.analyze",
     "cpmn-export": "cpmn_tf.commands.export",
     "cpmn-plot": "cpmn_tf.commands.plot",
 }

@@ -23,15 +23,22 @@ INTERPOLATED = True
 # Up to so many elements NumPy's quicksort is an insertion sort, which keeps the order of equals.
 _INSERTION_SORTED = 16
 
+overlap = intersection_over_union
+
+
+def reaches(tiou: np.ndarray, threshold: float) -> np.ndarray:
+    """Whether a tIoU is enough for a true positive."""
+    return tiou >= threshold
+
 
 def match(problem: Problem, tiou: tuple[float, ...]) -> Matching:
     """True positives at every threshold."""
-    pairs = overlapping(problem, min(tiou), intersection_over_union)
+    pairs = overlapping(problem, min(tiou), overlap)
     pairs = pairs[by_preference(pairs.detection, pairs.tiou, -pairs.instance)]
     pairs = _settle_ties(problem, pairs)
     instance = np.full((len(tiou), len(problem.detections)), -1, np.int32)
     for row, threshold in zip(instance, tiou, strict=True):
-        reach = pairs[np.flatnonzero(pairs.tiou >= threshold)]
+        reach = pairs[np.flatnonzero(reaches(pairs.tiou, threshold))]
         rows = assign_in_turn(reach.detection, reach.instance)
         row[reach.detection[rows]] = reach.instance[rows]
     return Matching(instance, np.zeros(len(problem.detections), bool))

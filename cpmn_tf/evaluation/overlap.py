@@ -10,6 +10,9 @@ from cpmn_tf.evaluation.problem import Problem, Segments
 # Pairs looked at together; bounds the memory, whatever the number of detections.
 _PAIRS = 1 << 19
 
+# A table over all classes and videos is used up to so many entries per row of input.
+_TABLE = 8
+
 # [P] tIoU of the segments (start, end) with (other start, other end), row by row.
 Tiou = Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 

@@ -32,7 +32,7 @@ def curve(problem: Problem, matching: Matching, threshold: int, left_out=None) -
       problem: what was matched.
       matching: the protocol's answer.
       threshold: index into the thresholds.
-      left_out: [N] bool or None; these detections are taken away, true positives or not.
+      left_out: [N] bool or None; these detections are taken away, found instances and all.
     """
     hit = matching.instance[threshold] >= 0
     dropped = matching.ignored & ~hit
@@ -96,11 +96,15 @@ def average_precision(
 def plain_average_precision(
     problem: Problem, matching: Matching, *, interpolated: bool, left_out=None
 ) -> np.ndarray:
-    """[T, C] AP at every threshold and of every class."""
+    """[T, C] AP at every threshold and of every class.
+
+    ``left_out``, [T, N] bool or None, takes detections away without matching anew.
+    """
     total = problem.instances_per_class()
     rows = []
     for threshold in range(len(matching.instance)):
-        corners = curve(problem, matching, threshold, left_out)
+        gone = None if left_out is None else left_out[threshold]
+        corners = curve(problem, matching, threshold, gone)
         rows.append(
             average_precision(
                 corners.label,

@@ -9,8 +9,9 @@ import numpy as np
 from cpmn_tf.data.annotations import Annotations, Detections
 from cpmn_tf.errors import UserError
 from cpmn_tf.evaluation import activitynet, thumos14
+from cpmn_tf.evaluation.matching import Matching
 from cpmn_tf.evaluation.precision import plain_average_precision
-from cpmn_tf.evaluation.problem import Counts, prepare
+from cpmn_tf.evaluation.problem import Counts, Problem, prepare
 
 PROTOCOLS = {"activitynet": activitynet, "thumos14": thumos14}
 DEFAULT_TIOU = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
@@ -115,8 +116,15 @@ def evaluate(
     rules = protocol_named(protocol)
     tiou = thresholds(tiou)
     problem = prepare(annotations, detections, subset)
-    matching = rules.match(problem, tiou)
-    precision = plain_average_precision(problem, matching, interpolated=rules.INTERPOLATED)
+    return summarize(problem, rules.match(problem, tiou), protocol, tiou)
+
+
+def summarize(
+    problem: Problem, matching: Matching, protocol: str, tiou: tuple[float, ...]
+) -> Evaluation:
+    """mAP of what was matched by the protocol."""
+    interpolated = protocol_named(protocol).INTERPOLATED
+    precision = plain_average_precision(problem, matching, interpolated=interpolated)
     mean = precision.mean(axis=1)
     return Evaluation(
         protocol=protocol,

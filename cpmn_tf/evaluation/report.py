@@ -4,6 +4,8 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from cpmn_tf.evaluation.analysis import Analysis
+from cpmn_tf.evaluation.bootstrap import Interval
 from cpmn_tf.evaluation.problem import Counts
 from cpmn_tf.evaluation.protocols import Evaluation
 
@@ -35,7 +37,7 @@ def to_json(result: Evaluation, sources: Sources) -> dict[str, Any]:
 def to_text(results: Sequence[Evaluation], sources: Sources) -> str:
     """Tables of one protocol's result, or of several side by side."""
     first = results[0]
-    lines = [*_facts(first.counts, sources), ""]
+    lines = [*facts(first.counts, sources), ""]
     header = ["mAP [%] at tIoU", *(f"{value:g}" for value in first.tiou), "average"]
     rows = [
         [result.protocol, *_percents(result.map), _percent(result.average_map)]
@@ -56,7 +58,8 @@ def to_text(results: Sequence[Evaluation], sources: Sources) -> str:
     return "\n".join([*lines, *table([header, *rows])])
 
 
-def _facts(counts: Counts, sources: Sources) -> list[str]:
+def facts(counts: Counts, sources: Sources) -> list[str]:
+    """Lines that name the files and what they hold."""
     lines = [
         f"annotations  {sources.annotation_file}",
         f"             SHA-256 {sources.annotation_sha256}",
@@ -98,6 +101,63 @@ def table(rows: Sequence[Sequence[str]]) -> list[str]:
         ).rstrip()
         for row in rows
     ]
+
+
+def analysis_text(analysis: Analysis) -> list[str]:
+    """The analysis as tables, line by line."""
+    result, errors = analysis.evaluation, analysis.errors
+    header = ["mAP [%] at tIoU", *(f"{value:g}" for value in result.tiou), "average"]
+    rows = [header, *_map_rows(result, analysis.interval)]
+    if analysis.comparison is not None:
+        other = analysis.comparison
+        rows += _map_rows(other.baseline, other.interval, "baseline")
+        gap = other.difference_interval
+        rows += [
+            ["difference", *_percents([*other.difference, other.average_difference])],
+            ["  95 % from", *_percents([*gap.low, gap.average_low])],
+            ["  to", *_percents([*gap.high, gap.average_high])],
+        ]
+    kinds = [
+        ["kind of detection", "gain [points]", "% of 1G", "2G", "5G", "10G"],
+        *(
+            [
+                kind,
+                f"+{_percent(errors.gains[kind])}" if kind in errors.gains else "",
+                *(_share(errors.shares[row, place]) for row in (0, 1, 4, 9)),
+            ]
+            for place, kind in enumerate(errors.kinds)
+        ),
+    ]
+    lines = [*table(rows), "", *table(kinds)]
+    lines += [
+        "gain: average mAP if the kind vanished; nG: detections ranked from (n-1)G to nG, G being "
+        "their class's number of instances",
+        "",
+    ]
+    groups = [["instances", "number", "average mAP_N [%]", "missed [%]"]]
+    overall = analysis.overall
+    groups.append(
+        ["all", str(result.counts.instances), _percent(overall.map_n), _percent(overall.missed)]
+    )
+    for item in analysis.sensitivities:
+        groups.append([item.title, "", "", ""])
+        for name, number, value, missed in zip(
+            item.bins, item.instances, item.map_n, item.missed, strict=True
+        ):
+            groups.append([f"  {name}", str(number), _share(value, 2), _share(missed, 2)])
+    return [*lines, *table(groups)]
+
+
+def _map_rows(result: Evaluation, bounds: Interval, name: str | None = None) -> list[list[str]]:
+    return [
+        [name or result.protocol, *_percents([*result.map, result.average_map])],
+        ["  95 % from", *_percents([*bounds.low, bounds.average_low])],
+        ["  to", *_percents([*bounds.high, bounds.average_high])],
+    ]
+
+
+def _share(value: float, digits: int = 0) -> str:
+    return "–" if value != value else f"{100 * value:.{digits}f}"
 
 
 def _percents(values) -> list[str]:

@@ -19,15 +19,22 @@ from cpmn_tf.evaluation.problem import Problem
 
 INTERPOLATED = False
 
+overlap = intersection_over_hull
+
+
+def reaches(tiou: np.ndarray, threshold: float) -> np.ndarray:
+    """Whether a tIoU is enough for a true positive."""
+    return tiou > threshold
+
 
 def match(problem: Problem, tiou: tuple[float, ...]) -> Matching:
     """True positives at every threshold, and the detections that ambiguity excuses."""
-    pairs = overlapping(problem, min(tiou), intersection_over_hull)
+    pairs = overlapping(problem, min(tiou), overlap)
     # Rows of detections stand by score, so the row is also what decides between equal overlaps.
     pairs = pairs[by_preference(pairs.instance, pairs.tiou, pairs.detection)]
     instance = np.full((len(tiou), len(problem.detections)), -1, np.int32)
     for row, threshold in zip(instance, tiou, strict=True):
-        reach = pairs[np.flatnonzero(pairs.tiou > threshold)]
+        reach = pairs[np.flatnonzero(reaches(pairs.tiou, threshold))]
         rows = assign_in_turn(reach.instance, reach.detection)
         row[reach.detection[rows]] = reach.instance[rows]
     ignored = touches(problem.detections, problem.ambiguous, len(problem.videos))
