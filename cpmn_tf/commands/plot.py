@@ -1,0 +1,139 @@
+"""Draws recordings: truth, detections, T-CASs, attention map and Φ on one axis of seconds.
+
+One picture per recording, with a block of panels per predicted class; classes of the truth that
+were not predicted are drawn as missed.
+
+Example:
+
+  cpmn-plot --data_dir=runs/records --model_dir=runs/model --output_dir=runs/pictures
+
+A picture is called as its recording; characters that a file's name should not hold are written
+as %XX, as in URLs.
+"""
+
+import sys
+import urllib.parse
+from collections.abc import Mapping, Sequence
+
+from absl import flags
+
+from cpmn_tf.commands import cli
+from cpmn_tf.errors import UserError
+
+_MOST = 120  # characters of a file's name; file systems end at 255 bytes
+
+
+def define_flags(values: flags.FlagValues) -> None:
+    """Flags of `cpmn-plot`."""
+    cli.define_string(values, "data_dir", None, "Data set of cpmn-build-records.")
+    cli.define_string(values, "split", "", "Split to draw from; the preset's test split if empty.")
+    cli.define_string(values, "model_dir", None, "Folder of cpmn-train.")
+    cli.define_string(values, "output_dir", None, "Folder for the pictures; made if needed.")
+    flags.DEFINE_multi_string(
+        "ids",
+        [],
+        "A recording to draw, instead of the first --count; may be repeated (one id each, for ids "
+        "may hold commas).",
+        flag_values=values,
+    )
+    flags.DEFINE_integer(
+        "count",
+        4,
+        "Draw the first so many recordings of the split; 0 draws all.",
+        lower_bound=0,
+        flag_values=values,
+    )
+    flags.DEFINE_multi_string(
+        "set",
+        [],
+        "Change a setting that acts after training, such as localization.top_k=1; may be repeated.",
+        flag_values=values,
+    )
+    flags.DEFINE_enum("format", "png", ["png", "svg", "pdf"], "Of the files.", flag_values=values)
+
+
+def file_name(video_id: str, extension: str) -> str:
+    """A file's name for a recording of any id: plain ASCII, another one for every id.
+
+    Letters, digits, ``_`` and, but for the first place, ``-`` and ``.`` stay; all else becomes
+    %XX of its UTF-8 bytes. A long name is cut, and ``~`` and a digest of the id follow.
+    """
+    import hashlib
+
+    name = urllib.parse.quote(video_id, safe="").replace("~", "%7E")
+    if name[0] in "-.":
+        name = f"%{ord(name[0]):02X}{name[1:]}"
+    if len(name) > _MOST:
+        digest = hashlib.sha256(video_id.encode()).hexdigest()[:16]
+        name = f"{name[: _MOST - 17]}~{digest}"
+    return f"{name}.{extension}"
+
+
+def chosen(
+    lengths: Mapping[str, int], ids: Sequence[str], count: int, where: str
+) -> dict[str, int]:
+    """The recordings to draw, in the split's order.
+
+    Args:
+      lengths: units by id of all there are.
+      ids: those wanted; if none, the first ``count`` (0: all).
+      count: see ``ids``.
+      where: the split, for the error.
+
+    Raises:
+      UserError: naming an id that is not there.
+    """
+    for video_id in ids:
+        if video_id not in lengths:
+            raise UserError(
+                f"--ids={video_id}: {where} holds no such recording, but "
+                f"{_some(list(lengths))}; cpmn-inspect-records lists the ids"
+            )
+    wanted = set(ids or list(lengths)[: count or None])
+    return {name: units for name, units in lengths.items() if name in wanted}
+
+
+def _some(names: list[str]) -> str:
+    """A few names, and how many there are in all."""
+    shown = ", ".join(repr(name) for name in names[:3])
+    return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} others"
+
+
+def run(values: flags.FlagValues) -> None:
+    """Draws, one file per recording."""
+    cli.require(values, "data_dir", "model_dir", "output_dir")
+
+    import dataclasses
+    import pathlib
+
+    from cpmn_tf import inference, plotting
+    from cpmn_tf.data.pipeline import Split
+    from cpmn_tf.files import replaced
+    from cpmn_tf.training.model_folder import load_model
+
+    model, card = load_model(values.model_dir, values.set)
+    split = Split.open(values.data_dir, values.split or card.config.data.test_split)
+    card.check_data(split.manifest)
+    where = f"the split {split.name!r} of {values.data_dir}"
+    lengths = chosen(split.lengths, values.ids, values.count, where)
+    split = dataclasses.replace(split, lengths=lengths)
+    for batch in inference.batches(split, segments=True):
+        view = plotting.view_of(model, batch, card.classes)
+        path = pathlib.Path(values.output_dir) / file_name(view.id, values.format)
+        with replaced(path) as temporary:
+            temporary.write_bytes(plotting.render(plotting.figure(view), values.format))
+        print(path, flush=True)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs the command; returns its exit code."""
+    return cli.execute("cpmn-plot", __doc__, define_flags, run, argv)
+
+
+def console() -> None:
+    """The console script."""
+    sys.exit(main())
+
+
+if __name__ == "__main__":
+    console()
