@@ -1,0 +1,326 @@
+"""Records: what is written is read, training sees no instance, and nothing broken passes."""
+
+import dataclasses
+import hashlib
+import json
+import os
+import struct
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from cpmn_tf.data import records, schema
+from cpmn_tf.data.manifest import Manifest, Shard, StreamSpec
+from cpmn_tf.errors import UserError
+
+SHARD = "training-00000-of-00001.tfrecord"
+
+
+def make_manifest(dtype="float32", **changes) -> Manifest:
+    """Two streams of different widths, three classes."""
+    values = {
+        "streams": (StreamSpec("rgb", 3), StreamSpec("flow", 2)),
+        "dtype": dtype,
+        "rate": 5.0,
+        "classes": ("run", "jump", "läuft"),
+        "splits": {},
+    }
+    return Manifest(**{**values, **changes})
+
+
+def make_record(key="video", units=7, **changes) -> schema.VideoRecord:
+    rng = np.random.default_rng(units)
+    features = {
+        "rgb": rng.normal(size=(units, 3)).astype(np.float32),
+        "flow": rng.normal(size=(units, 2)).astype(np.float32),
+    }
+    values = {
+        "id": key,
+        "duration": units / 5,
+        "rate": 5.0,
+        "labels": (0, 2),
+        "segments": ((0.5, 1.25, 2), (0.0, 0.25, 0)),
+        "features": features,
+    }
+    return schema.VideoRecord(**{**values, **changes})
+
+
+def write_folder(folder, serialized, **changes) -> Manifest:
+    """A data set of one split and one shard, read back."""
+    path = folder / SHARD
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for item in serialized:
+            writer.write(item)
+    data = path.read_bytes()
+    shard = Shard(SHARD, len(serialized), 7, len(data), hashlib.sha256(data).hexdigest())
+    make_manifest(splits={"training": (shard,)}, **changes).save(folder)
+    return Manifest.load(folder)
+
+
+def altered(serialized: bytes, change) -> bytes:
+    """A record after ``change(feature map)``."""
+    example = tf.train.Example.FromString(serialized)
+    change(example.features.feature)
+    return example.SerializeToString()
+
+
+GRAPHS = {}
+
+
+def graph(parse, serialized: bytes, manifest: Manifest) -> dict:
+    """Parses in a graph, as training does; each is traced once."""
+    key = parse, manifest.dtype
+    if key not in GRAPHS:
+        GRAPHS[key] = tf.function(lambda item: parse(item, manifest))
+    return GRAPHS[key](tf.constant(serialized))
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+def test_round_trip(dtype):
+    manifest, record = make_manifest(dtype), make_record("-ein Wört'\"chen")
+    parsed = graph(records.parse_with_segments, records.encode(record, manifest), manifest)
+    assert parsed["id"].numpy().decode() == record.id
+    assert parsed["length"].dtype == tf.int32 and parsed["length"] == 7
+    assert parsed["rate"] == 5.0
+    np.testing.assert_allclose(parsed["duration"], 1.4)
+    np.testing.assert_array_equal(parsed["labels"], [1, 0, 1])
+    np.testing.assert_array_equal(parsed["segments"], [[0.5, 1.25], [0, 0.25]])
+    np.testing.assert_array_equal(parsed["segment_labels"], [2, 0])
+    for name, values in record.features.items():
+        assert parsed["features"][name].dtype == dtype
+        np.testing.assert_array_equal(parsed["features"][name], values.astype(dtype))
+
+
+def test_one_stream_is_parsed_alone_even_beside_a_broken_one():
+    manifest = make_manifest()
+
+    def cut(feature):
+        del feature["feature/rgb/bytes"]
+
+    serialized = altered(records.encode(make_record(), manifest), cut)
+    parsed = records.parse_training(serialized, manifest, ["flow"])
+    assert list(parsed["features"]) == ["flow"]
+    with pytest.raises(UserError, match="no stream 'depth'; there are: rgb, flow"):
+        records.parse_training(serialized, manifest, ["depth"])
+
+
+def test_one_unit_without_labels_or_segments():
+    manifest = make_manifest()
+    record = make_record(units=1, labels=(), segments=())
+    parsed = graph(records.parse_with_segments, records.encode(record, manifest), manifest)
+    assert parsed["features"]["rgb"].shape == (1, 3)
+    np.testing.assert_array_equal(parsed["labels"], [0, 0, 0])
+    assert parsed["segments"].shape == (0, 2) and parsed["segment_labels"].shape == (0,)
+
+
+def test_training_parses_no_segment_key():
+    manifest = make_manifest()
+    assert not [key for key in records.training_spec(manifest) if key.startswith("segment")]
+    variants = [make_record(segments=s) for s in ((), ((0.1, 0.2, 1),), make_record().segments)]
+    parsed = [
+        graph(records.parse_training, records.encode(item, manifest), manifest) for item in variants
+    ]
+    assert set(parsed[0]) == {"id", "length", "rate", "duration", "labels", "features"}
+    for other in parsed[1:]:
+        tf.nest.map_structure(np.testing.assert_array_equal, parsed[0], other)
+
+
+def _int64(key, place, value):
+    def change(feature):
+        feature[key].int64_list.value[place] = value
+
+    return change
+
+
+def _float(key, value):
+    def change(feature):
+        feature[key].float_list.value[0] = value
+
+    return change
+
+
+def _bytes(key, value):
+    def change(feature):
+        feature[key].bytes_list.value[0] = value
+
+    return change
+
+
+BROKEN = {
+    "units": _int64("feature/rgb/dimensions", 0, 6),
+    "units of the second stream": _int64("feature/flow/dimensions", 0, 6),
+    "huge units": _int64("feature/rgb/dimensions", 0, 2**62),
+    "negative units": _int64("feature/rgb/dimensions", 0, -7),
+    "width": _int64("feature/rgb/dimensions", 1, 2),
+    "bytes": _bytes("feature/rgb/bytes", b"abc"),
+    "no bytes": _bytes("feature/rgb/bytes", b""),
+    "dtype": _bytes("feature/dtype", b"float16"),
+    "label": _int64("clip/label/index", 0, 3),
+    "negative label": _int64("clip/label/index", 0, -1),
+    "huge label": _int64("clip/label/index", 0, 2**62),
+    "rate": _float("feature/rate", 0.0),
+    "duration": _float("clip/duration", float("nan")),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+@pytest.mark.parametrize("parse", [records.parse_training, records.parse_with_segments])
+def test_broken_records_are_refused_by_id(name, parse):
+    manifest = make_manifest()
+    serialized = altered(records.encode(make_record("the id"), manifest), BROKEN[name])
+    for run in (graph, parse_eagerly):
+        with pytest.raises(tf.errors.InvalidArgumentError, match="the id"):
+            run(parse, serialized, manifest)
+
+
+def parse_eagerly(parse, serialized: bytes, manifest: Manifest) -> dict:
+    return parse(tf.constant(serialized), manifest)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        _int64("segment/label/index", 0, 3),
+        _float("segment/end/seconds", 0.0),
+        _float("segment/start/seconds", float("nan")),
+        lambda feature: feature["segment/label/index"].int64_list.value.append(0),
+    ],
+)
+def test_broken_segments_are_refused_by_id(change):
+    manifest = make_manifest()
+    serialized = altered(records.encode(make_record("the id"), manifest), change)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="the id"):
+        graph(records.parse_with_segments, serialized, manifest)
+    graph(records.parse_training, serialized, manifest)  # does not look at them
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"id": "../../x"}, "cannot name a file"),
+        ({"id": "half \ud800"}, "cannot name a file"),
+        ({"duration": 0.0}, "clip/duration is 0.0"),
+        ({"rate": float("inf")}, "feature/rate is inf"),
+        ({"labels": (3,)}, "outside the 3 classes"),
+        ({"segments": ((0, 1, -1),)}, "outside the 3 classes"),
+        ({"features": {"rgb": np.ones((2, 3))}}, "has streams"),
+        ({"features": {"rgb": np.ones((2, 3)), "flow": np.ones((3, 2))}}, r"\[2, 3\] units"),
+        ({"features": {"rgb": np.ones((2, 4)), "flow": np.ones((2, 2))}}, "rgb has the shape"),
+        ({"features": {"rgb": np.ones((0, 3)), "flow": np.ones((0, 2))}}, "has 0 units"),
+        ({"features": {"rgb": np.full((2, 3), np.nan), "flow": np.ones((2, 2))}}, "holds NaN"),
+    ],
+)
+def test_writer_refuses(changes, message):
+    with pytest.raises(UserError, match=message):
+        records.encode(make_record(**changes), make_manifest())
+
+
+def test_float16_limits():
+    # 65519 is rounded down to 65504, the largest float16; 65520 would be rounded up to infinity.
+    assert schema.float16_overflow(np.float32([65519, -1])) == ""
+    assert "65520 overflows" in schema.float16_overflow(np.float32([1, -65520]))
+    with pytest.raises(UserError, match="infinite values in float16"):
+        features = {"rgb": np.full((1, 3), 7e4), "flow": np.ones((1, 2))}
+        records.encode(make_record(features=features), make_manifest("float16"))
+    # Half of 2^-24, the smallest float16, is rounded to zero (ties to even); a little more is not.
+    assert schema.float16_zeros(np.float32([0, 2**-25 * 1.01, 1])) == ""
+    assert schema.float16_zeros(np.float32([0, 2**-25, 1, -1e-9])).startswith("2 values (50 %)")
+
+
+def test_manifest_round_trip(tmp_path):
+    manifest = write_folder(tmp_path, [b"abc"], rate=None, source={"seed": 3})
+    assert manifest == dataclasses.replace(
+        make_manifest(), rate=None, source={"seed": 3}, splits=manifest.splits
+    )
+    assert manifest.shard_paths("training") == [str(tmp_path / SHARD)]
+    assert manifest.num_videos("training") == 1
+    assert len(manifest.fingerprint("training")) == 64
+    with pytest.raises(UserError, match="no split 'test'; there are: training"):
+        manifest.shard_paths("test")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"schema_version": 2}, "schema version 2, this program reads 1"),
+        ({"dtype": "object"}, "dtype 'object'"),
+        ({"rate": -1}, "rate -1"),
+        ({"rate": "5"}, "damaged"),
+        ({"streams": []}, "streams are none"),
+        ({"streams": [{"name": "rate", "width": 1}]}, "reserved"),
+        ({"streams": [{"name": "a/b", "width": 1}]}, "stream 'a/b'"),
+        ({"streams": [{"name": "rgb", "width": 2**40}]}, "width"),
+        ({"classes": ["a", "a"]}, "named twice"),
+        ({"classes": [3]}, "class 3"),
+        ({"splits": {"a/b": []}}, "subset 'a/b'"),
+        ({"splits": {"training": [{"file": "../x-00000-of-00001.tfrecord"}]}}, "damaged"),
+        ({"splits": 3}, "damaged"),
+    ],
+)
+def test_broken_manifests_are_refused(tmp_path, change, message):
+    write_folder(tmp_path, [b"abc"])
+    path = tmp_path / "manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    with pytest.raises(UserError, match=message) as error:
+        Manifest.load(tmp_path)
+    assert str(path) in str(error.value) and "\n" not in str(error.value)
+
+
+def test_manifest_does_not_lead_out_of_its_folder(tmp_path):
+    write_folder(tmp_path, [b"abc"])
+    path = tmp_path / "manifest.json"
+    path.write_text(path.read_text().replace(SHARD, "../" + SHARD))
+    with pytest.raises(UserError, match="is not named"):
+        Manifest.load(tmp_path)
+
+
+def damaged(tmp_path, change, serialized=None) -> str:
+    """The explanation after ``change(bytes of the shard) -> bytes``."""
+    manifest = make_manifest()
+    serialized = serialized or [
+        records.encode(make_record(f"v{index}"), manifest) for index in range(3)
+    ]
+    manifest = write_folder(tmp_path, serialized)
+    path = tmp_path / SHARD
+    path.write_bytes(change(bytearray(path.read_bytes())))
+    message = str(records.explain_read_error(ValueError("x"), manifest, "training"))
+    assert message.startswith(str(path)) and "\n" not in message
+    return message
+
+
+def test_truncated_shard_is_named_before_reading(tmp_path):
+    assert "bytes instead of" in damaged(tmp_path, lambda data: data[:-5])
+    os.remove(tmp_path / SHARD)
+    with pytest.raises(UserError, match="shard is missing"):
+        Manifest.load(tmp_path).shard_paths("training")
+
+
+def test_every_flipped_byte_is_found(tmp_path):
+    size = len(records.encode(make_record("v0"), make_manifest())) + 16  # its frame
+    for place in (0, 9, size - 1, size + 20):
+
+        def flip(data, place=place):
+            data[place] ^= 16
+            return data
+
+        message = damaged(tmp_path, flip)
+        if place != 0:  # a length, which may reach beyond the end
+            assert f"record {place // size} is broken" in message
+
+
+def test_a_record_longer_than_its_shard_takes_no_memory(tmp_path):
+    def lengthen(data):  # TensorFlow would end the process, were the checksum made to fit
+        data[:8] = struct.pack("<Q", 2**60)
+        return data
+
+    assert "a record reaches beyond its end" in damaged(tmp_path, lengthen)
+
+
+def test_broken_records_are_explained(tmp_path):
+    good = records.encode(make_record("good"), make_manifest())
+    bad = altered(records.encode(make_record("bad"), make_manifest()), BROKEN["huge units"])
+    message = damaged(tmp_path, bytes, [good, bad])
+    assert "record 1 is broken" in message and "bad" in message
+    assert "record 1 is broken" in damaged(tmp_path, bytes, [good, good[:50]])
+    assert "record 0 is broken" in damaged(tmp_path, bytes, [b"", good])
