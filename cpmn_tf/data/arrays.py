@@ -2,6 +2,7 @@
 
 import math
 import os
+import tokenize
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,6 +13,16 @@ _READERS = {
     (1, 0): np.lib.format.read_array_header_1_0,
     (2, 0): np.lib.format.read_array_header_2_0,
 }
+# What NumPy raises on a header that it cannot make sense of: it is read as Python's literals.
+_UNREADABLE = (
+    ArithmeticError,
+    MemoryError,
+    RecursionError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+    tokenize.TokenError,
+)
 
 
 def open_array(path: str | os.PathLike, dimensions: Sequence[str]) -> np.ndarray:
@@ -47,6 +58,6 @@ def open_array(path: str | os.PathLike, dimensions: Sequence[str]) -> np.ndarray
         raise
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); check the path") from None
-    except (ValueError, TypeError, SyntaxError, ArithmeticError, RecursionError, MemoryError) as e:
-        reason = " ".join(str(e).split())[:80]
+    except _UNREADABLE as error:
+        reason = " ".join(str(error).split())[:80]
         raise UserError(f"{path}: is not a NumPy array file ({reason}); save it anew") from None

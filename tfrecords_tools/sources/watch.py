@@ -10,7 +10,8 @@ composes untrimmed recordings from those sets, by a recipe frozen before the fir
   at random from that person's sets of that arm; of two exercises both occur;
 - an instance's length is log-normal, median 7 s and sigma 0.6, clipped to 2-25 s;
 - each instance is preceded, and the last followed, by 3-25 s of TRAP or ROW, which carry no label
-  (a cut is never longer than the set it is cut from; the shortest set lasts 18.9 s);
+  (a cut is never longer than the set it is cut from, of which the shortest lasts 18.9 s; the last
+  one gives up to 0.08 s so that the recording ends with a whole unit);
 - people 1-6 train (16 recordings each), people 7-10 test (10 each).
 """
 

@@ -1,0 +1,60 @@
+"""A small source in folders, to be built and broken."""
+
+import json
+
+import numpy as np
+import pytest
+
+IDS = ("-first", "sec ond", "thi'r\"d", "vierte Ü動画")
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """Writes features/STREAM/ID.npy and annotations.json of four oddly named videos."""
+
+    class Folders:
+        features = tmp_path / "features"
+        annotations = tmp_path / "annotations.json"
+        output = tmp_path / "records"
+        ids = IDS
+
+        def __init__(self):
+            rng = np.random.default_rng(0)
+            self.database = {
+                name: {
+                    "subset": "training" if place < 3 else "test",
+                    "duration": "3.5",  # numbers may be strings
+                    "fps": 10,
+                    "annotations": [
+                        {"label": "run", "segment": [0.5, 1.0]},
+                        {"label": ("jump", "run")[place % 2]},
+                    ],
+                }
+                for place, name in enumerate(IDS)
+            }
+            self.save()
+            for stream, width in (("rgb", 4), ("flow", 2)):
+                for place, name in enumerate(IDS):
+                    self.put(stream, name, rng.normal(size=(6 + place, width)))
+
+        def save(self, **top):
+            content = {"database": self.database, **top}
+            self.annotations.write_text(json.dumps(content, ensure_ascii=False))
+
+        def path(self, stream, name):
+            return self.features / stream / f"{name}.npy"
+
+        def put(self, stream, name, values, **options):
+            self.path(stream, name).parent.mkdir(parents=True, exist_ok=True)
+            np.save(self.path(stream, name), values, **options)
+
+        def flags(self, *more):
+            return [
+                f"--features_dir={self.features}",
+                f"--annotations={self.annotations}",
+                "--unit_frames=5",
+                f"--output_dir={self.output}",
+                *more,
+            ]
+
+    return Folders()

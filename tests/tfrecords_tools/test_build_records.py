@@ -1,0 +1,283 @@
+"""Building a data set: what goes in comes out, and a failure leaves nothing behind."""
+
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from cpmn_tf.data import records
+from cpmn_tf.data.annotations import load_annotations
+from cpmn_tf.data.manifest import Manifest
+from cpmn_tf.errors import UserError
+from tfrecords_tools import build_records, writing
+from tfrecords_tools.sources.folders import FoldersSource
+
+
+def build(folders, *more) -> Manifest:
+    assert build_records.main(folders.flags(*more)) == 0
+    return Manifest.load(folders.output)
+
+
+def read(manifest, split) -> dict:
+    dataset = tf.data.TFRecordDataset(manifest.shard_paths(split))
+    parsed = dataset.map(lambda item: records.parse_with_segments(item, manifest))
+    return {item["id"].decode(): item for item in parsed.as_numpy_iterator()}
+
+
+def refused(folders, capsys, *more) -> str:
+    """The one line of a build that fails and leaves nothing behind."""
+    before = sorted(path.name for path in folders.output.parent.iterdir())
+    assert build_records.main(folders.flags(*more)) == 1
+    assert sorted(path.name for path in folders.output.parent.iterdir()) == before
+    line = capsys.readouterr().err
+    assert line.count("\n") == 1 and line.startswith("cpmn-build-records: error: ")
+    return line
+
+
+def test_data_set(folders, capsys):
+    manifest = build(folders)
+    assert [(spec.name, spec.width) for spec in manifest.streams] == [("flow", 2), ("rgb", 4)]
+    assert (manifest.dtype, manifest.rate, manifest.classes) == ("float16", 2.0, ("jump", "run"))
+    assert manifest.source == {"source": "folders", "unit_frames": 5}
+    assert list(manifest.splits) == ["training", "test"]
+    training = read(manifest, "training")
+    assert tuple(training) == folders.ids[:3]
+    for place, name in enumerate(training):
+        item = training[name]
+        saved = np.load(folders.path("rgb", name))
+        np.testing.assert_array_equal(item["features"]["rgb"], saved.astype(np.float16))
+        np.testing.assert_array_equal(item["labels"], [1 - place % 2, 1])
+        np.testing.assert_array_equal(item["segments"], [[0.5, 1.0]])
+        assert item["duration"] == 3.5 and item["length"] == 6 + place
+    saved = load_annotations(folders.output / "annotations.json")
+    assert saved.classes == ("jump", "run")
+    assert saved.videos == load_annotations(folders.annotations).videos
+    output = capsys.readouterr().out.splitlines()
+    assert "training: 3 videos, 21 units, 1 shards, 0.0 MiB" in output
+    assert output[-1] == (
+        f"records are in {folders.output}; "
+        f"next: cpmn-train --data_dir={folders.output} --model_dir=MODEL_DIR"
+    )
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+def test_tfds_reads_it_without_our_code(folders, dtype):
+    import tensorflow_datasets as tfds
+
+    manifest = build(folders, f"--dtype={dtype}", "--shards=2")
+    builder = tfds.builder_from_directory(str(folders.output))
+    assert builder.info.splits["training"].num_examples == 3
+    assert builder.info.features["clip"]["label"]["index"].feature.names == ["jump", "run"]
+    seen = {}
+    for item in builder.as_dataset(split="training").as_numpy_iterator():
+        seen[item["example"]["id"].decode()] = item
+    ours = read(manifest, "training")
+    assert set(seen) == set(ours)
+    for name, item in seen.items():
+        for stream, values in ours[name]["features"].items():
+            theirs = item["feature"][stream]
+            assert theirs["bytes"].dtype == dtype
+            np.testing.assert_array_equal(theirs["bytes"], values)
+            np.testing.assert_array_equal(theirs["dimensions"], values.shape)
+        np.testing.assert_array_equal(item["segment"]["end"]["seconds"], [1.0])
+        np.testing.assert_array_equal(
+            sorted(item["clip"]["label"]["index"]), ours[name]["labels"].nonzero()[0]
+        )
+        assert item["clip"]["duration"] == 3.5 and item["feature"]["rate"] == 2.0
+
+
+def test_float32_where_float16_would_lose(folders, capsys):
+    values = np.ones((9, 4))
+    values[3, 1] = 1e-9
+    folders.put("rgb", folders.ids[3], values)  # the last video: everything starts over
+    manifest = build(folders)
+    assert manifest.dtype == "float32"
+    assert read(manifest, "test")[folders.ids[3]]["features"]["rgb"][3, 1] == np.float32(1e-9)
+    assert manifest.num_videos("training") == 3 and not list(folders.output.glob("*.part"))
+    output = capsys.readouterr().out
+    assert "rgb, 1 values (2.8 %) that are not zero become zero in float16" in output
+    assert "trimmed to the shorter stream: 0 videos" in output
+
+
+def test_forced_dtype(folders, capsys):
+    folders.put("rgb", folders.ids[3], np.full((9, 4), 1e-9))
+    assert build(folders, "--dtype=float16").dtype == "float16"
+    assert "in 1 streams values that are not zero became zero" in capsys.readouterr().out
+    folders.put("rgb", folders.ids[3], np.full((9, 4), 1e5))
+    line = refused(folders, capsys, "--dtype=float16", "--overwrite")
+    assert "rgb: 100000 overflows float16; use --dtype=float32" in line
+    assert build(folders, "--overwrite").dtype == "float32"
+
+
+def test_streams_that_differ_by_a_unit_or_two(folders, capsys):
+    for place, more in enumerate((1, 2)):
+        name = folders.ids[place]
+        folders.put("flow", name, np.ones((6 + place + more, 2)))
+    training = read(build(folders), "training")
+    assert [item["length"] for item in training.values()] == [6, 7, 8]
+    assert "trimmed to the shorter stream: 2 videos" in capsys.readouterr().out
+    folders.put("flow", folders.ids[0], np.ones((9, 2)))
+    line = refused(folders, capsys, "--overwrite")
+    assert "'-first'" in line and "flow 9, rgb 6" in line
+
+
+def test_widths_must_agree(folders, capsys):
+    folders.put("rgb", folders.ids[1], np.ones((7, 5)))
+    assert "'sec ond': rgb has the shape [7, 5] instead of [T, 4]" in refused(folders, capsys)
+
+
+def test_one_unit_labels_only_no_duration(folders):
+    name = folders.ids[3]
+    folders.database[name] = {"subset": "test", "fps": 10, "annotations": [{"label": "run"}]}
+    folders.save(classes=["run", "jump", "never seen"])
+    for stream, width in (("rgb", 4), ("flow", 2)):
+        folders.put(stream, name, np.ones((1, width)))
+    manifest = build(folders)
+    item = read(manifest, "test")[name]
+    assert item["length"] == 1 and item["duration"] == 0.5  # 5 frames at 10 per second
+    np.testing.assert_array_equal(item["labels"], [1, 0, 0])
+    assert item["segments"].shape == (0, 2)
+    assert load_annotations(folders.output / "annotations.json").videos[name].duration == 0.5
+
+
+def test_rates_may_differ(folders, capsys):
+    folders.database[folders.ids[0]]["fps"] = 29.97
+    folders.save()
+    manifest = build(folders)
+    assert manifest.rate is None
+    rate = read(manifest, "training")[folders.ids[0]]["rate"]
+    np.testing.assert_allclose(rate, 29.97 / 5)
+    output = capsys.readouterr().out  # 6 units of 5 frames last 1.0 s of the 3.5 s
+    assert "warning: 1 videos' units and durations disagree" in output
+
+
+def test_shards(folders, monkeypatch):
+    whole = build(folders)
+    assert [shard.videos for shard in whole.shards("training")] == [3]
+    several = build(folders, "--shards=2", "--overwrite")
+    assert [shard.file for shard in several.shards("training")] == [
+        "training-00000-of-00002.tfrecord",
+        "training-00001-of-00002.tfrecord",
+    ]
+    assert [shard.videos for shard in several.shards("training")] == [2, 1]
+    assert [shard.videos for shard in several.shards("test")] == [1]  # no empty ones
+    assert sum(shard.units for shard in several.shards("training")) == 21
+    assert whole.fingerprint("training") != several.fingerprint("training")
+    monkeypatch.setattr(writing, "SHARD_BYTES", 100)
+    assert [shard.videos for shard in build(folders, "--overwrite").shards("training")] == [1] * 3
+
+
+def test_same_input_same_bytes(folders, tmp_path):
+    first = build(folders)
+    folders.output = tmp_path / "again"
+    assert build(folders).splits == first.splits
+
+
+def test_holdout(folders, capsys):
+    manifest = build(folders, "--holdout=(-|sec).*", "--holdout_to=held")
+    assert set(read(manifest, "held")) == set(folders.ids[:2])
+    assert set(read(manifest, "training")) == {folders.ids[2]}
+    saved = load_annotations(folders.output / "annotations.json")
+    assert set(saved.subset("held").videos) == set(folders.ids[:2])
+    assert manifest.source["holdout"]["pattern"] == "(-|sec).*"
+    capsys.readouterr()
+    for pattern in ("first", ".*", "(sec", "vierte.*"):  # part, all, broken, of another subset
+        refused(folders, capsys, f"--holdout={pattern}", "--overwrite")
+    refused(folders, capsys, "--holdout=sec.*", "--holdout_to=test", "--overwrite")
+    refused(folders, capsys, "--holdout=sec.*", "--holdout_from=none", "--overwrite")
+
+
+def test_output_that_is_there(folders, capsys):
+    folders.output.mkdir()
+    before = build(folders).splits  # an empty folder is fine
+    capsys.readouterr()
+    assert "add --overwrite" in refused(folders, capsys)
+    assert Manifest.load(folders.output).splits == before
+    (folders.output / "manifest.json").unlink()
+    assert "holds no data set" in refused(folders, capsys, "--overwrite")
+    folders.output = folders.annotations
+    assert "is not a folder" in refused(folders, capsys, "--overwrite")
+
+
+def test_failed_overwrite_keeps_the_old(folders, capsys):
+    before = build(folders).splits
+    folders.path("rgb", folders.ids[2]).write_bytes(b"broken")
+    capsys.readouterr()
+    line = refused(folders, capsys, "--overwrite")
+    assert str(folders.path("rgb", folders.ids[2])) in line
+    assert Manifest.load(folders.output).splits == before
+
+
+def test_interrupted_build_leaves_nothing(folders, monkeypatch, capsys):
+    def interrupted(self, splits, videos=FoldersSource.videos):
+        yield next(videos(self, splits))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(FoldersSource, "videos", interrupted)
+    before = sorted(path.name for path in folders.output.parent.iterdir())
+    assert build_records.main(folders.flags()) == 130
+    assert sorted(path.name for path in folders.output.parent.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "not valid JSON"),
+        ("[1", "not valid JSON"),
+        ("[" * 100000, "nested too deeply"),
+        ("[]", "not a JSON object"),
+        ("{}", '"database"'),
+        ('{"database": {"v": {"subset": "training", "annotations": [{}]}}}', "no label"),
+        ('{"database": {"v": {"annotations": []}}}', "subset"),
+        ('{"database": {}}', "annotated videos"),
+        ('{"database": {"v": {"subset": "a"}, "v": {"subset": "b"}}}', "stands twice"),
+    ],
+)
+def test_broken_annotations(folders, capsys, text, message):
+    folders.annotations.write_text(text)
+    line = refused(folders, capsys)
+    assert message in line
+
+
+@pytest.mark.parametrize(
+    ("label", "subset"), [("a\nb", "training"), (" a", "training"), ("a", "../x"), ("a", "all")]
+)
+def test_names_that_cannot_be_kept(folders, capsys, label, subset):
+    entry = {"subset": subset, "fps": 10, "annotations": [{"label": label}]}
+    folders.database = {folders.ids[0]: entry}
+    folders.save()
+    assert "rename" in refused(folders, capsys)
+
+
+def test_no_label_at_all(folders, capsys):
+    for entry in folders.database.values():
+        entry["annotations"] = []
+    folders.save()
+    assert "there is no class" in refused(folders, capsys)
+
+
+def test_flags(folders, capsys):
+    assert build_records.main(["--help"]) == 0
+    assert "--features_dir" in capsys.readouterr().out
+    for arguments in ([], ["--source=nothing", "--output_dir=x"], folders.flags("--shards=0")):
+        assert build_records.main(arguments) == 2
+    for name in ("features_dir", "annotations", "unit_frames"):
+        left = [flag for flag in folders.flags() if not flag.startswith(f"--{name}=")]
+        capsys.readouterr()
+        assert build_records.main(left) == 1
+        assert f"--{name} is missing" in capsys.readouterr().err
+
+
+def test_records_are_not_written_for_videos_left_out(folders):
+    folders.path("rgb", folders.ids[3]).unlink()
+    manifest = build(folders, "--skip_missing")
+    assert list(manifest.splits) == ["training"]
+    database = json.loads((folders.output / "annotations.json").read_text())["database"]
+    assert set(database) == set(folders.ids[:3])
+
+
+def test_align_needs_a_unit():
+    video = build_records.SourceVideo(id="v", rate=1.0, features={"a": np.ones((0, 2))})
+    with pytest.raises(UserError, match="'v': has no unit"):
+        build_records.align(video)

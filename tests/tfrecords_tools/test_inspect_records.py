@@ -1,0 +1,91 @@
+"""What is in a data set is shown, and what is broken is named."""
+
+import json
+
+import numpy as np
+import pytest
+
+from tfrecords_tools import build_records, inspect_records
+
+
+@pytest.fixture
+def built(folders, capsys):
+    assert build_records.main(folders.flags()) == 0
+    capsys.readouterr()
+    return folders
+
+
+def inspect(folders, capsys, *more, code=0) -> str:
+    assert inspect_records.main([f"--data_dir={folders.output}", *more]) == code
+    shown = capsys.readouterr()
+    return shown.err if code else shown.out
+
+
+def test_text(built, capsys):
+    lines = inspect(built, capsys).splitlines()
+    assert "streams: flow 2, rgb 4; float16; units per second: 2.0" in lines
+    assert "training: 3 videos, 21 units, 0.00 hours, 1 shards of 0.0 to 0.0 MiB" in lines
+    assert "  seconds per video: min 3.5, median 3.5, max 3.5" in lines
+    assert "  run: 3 videos, 3 instances" in lines
+    assert "  jump: 2 videos" in lines
+
+
+def test_json(built, capsys):
+    content = json.loads(inspect(built, capsys, "--json", "--verify"))
+    assert content["verified"] == 4
+    assert content["streams"] == {"flow": 2, "rgb": 4}
+    assert content["splits"]["test"]["classes"]["run"] == {"videos": 1, "instances": 1}
+    assert content["source"]["unit_frames"] == 5
+
+
+def test_one_record(built, capsys):
+    text = inspect(built, capsys, "--id=-first")
+    assert text.startswith("-first: training, 6 units, 3.50 seconds, 2 units per second\n")
+    assert "labels: jump, run" in text and "0.50 -     1.00 seconds  run" in text
+    content = json.loads(inspect(built, capsys, f"--id={built.ids[3]}", "--json"))
+    saved = np.load(built.path("rgb", built.ids[3])).astype(np.float16)
+    assert content["features"]["rgb"]["max"] == saved.max()
+    assert content["split"] == "test" and content["instances"][0]["label"] == "run"
+    assert "has no video 'none'" in inspect(built, capsys, "--id=none", code=1)
+
+
+def test_verify(built, capsys):
+    assert "verified: 4 records are whole" in inspect(built, capsys, "--verify")
+    shard = built.output / "test-00000-of-00001.tfrecord"
+    data = bytearray(shard.read_bytes())
+    data[40] ^= 1
+    shard.write_bytes(data)
+    line = inspect(built, capsys, "--verify", code=1)
+    assert f"{shard}: record 0 is broken" in line and line.count("\n") == 1
+    inspect(built, capsys)  # does not read the records
+    shard.write_bytes(data[:-1])
+    assert "bytes instead of" in inspect(built, capsys, code=1)
+
+
+def test_verify_finds_a_wrong_digest(built, capsys):
+    path = built.output / "manifest.json"
+    content = json.loads(path.read_text())
+    content["splits"]["test"][0]["sha256"] = 64 * "0"
+    path.write_text(json.dumps(content))
+    assert "SHA-256 is not the manifest's" in inspect(built, capsys, "--verify", code=1)
+
+
+def test_verify_holds_records_against_annotations(built, capsys):
+    path = built.output / "annotations.json"
+    content = json.loads(path.read_text())
+    content["database"]["-first"]["annotations"].pop()
+    path.write_text(json.dumps(content))
+    line = inspect(built, capsys, "--verify", code=1)
+    assert "'-first'" in line and "disagree about its labels" in line
+    content["database"]["more"] = content["database"].pop("-first")
+    path.write_text(json.dumps(content))
+    assert "'-first' stands twice in 'training', or is" in inspect(
+        built, capsys, "--verify", code=1
+    )
+
+
+def test_flags(tmp_path, capsys):
+    assert inspect_records.main([]) == 2
+    assert inspect_records.main(["--help"]) == 0
+    assert inspect_records.main([f"--data_dir={tmp_path}"]) == 1
+    assert "give a folder of cpmn-build-records" in capsys.readouterr().err
