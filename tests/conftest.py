@@ -20,7 +20,7 @@ def make_videos(count: int, *, seed: int = 0, lengths: tuple[int, int] = (60, 16
     videos = []
     for number in range(count):
         units, label = int(rng.integers(*lengths)), number % len(CLASSES)
-        starts = rng.integers(0, max(units // 2 - 15, 1), 2) + [0, units // 2]
+        starts = rng.integers(0, max(units // 2 - 15, 1), 2) + np.array([0, units // 2])
         spans = [(int(start), int(min(start + rng.integers(8, 15), units))) for start in starts]
         features = {}
         for name, width in STREAMS.items():

@@ -18,9 +18,12 @@ def purge_events(folder: str | os.PathLike, step: int) -> None:
 
     Args:
       folder: a writer's folder; need not exist.
-      step: last step kept.
+      step: last step kept; 0 begins anew and keeps nothing.
     """
     for path in sorted(pathlib.Path(folder).glob("events.out.tfevents.*")):
+        if step == 0:
+            path.unlink()
+            continue
         kept, dropped = [], 0
         try:
             for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():

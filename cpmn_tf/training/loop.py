@@ -19,7 +19,7 @@ from cpmn_tf.errors import UserError
 from cpmn_tf.models.cpmn import make_cascade, make_pyramid
 from cpmn_tf.training import objectives
 from cpmn_tf.training.events import Board
-from cpmn_tf.training.model_folder import plain_variables
+from cpmn_tf.training.model_folder import CHECKPOINT_ERRORS, plain_variables
 from cpmn_tf.training.step import initialize, learning_rate, make_optimizer, make_step
 
 
@@ -120,10 +120,11 @@ class ModuleTrainer:
             return
         try:
             self._state.restore(latest).assert_consumed()
-        except (tf.errors.OpError, AssertionError, ValueError) as error:
+        except CHECKPOINT_ERRORS as error:
             line = str(error).strip().splitlines()[0][:200]
             raise UserError(
-                f"{latest}: this checkpoint does not fit ({line}); train into a new folder"
+                f"{latest}: this checkpoint does not fit ({line}); train into a new folder, or "
+                f"remove {pathlib.Path(latest).parent} to train this module anew"
             ) from error
 
     @property

@@ -23,6 +23,9 @@ from cpmn_tf.models import CPMN
 FILE = "model.json"
 MODULES = ("cascade", "pyramid")
 
+# What TensorFlow raises over a checkpoint that is damaged or of something else.
+CHECKPOINT_ERRORS = (tf.errors.OpError, AssertionError, IndexError, KeyError, ValueError)
+
 # Settings that may change after training: they act at inference only.
 INFERENCE_SETTINGS = frozenset(
     {
@@ -211,7 +214,7 @@ def restore_weights(module: keras.Model, folder: pathlib.Path) -> None:
         weights = plain_variables(module)
         status = tf.train.Checkpoint(weights=weights, finished=finished).restore(latest)
         status.assert_existing_objects_matched().expect_partial()
-    except (tf.errors.OpError, AssertionError, ValueError) as error:
+    except CHECKPOINT_ERRORS as error:
         if isinstance(error, UserError):
             raise
         line = str(error).strip().splitlines()[0][:200]
