@@ -34,14 +34,17 @@ def reaches(tiou: np.ndarray, threshold: float) -> np.ndarray:
 def match(problem: Problem, tiou: tuple[float, ...]) -> Matching:
     """True positives at every threshold."""
     pairs = overlapping(problem, min(tiou), overlap)
-    pairs = pairs[by_preference(pairs.detection, pairs.tiou, -pairs.instance)]
+    pairs = pairs.take(by_preference(pairs.detection, pairs.tiou, -pairs.instance))
     pairs = _settle_ties(problem, pairs)
-    instance = np.full((len(tiou), len(problem.detections)), -1, np.int32)
-    for row, threshold in zip(instance, tiou, strict=True):
-        reach = pairs[np.flatnonzero(reaches(pairs.tiou, threshold))]
-        rows = assign_in_turn(reach.detection, reach.instance)
-        row[reach.detection[rows]] = reach.instance[rows]
-    return Matching(instance, np.zeros(len(problem.detections), bool))
+    hits = []
+    for threshold in tiou:
+        reach = pairs.take(np.flatnonzero(reaches(pairs.tiou, threshold)))
+        hits.append(reach.take(assign_in_turn(reach.detection, reach.instance)))
+    return Matching(
+        tuple(pair.detection for pair in hits),
+        tuple(pair.instance for pair in hits),
+        np.zeros(len(problem.detections), bool),
+    )
 
 
 def _settle_ties(problem: Problem, pairs: Pairs) -> Pairs:

@@ -86,9 +86,10 @@ class _Hits:
 
     @classmethod
     def of(cls, problem: Problem, matching: Matching) -> "_Hits":
-        threshold, row = np.nonzero(matching.instance >= 0)
+        row = np.concatenate(matching.detection)
+        threshold = np.repeat(np.arange(len(matching.detection)), [*map(len, matching.detection)])
         cell = threshold * len(problem.classes) + problem.detections.label[row]
-        return cls(len(matching.instance), row, cell, matching.ignored[row])
+        return cls(len(matching.detection), row, cell, matching.ignored[row])
 
     def mean_precision(
         self, problem: Problem, matching: Matching, weight: np.ndarray, interpolated: bool

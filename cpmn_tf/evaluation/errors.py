@@ -60,13 +60,13 @@ def kinds_of(problem: Problem, matching: Matching, tiou: tuple[float, ...], rule
     own, other = _best_overlaps(problem, rules)
     best, of_class = np.maximum(own, other), own >= other
     rows = []
-    for threshold, instance in zip(tiou, matching.instance, strict=True):
+    for threshold, hits in zip(tiou, matching.detection, strict=True):
         near = np.where(of_class, KINDS.index("localization"), KINDS.index("confusion"))
         full = np.where(of_class, KINDS.index("double detection"), KINDS.index("wrong label"))
         kind = np.where(best >= _LEAST, near, KINDS.index("background"))
         kind = np.where(rules.reaches(best, threshold), full, kind)
         kind[matching.ignored] = _EXCUSED
-        kind[instance >= 0] = 0
+        kind[hits] = 0
         rows.append(kind.astype(np.int8))
     return np.array(rows)
 
@@ -112,7 +112,7 @@ def _counts(problem: Problem, kind: np.ndarray) -> np.ndarray:
 def _best_overlaps(problem: Problem, rules) -> tuple[np.ndarray, np.ndarray]:
     """[N] best tIoU with an instance of the detection's own class, and with one of another."""
     found = problem.detections
-    truth = problem.instances[np.argsort(problem.instances.video, kind="stable")]
+    truth = problem.instances.take(np.argsort(problem.instances.video, kind="stable"))
     own, other = np.zeros(len(found)), np.zeros(len(found))
     first, count = group_rows(found.video, truth.video, len(problem.videos))
     for row, instance in expand(first, count):

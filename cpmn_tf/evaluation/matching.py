@@ -10,11 +10,13 @@ class Matching:
     """Which detection found which instance, at every threshold.
 
     Attributes:
-      instance: [T, N] int32: the instance that each detection is the true positive of, or −1.
+      detection: for each of T thresholds the [K] rows of the true positives, ascending.
+      instance: for each threshold the [K] instances that they found.
       ignored: [N] bool: not counted as a false positive where it is no true positive.
     """
 
-    instance: np.ndarray
+    detection: tuple[np.ndarray, ...]
+    instance: tuple[np.ndarray, ...]
     ignored: np.ndarray
 
 

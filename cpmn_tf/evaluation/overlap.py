@@ -7,8 +7,8 @@ import numpy as np
 
 from cpmn_tf.evaluation.problem import Problem, Segments
 
-# Pairs looked at together; bounds the memory, whatever the number of detections.
-_PAIRS = 1 << 19
+# Pairs looked at together: their columns fit a processor's cache, and memory is bounded.
+_PAIRS = 1 << 16
 
 # A table over all classes and videos is used up to so many entries per row of input.
 _TABLE = 8
@@ -31,8 +31,9 @@ class Pairs:
     instance: np.ndarray
     tiou: np.ndarray
 
-    def __getitem__(self, rows: np.ndarray) -> "Pairs":
-        return Pairs(self.detection[rows], self.instance[rows], self.tiou[rows])
+    def take(self, rows: np.ndarray) -> "Pairs":
+        """The pairs of these rows."""
+        return Pairs(self.detection.take(rows), self.instance.take(rows), self.tiou.take(rows))
 
 
 def intersection_over_union(start, end, other_start, other_end) -> np.ndarray:
@@ -68,14 +69,15 @@ def group_rows(
       sorted_keys: [M] ascending integers in [0, size).
       size: number of possible keys.
     """
-    if size <= 8 * (len(keys) + len(sorted_keys)) + (
-        1 << 16
-    ):  # then a table costs no more than the rows
-        counts = np.bincount(sorted_keys, minlength=size)
-        firsts = np.cumsum(counts) - counts
-        return firsts[keys], counts[keys]
-    first = np.searchsorted(sorted_keys, keys)
-    return first, np.searchsorted(sorted_keys, keys, side="right") - first
+    starts = np.flatnonzero(np.diff(sorted_keys, prepend=-1))
+    counts = np.diff(starts, append=len(sorted_keys))
+    if size > _TABLE * (len(keys) + len(sorted_keys)):
+        first = np.searchsorted(sorted_keys, keys)
+        return first, np.searchsorted(sorted_keys, keys, side="right") - first
+    group = np.full(size, len(starts), np.int32)  # the number of the key's group, or one past all
+    group[sorted_keys[starts]] = np.arange(len(starts))
+    group = group.take(keys)
+    return np.append(starts, 0).take(group), np.append(counts, 0).take(group)
 
 
 def expand(first: np.ndarray, count: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -87,11 +89,13 @@ def expand(first: np.ndarray, count: np.ndarray) -> Iterator[tuple[np.ndarray, n
         done = totals[begin - 1] if begin else 0
         stop = max(begin + 1, int(np.searchsorted(totals, done + _PAIRS, side="right")))
         block = rows[begin:stop]
-        sizes = count[block]
-        offset = np.arange(totals[stop - 1] - done) - np.repeat(
-            totals[begin:stop] - sizes - done, sizes
+        sizes = count.take(block)
+        # Row number within the block plus what brings each detection's first to its own first.
+        shift = first.take(block) - (totals[begin:stop] - sizes - done)
+        yield (
+            np.repeat(block, sizes),
+            np.arange(totals[stop - 1] - done) + np.repeat(shift, sizes),
         )
-        yield np.repeat(block, sizes), np.repeat(first[block], sizes) + offset
         begin = stop
 
 
@@ -112,12 +116,13 @@ def overlapping(problem: Problem, least: float, tiou: Tiou) -> Pairs:
     parts = []
     for detection, instance in expand(first, count):
         value = tiou(
-            found.start[detection], found.end[detection], truth.start[instance], truth.end[instance]
+            found.start.take(detection),
+            found.end.take(detection),
+            truth.start.take(instance),
+            truth.end.take(instance),
         )
         keep = np.flatnonzero(value >= least)
-        parts.append(
-            (detection[keep].astype(np.int32), instance[keep].astype(np.int32), value[keep])
-        )
+        parts.append((detection.take(keep), instance.take(keep), value.take(keep)))
     if not parts:
         empty = np.zeros(0, np.int32)
         return Pairs(empty, empty, np.zeros(0))

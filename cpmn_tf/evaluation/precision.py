@@ -34,21 +34,21 @@ def curve(problem: Problem, matching: Matching, threshold: int, left_out=None) -
       threshold: index into the thresholds.
       left_out: [N] bool or None; these detections are taken away, found instances and all.
     """
-    hit = matching.instance[threshold] >= 0
-    dropped = matching.ignored & ~hit
+    row = matching.detection[threshold]
+    gone = matching.ignored
     if left_out is not None:
-        dropped |= left_out
-        hit &= ~left_out
-    row = np.flatnonzero(hit)
-    label = problem.detections.label[row]
+        gone = gone | left_out
+        row = row[~left_out[row]]
+    label = problem.detections.label.take(row)
     starts = problem.class_starts()
-    first_hit = np.searchsorted(label, np.arange(len(problem.classes), dtype=np.int32))
-    hits = np.arange(1, len(row) + 1) - first_hit[label]
-    before = np.append(0, np.cumsum(dropped)) if dropped.any() else np.zeros(1, np.intp)
-    if len(before) == 1:
-        rank = row - starts[label] + 1
-    else:
-        rank = row + 1 - before[row] - (starts[label] - before[starts[label]])
+    first_hit = np.searchsorted(label, np.arange(len(starts), dtype=np.int32))
+    hits = np.arange(1, len(row) + 1) - first_hit.take(label)
+    if not gone.any():
+        return Curve(row, label, hits, row + 1 - starts.take(label) - hits)
+    # Ranked are what is not gone, and the true positives that would be but for being one.
+    ranked = np.append(0, np.cumsum(~gone))
+    excused = np.append(0, np.cumsum(gone[row]))
+    rank = ranked[row] - ranked[starts[label]] + 1 + excused[:-1] - excused[first_hit[label]]
     return Curve(row, label, hits, rank - hits)
 
 
@@ -102,7 +102,7 @@ def plain_average_precision(
     """
     total = problem.instances_per_class()
     rows = []
-    for threshold in range(len(matching.instance)):
+    for threshold in range(len(matching.detection)):
         gone = None if left_out is None else left_out[threshold]
         corners = curve(problem, matching, threshold, gone)
         rows.append(

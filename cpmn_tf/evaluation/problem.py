@@ -6,7 +6,7 @@ scores are tied; the official evaluators' results do.
 """
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Collection
 
 import numpy as np
 
@@ -32,8 +32,10 @@ class Segments:
     def __len__(self) -> int:
         return len(self.video)
 
-    def __getitem__(self, rows: np.ndarray) -> "Segments":
-        return Segments(self.video[rows], self.label[rows], self.start[rows], self.end[rows])
+    def take(self, rows: np.ndarray) -> "Segments":
+        """The segments of these rows; `take` is twice as fast as indexing."""
+        columns = (self.video, self.label, self.start, self.end)
+        return Segments(*(column.take(rows) for column in columns))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,8 +79,7 @@ class Problem:
       duration: [V] float64, seconds; NaN where unknown.
       classes: the classes that have an instance.
       instances: M segments of truth.
-      detections: N detections.
-      score: [N] float64.
+      detections: N detections; their order is all that their scores matter for.
       ambiguous: intervals by video; their ``label`` means nothing.
       counts: see :class:`Counts`.
     """
@@ -89,7 +90,6 @@ class Problem:
     classes: tuple[str, ...]
     instances: Segments
     detections: Segments
-    score: np.ndarray
     ambiguous: Segments
     counts: Counts
 
@@ -103,19 +103,40 @@ class Problem:
 
 
 def canonical_order(segments: Segments, score: np.ndarray) -> np.ndarray:
-    """[N] rows by (class, −score, video, start, end)."""
-    order = np.argsort(-score)
-    ranked = score[order]
-    tied = ranked[1:] == ranked[:-1]
-    if tied.any():  # only the tied rows pay for the full comparison
-        member = np.append(tied, False) | np.append(False, tied)
+    """[N] rows by (class, −score, video, start, end).
+
+    One sort of integers that hold class, the score's leading bits and the row takes a third of the
+    time of sorting by the columns; where the leading bits do not decide, the columns do.
+    """
+    label = segments.label
+    row_bits = len(label).bit_length()
+    score_bits = 64 - row_bits - int(label.max(initial=0)).bit_length()
+    if score_bits < 16:
+        keys = (segments.end, segments.start, segments.video, -score, label)
+        return np.lexsort(keys)
+    packed = label.astype(np.uint64)
+    packed <<= np.uint64(score_bits)
+    packed |= _ascending_bits(0.0 - score) >> np.uint64(64 - score_bits)  # 0 − 0 is +0, as −(−0)
+    packed <<= np.uint64(row_bits)
+    packed |= np.arange(len(label), dtype=np.uint64)
+    packed.sort()
+    order = (packed & np.uint64((1 << row_bits) - 1)).astype(np.intp)
+    packed >>= np.uint64(row_bits)
+    undecided = packed[1:] == packed[:-1]
+    if undecided.any():
+        member = np.append(undecided, False) | np.append(False, undecided)
         rows = order[member]
-        keys = (segments.end[rows], segments.start[rows], segments.video[rows], -score[rows])
+        some = segments.take(rows)
+        keys = (some.end, some.start, some.video, -score[rows], some.label)
         order[member] = rows[np.lexsort(keys)]
-    label = segments.label[order]
-    if len(label) and label.max() < 2**15:
-        label = label.astype(np.int16)  # NumPy sorts these by radix
-    return order[np.argsort(label, kind="stable")]
+    return order
+
+
+def _ascending_bits(values: np.ndarray) -> np.ndarray:
+    """[N] uint64 in the order of the float64 values: bits flipped so that negatives come first."""
+    bits = values.view(np.uint64)
+    negative = values.view(np.int64) >> np.int64(63)  # all ones or all zeros
+    return bits ^ (negative.view(np.uint64) | np.uint64(1 << 63))
 
 
 def prepare(annotations: Annotations, detections: Detections, subset: str | None = None) -> Problem:
@@ -136,10 +157,13 @@ def prepare(annotations: Annotations, detections: Detections, subset: str | None
     named = {name for name, has in zip(detections.videos, used.tolist(), strict=True) if has}
     videos = tuple(sorted(named.union(split)))
     index = {name: position for position, name in enumerate(videos)}
-    instances, classes = _instances(split.values(), index, annotations.classes, subset)
-    order = np.lexsort((instances.end, instances.start, instances.video, instances.label))
-    found, score, unscored = _detections(detections, index, classes)
-    listed = np.array([name in split for name in videos], bool)
+    numbers = np.array([index[name] for name in split], np.int32)
+    instances, classes = _instances(split.values(), numbers, annotations.classes, subset)
+    found, unscored = _detections(detections, index, classes)
+    listed, duration = np.zeros(len(videos), bool), np.full(len(videos), np.nan)
+    listed[numbers] = True
+    known = [video.duration for video in split.values()]
+    duration[numbers] = np.array(known, np.float64)  # None becomes NaN
     ambiguous = _ambiguous(split.values(), index)
     per_class = np.bincount(found.label, minlength=len(classes))
     counts = Counts(
@@ -150,50 +174,49 @@ def prepare(annotations: Annotations, detections: Detections, subset: str | None
         videos_without_detections=len(split) - len(named.intersection(split)),
         classes_without_detections=int((per_class == 0).sum()),
         unlisted_videos=int((~listed).sum()),
-        unlisted_detections=int((~listed[found.video]).sum()),
+        unlisted_detections=len(found) - int(np.count_nonzero(listed.take(found.video))),
         unscored_detections=unscored,
         zero_length_instances=int((instances.start == instances.end).sum()),
         ambiguous_intervals=len(ambiguous),
     )
-    durations = [split[name].duration if name in split else None for name in videos]
     return Problem(
         videos=videos,
         listed=listed,
-        duration=np.array([np.nan if item is None else item for item in durations]),
+        duration=duration,
         classes=classes,
-        instances=instances[order],
+        instances=instances,
         detections=found,
-        score=score,
         ambiguous=ambiguous,
         counts=counts,
     )
 
 
 def _instances(
-    videos: Iterable[Video], index: dict[str, int], order: tuple[str, ...], subset: str | None
+    videos: Collection[Video], numbers: np.ndarray, classes: tuple[str, ...], subset: str | None
 ) -> tuple[Segments, tuple[str, ...]]:
-    """The split's instances in no order, and its classes in the data set's order."""
-    rows = [
-        (index[video.id], item.label, item.start, item.end)
-        for video in videos
-        for item in video.instances
-    ]
-    if not rows:
+    """The videos' instances in canonical order, and the classes that have one."""
+    items = [item for video in videos for item in video.instances]
+    if not items:
         where = "the annotations" if subset is None else f"the subset {subset!r}"
         raise UserError(f"{where} hold no instance with a segment, so there is nothing to find")
-    video, names, start, end = zip(*rows, strict=True)
+    names = [item.label for item in items]
     with_instances = set(names)
-    classes = tuple(name for name in order if name in with_instances)
+    classes = tuple(name for name in classes if name in with_instances)
     position = {name: number for number, name in enumerate(classes)}
-    label = np.array([position[name] for name in names], np.int32)
-    segments = Segments(np.array(video, np.int32), label, np.array(start), np.array(end))
-    return segments, classes
+    segments = Segments(
+        np.repeat(numbers, [len(video.instances) for video in videos]),
+        np.array([position[name] for name in names], np.int32),
+        np.array([item.start for item in items], np.float64),
+        np.array([item.end for item in items], np.float64),
+    )
+    order = np.lexsort((segments.end, segments.start, segments.video, segments.label))
+    return segments.take(order), classes
 
 
 def _detections(
     detections: Detections, index: dict[str, int], classes: tuple[str, ...]
-) -> tuple[Segments, np.ndarray, int]:
-    """Detections of the classes in canonical order, their scores, and how many were left out."""
+) -> tuple[Segments, int]:
+    """Detections of the classes in canonical order, and how many others there are."""
     for name in ("start", "end", "score"):
         if not np.isfinite(getattr(detections, name)).all():
             raise UserError(f"a detection's {name} is not a finite number; mend the detections")
@@ -201,20 +224,25 @@ def _detections(
     to_class = np.array([position.get(name, -1) for name in detections.classes], np.int32)
     # Videos without detections are not in the index; no row refers to them.
     to_video = np.array([index.get(name, -1) for name in detections.videos], np.int32)
-    label = to_class[detections.label] if len(detections) else np.zeros(0, np.int32)
-    video = to_video[detections.video] if len(detections) else np.zeros(0, np.int32)
+    if not len(detections):
+        to_class = to_video = np.zeros(1, np.int32)
+    label, video = to_class.take(detections.label), to_video.take(detections.video)
     segments = Segments(video, label, detections.start, detections.end)
     score = detections.score
-    keep = label >= 0
-    unscored = int((~keep).sum())
+    keep = np.flatnonzero(label >= 0)
+    unscored = len(label) - len(keep)
     if unscored:
-        segments, score = segments[keep], score[keep]
-    order = canonical_order(segments, score)
-    return segments[order], score[order], unscored
+        segments, score = segments.take(keep), score.take(keep)
+    return segments.take(canonical_order(segments, score)), unscored
 
 
-def _ambiguous(videos: Iterable[Video], index: dict[str, int]) -> Segments:
-    rows = [(index[video.id], start, end) for video in videos for start, end in video.ambiguous]
+def _ambiguous(videos: Collection[Video], index: dict[str, int]) -> Segments:
+    rows = [
+        (index[video.id], start, end)
+        for video in videos
+        if video.ambiguous
+        for start, end in video.ambiguous
+    ]
     table = np.array(sorted(rows), np.float64).reshape(-1, 3)
     video = table[:, 0].astype(np.int32)
     return Segments(video, np.zeros_like(video), table[:, 1], table[:, 2])

@@ -131,7 +131,7 @@ def _found(problem: Problem, matching: Matching) -> np.ndarray:
     for threshold, row in enumerate(result):
         corners = curve(problem, matching, threshold)
         hits = corners.hits * (total.mean() / total)[corners.label]
-        useful = corners.row[hits > LEAST_PRECISION * (hits + corners.misses)]
+        useful = hits > LEAST_PRECISION * (hits + corners.misses)
         row[matching.instance[threshold][useful]] = True
     return result
 
@@ -148,8 +148,11 @@ def _normalized(
     typical = len(label) / len(problem.classes)
     weight = np.divide(1.0, total, out=np.zeros(len(total)), where=classes)
     values = []
-    for threshold, instance in enumerate(matching.instance):
-        others = (instance >= 0) & ~member[instance]
+    for threshold, (row, instance) in enumerate(
+        zip(matching.detection, matching.instance, strict=True)
+    ):
+        others = np.zeros(len(problem.detections), bool)
+        others[row[~member[instance]]] = True
         corners = curve(problem, matching, threshold, others)
         step = weight[corners.label]
         precision = average_precision(
@@ -166,7 +169,7 @@ def _normalized(
 
 def _fifths(values: np.ndarray) -> tuple[float, ...]:
     """Bounds of bins with about a fifth of the values each; fewer where values repeat."""
-    inner = [float(f"{value:.3g}") for value in np.quantile(values, (0.2, 0.4, 0.6, 0.8))]
+    inner = [float(f"{value:.2g}") for value in np.quantile(values, (0.2, 0.4, 0.6, 0.8))]
     inner = sorted({value for value in inner if values.min() <= value < values.max()})
     return (0.0, *inner, _INF)
 

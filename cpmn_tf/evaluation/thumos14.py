@@ -31,11 +31,14 @@ def match(problem: Problem, tiou: tuple[float, ...]) -> Matching:
     """True positives at every threshold, and the detections that ambiguity excuses."""
     pairs = overlapping(problem, min(tiou), overlap)
     # Rows of detections stand by score, so the row is also what decides between equal overlaps.
-    pairs = pairs[by_preference(pairs.instance, pairs.tiou, pairs.detection)]
-    instance = np.full((len(tiou), len(problem.detections)), -1, np.int32)
-    for row, threshold in zip(instance, tiou, strict=True):
-        reach = pairs[np.flatnonzero(reaches(pairs.tiou, threshold))]
-        rows = assign_in_turn(reach.instance, reach.detection)
-        row[reach.detection[rows]] = reach.instance[rows]
-    ignored = touches(problem.detections, problem.ambiguous, len(problem.videos))
-    return Matching(instance, ignored)
+    pairs = pairs.take(by_preference(pairs.instance, pairs.tiou, pairs.detection))
+    hits = []
+    for threshold in tiou:
+        reach = pairs.take(np.flatnonzero(reaches(pairs.tiou, threshold)))
+        reach = reach.take(assign_in_turn(reach.instance, reach.detection))
+        hits.append(reach.take(np.argsort(reach.detection)))
+    return Matching(
+        tuple(pair.detection for pair in hits),
+        tuple(pair.instance for pair in hits),
+        touches(problem.detections, problem.ambiguous, len(problem.videos)),
+    )

@@ -1,0 +1,209 @@
+"""How fast `evaluate` is, against ActivityNet's algorithm, and how much memory it takes.
+
+    python experiments/benchmarks/evaluation.py            # both, about a minute
+    python experiments/benchmarks/evaluation.py --memory   # memory alone
+
+The algorithm is that of ActivityNet's eval_detection.py (see :func:`activitynet_loop`): a loop over
+the detections of each class, tIoU vectorised over the video's instances, free instances looked for
+in falling tIoU at each threshold. Dictionaries of arrays spare it the original's pandas look-ups,
+which take most of the original's time. Both are timed from the same objects to mAP.
+Where THUMOS14's data is given, both first give the golden values.
+"""
+
+import argparse
+import pathlib
+import resource
+import subprocess
+import sys
+import time
+
+import numpy as np
+
+from cpmn_tf.data.annotations import (
+    Annotations,
+    Detections,
+    Instance,
+    Video,
+    load_annotations,
+    load_detections,
+)
+from cpmn_tf.evaluation import evaluate
+
+ACTIVITYNET_TIOU = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))
+GOLDEN = "52.12 44.20 34.70 26.06 17.70 10.09 4.99"
+DATA = pathlib.Path(__file__).resolve().parents[3] / "shared" / "data" / "thumos14"
+
+
+def activitynet_loop(truth: dict, found: dict, tiou: tuple[float, ...]) -> np.ndarray:
+    """[T] mAP by ActivityNet's algorithm.
+
+    Args:
+      truth: class to video to [n, 2] segments.
+      found: class to (videos, [m, 2] segments, [m] scores).
+      tiou: thresholds.
+    """
+    rows = []
+    for label, by_video in truth.items():
+        videos, segments, scores = found.get(label, ([], np.zeros((0, 2)), np.zeros(0)))
+        hits = np.zeros((len(tiou), len(videos)))
+        free = {video: np.ones((len(tiou), len(rows)), bool) for video, rows in by_video.items()}
+        for rank, row in enumerate(np.argsort(-scores, kind="stable")):
+            instances = by_video.get(videos[row])
+            if instances is None:
+                continue
+            start, end = segments[row]
+            shared = np.minimum(end, instances[:, 1]) - np.maximum(start, instances[:, 0])
+            shared = shared.clip(0)
+            union = (instances[:, 1] - instances[:, 0]) + (end - start) - shared
+            overlap = shared / union
+            order = overlap.argsort()[::-1]
+            available = free[videos[row]]
+            for place, threshold in enumerate(tiou):
+                for instance in order:
+                    if overlap[instance] < threshold:
+                        break
+                    if available[place, instance]:
+                        hits[place, rank] = 1
+                        available[place, instance] = False
+                        break
+        total = sum(map(len, by_video.values()))
+        rows.append([interpolated_precision(row, total) for row in hits])
+    return np.mean(rows, axis=0)
+
+
+def interpolated_precision(hits: np.ndarray, total: int) -> float:
+    """VOC's interpolated AP as ActivityNet computes it."""
+    recall = np.cumsum(hits) / total
+    precision = np.cumsum(hits) / np.arange(1, len(hits) + 1)
+    precision = np.hstack([[0], precision, [0]])
+    recall = np.hstack([[0], recall, [1]])
+    precision = np.maximum.accumulate(precision[::-1])[::-1]
+    step = np.flatnonzero(recall[1:] != recall[:-1]) + 1
+    return float(np.sum((recall[step] - recall[step - 1]) * precision[step]))
+
+
+def grouped(annotations: Annotations, detections: Detections) -> tuple[dict, dict]:
+    """The arguments of :func:`activitynet_loop`."""
+    truth: dict = {}
+    for video in annotations.videos.values():
+        for item in sorted(video.instances):
+            truth.setdefault(item.label, {}).setdefault(video.id, []).append((item.start, item.end))
+    truth = {
+        label: {video: np.array(rows) for video, rows in by_video.items()}
+        for label, by_video in truth.items()
+    }
+    found = {}
+    for number, label in enumerate(detections.classes):
+        rows = np.flatnonzero(detections.label == number)
+        segments = np.stack([detections.start[rows], detections.end[rows]], axis=1)
+        videos = [detections.videos[place] for place in detections.video[rows]]
+        found[label] = (videos, segments, detections.score[rows])
+    return truth, found
+
+
+def synthetic(number: int, *, videos: int = 5000, classes: int = 200, seed: int = 0):
+    """A data set of ActivityNet's shape; 85 % of the detections are of their video's class."""
+    generator = np.random.default_rng(seed)
+    names = tuple(f"class {place:03d}" for place in range(classes))
+    duration = generator.uniform(30, 240, videos)
+    database = {}
+    for place in range(videos):
+        begins = np.sort(generator.uniform(0, 0.8, 1 + generator.poisson(0.6))) * duration[place]
+        lengths = generator.uniform(0.02, 0.5, len(begins)) * duration[place]
+        name, label = f"v_{place:05d}", names[place % classes]
+        instances = tuple(
+            Instance(float(begin), float(min(begin + length, duration[place])), label)
+            for begin, length in zip(begins, lengths, strict=True)
+        )
+        database[name] = Video(
+            name, "validation", (label,), instances, duration=float(duration[place])
+        )
+    video = np.sort(generator.integers(0, videos, number)).astype(np.int32)
+    other = generator.integers(0, classes, number)
+    label = np.where(generator.random(number) < 0.85, video % classes, other).astype(np.int32)
+    start = generator.uniform(0, 0.9, number) * duration[video]
+    end = np.minimum(
+        start + generator.uniform(0.02, 0.6, number) * duration[video], duration[video]
+    )
+    detections = Detections(
+        tuple(database), names, video, label, start, end, generator.random(number)
+    )
+    return Annotations(database, names), detections
+
+
+def show_golden() -> None:
+    """Both evaluators on STPN's published detections."""
+    if not DATA.is_dir():
+        print(f"golden values: skipped, {DATA} is not there")
+        return
+    annotations = load_annotations(DATA / "stpn_groundtruth_210.json")
+    detections = load_detections(DATA / "stpn_detections.json")
+    result = evaluate(annotations, detections, protocol="activitynet")
+    loop = activitynet_loop(*grouped(annotations, detections), result.tiou)
+    for name, values in (("evaluate", result.map), ("ActivityNet's loop", loop)):
+        figures = " ".join(f"{100 * value:.2f}" for value in values)
+        print(f"golden values, {name}: {figures} ({'as' if figures == GOLDEN else 'NOT as'} known)")
+
+
+def show_speed(number: int, repeats: int = 12) -> None:
+    """Both evaluators in turn on the same detections; the best processor time of each."""
+    annotations, detections = synthetic(number)
+    times = {"evaluate": [], "loop": []}
+    for repeat in range(repeats):
+        begin = time.process_time()
+        result = evaluate(annotations, detections, protocol="activitynet", tiou=ACTIVITYNET_TIOU)
+        times["evaluate"].append(time.process_time() - begin)
+        if repeat % 6 == 0:  # the slow one less often, between runs of the other
+            begin = time.process_time()
+            loop = activitynet_loop(*grouped(annotations, detections), ACTIVITYNET_TIOU)
+            times["loop"].append(time.process_time() - begin)
+    np.testing.assert_allclose(result.map, loop, rtol=0, atol=1e-12)
+    fast, slow = min(times["evaluate"]), min(times["loop"])
+    print(
+        f"speed, {number} detections, {len(annotations.videos)} videos, "
+        f"{len(annotations.classes)} classes, {len(ACTIVITYNET_TIOU)} thresholds, equal mAP: "
+        f"evaluate {fast:.3f} s, ActivityNet's loop {slow:.2f} s, {slow / fast:.0f} times"
+    )
+
+
+def show_memory() -> None:
+    """Peak memory of processes that make so many detections and evaluate them."""
+    for number in (0, 250_000, 500_000, 1_000_000):
+        program = [sys.executable, __file__, f"--peak={number}"]
+        peaks = [
+            subprocess.run(
+                [*program, f"--protocol={name}"], check=True, capture_output=True, text=True
+            )
+            for name in ("activitynet", "thumos14")
+        ]
+        figures = ", ".join(peak.stdout.strip() for peak in peaks)
+        print(f"memory, {number} detections: {figures}")
+
+
+def show_peak(number: int, protocol: str) -> None:
+    """Prints the peak memory of this process after one evaluation."""
+    annotations, detections = synthetic(number)
+    evaluate(annotations, detections, protocol=protocol, tiou=ACTIVITYNET_TIOU)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(f"{protocol} {peak:.0f} MiB")
+
+
+def main() -> None:
+    """Runs what the flags ask for."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--detections", type=int, default=200_000)
+    parser.add_argument("--memory", action="store_true", help="measure memory only")
+    parser.add_argument("--peak", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--protocol", default="activitynet", help=argparse.SUPPRESS)
+    flags = parser.parse_args()
+    if flags.peak is not None:
+        show_peak(flags.peak, flags.protocol)
+        return
+    if not flags.memory:
+        show_golden()
+        show_speed(flags.detections)
+    show_memory()
+
+
+if __name__ == "__main__":
+    main()
