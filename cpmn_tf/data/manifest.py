@@ -47,7 +47,7 @@ class Shard:
     sha256: str
 
 
-def check_stream(name: str) -> str:
+def check_stream_name(name: str) -> str:
     """Returns ``name`` if a stream may be called so.
 
     Raises:
@@ -61,6 +61,18 @@ def check_stream(name: str) -> str:
             "first a letter or digit; rename it"
         )
     return name
+
+
+def check_stream(stream: StreamSpec) -> StreamSpec:
+    """Returns ``stream`` if its name and width are allowed.
+
+    Raises:
+      UserError: naming the stream.
+    """
+    check_stream_name(stream.name)
+    if type(stream.width) is not int or not 0 < stream.width <= MAX_WIDTH:
+        raise UserError(f"stream {stream.name!r}: width {stream.width!r} is not in 1..{MAX_WIDTH}")
+    return stream
 
 
 def check_split(name: str) -> str:
@@ -229,7 +241,7 @@ def _parse(value: Mapping[str, Any]) -> dict[str, Any]:
     rate = value["rate"]
     if rate is not None and not (math.isfinite(rate) and rate > 0):
         raise UserError(f"rate {rate!r} is not a positive number of units per second")
-    streams = tuple(_stream(item) for item in value["streams"])
+    streams = tuple(check_stream(StreamSpec(**item)) for item in value["streams"])
     if not streams or len({spec.name for spec in streams}) != len(streams):
         raise UserError("its streams are none, or one is named twice; build the records anew")
     return {
@@ -244,13 +256,6 @@ def _parse(value: Mapping[str, Any]) -> dict[str, Any]:
         },
         "source": dict(value.get("source", {})),
     }
-
-
-def _stream(item: Mapping[str, Any]) -> StreamSpec:
-    width = item["width"]
-    if type(width) is not int or not 0 < width <= MAX_WIDTH:
-        raise UserError(f"stream {item['name']!r}: width {width!r} is not in 1..{MAX_WIDTH}")
-    return StreamSpec(check_stream(item["name"]), width)
 
 
 def _shard(item: Mapping[str, Any]) -> Shard:

@@ -10,7 +10,8 @@ from cpmn_tf.data import records
 from cpmn_tf.data.annotations import load_annotations
 from cpmn_tf.data.manifest import Manifest
 from cpmn_tf.errors import UserError
-from tfrecords_tools import build_records, writing
+from tfrecords_tools import build_records, building, writing
+from tfrecords_tools.sources import SourceVideo
 from tfrecords_tools.sources.folders import FoldersSource
 
 
@@ -278,6 +279,14 @@ def test_records_are_not_written_for_videos_left_out(folders):
 
 
 def test_align_needs_a_unit():
-    video = build_records.SourceVideo(id="v", rate=1.0, features={"a": np.ones((0, 2))})
+    video = SourceVideo(id="v", rate=1.0, features={"a": np.ones((0, 2))})
     with pytest.raises(UserError, match="'v': has no unit"):
-        build_records.align(video)
+        building.align(video)
+
+
+def test_full_disk_is_one_line(folders, capsys, monkeypatch):
+    def full(*args, **options):
+        raise tf.errors.ResourceExhaustedError(None, None, "No space left on device")
+
+    monkeypatch.setattr(building, "write_shards", full)
+    assert f"{folders.output}: cannot be written (No space left" in refused(folders, capsys)

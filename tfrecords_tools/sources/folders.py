@@ -14,7 +14,7 @@ from absl import flags
 
 from cpmn_tf.data.annotations import Annotations, check_id, load_annotations
 from cpmn_tf.data.arrays import open_array
-from cpmn_tf.data.manifest import check_stream
+from cpmn_tf.data.manifest import check_stream_name
 from cpmn_tf.errors import UserError
 from tfrecords_tools.sources import SourceVideo
 
@@ -97,7 +97,7 @@ class FoldersSource:
                 "STREAM/ID.npy or SUBSET/STREAM/ID.npy"
             )
         if not nested[names[0]]:
-            return False, [check_stream(name) for name in names]
+            return False, [check_stream_name(name) for name in names]
         streams = {name: _folders(self._root / name) for name in names if name in subsets}
         if not streams:
             raise UserError(
@@ -111,7 +111,7 @@ class FoldersSource:
                     f"{self._root}: the streams of {first!r} are {', '.join(streams[first])}, "
                     f"those of {name!r} {', '.join(found)}; make them the same"
                 )
-        return True, [check_stream(name) for name in streams[first]]
+        return True, [check_stream_name(name) for name in streams[first]]
 
     def _present(self, known: Annotations, skip_missing: bool) -> list[str]:
         """Ids of the videos whose features are there in every stream."""
