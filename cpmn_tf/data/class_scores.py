@@ -205,7 +205,7 @@ def _open_array(path) -> np.ndarray:
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); check the path") from error
     except (ValueError, TypeError, SyntaxError, MemoryError, OverflowError) as error:
-        raise UserError(f"{path}: is not a NumPy array file ({error:.80})") from error
+        raise UserError(f"{path}: is not a NumPy array file ({error!s:.80})") from error
 
 
 def _row_ids(path, rows: str | None, number: int) -> list[str]:
