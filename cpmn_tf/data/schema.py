@@ -126,7 +126,8 @@ def encode(record: VideoRecord, manifest: Manifest) -> bytes:
             )
         feature[data_key].bytes_list.value.append(values.tobytes())
         feature[dimensions_key].int64_list.value.extend((length, spec.width))
-    return example.SerializeToString()
+    # Maps have no order of their own: without this, each process would write other bytes.
+    return example.SerializeToString(deterministic=True)
 
 
 def _common_length(record: VideoRecord, manifest: Manifest) -> int:

@@ -92,6 +92,16 @@ def test_round_trip(dtype):
         np.testing.assert_array_equal(parsed["features"][name], values.astype(dtype))
 
 
+def test_bytes_are_the_same_in_every_process():
+    record = make_record(features={"rgb": np.ones((1, 3)), "flow": np.ones((1, 2))})
+    serialized = records.encode(record, make_manifest())
+    digest = hashlib.sha256(serialized).hexdigest()
+    # A change of the schema changes this digest: raise SCHEMA_VERSION with it.
+    assert digest == "0fffbf328783ec283d95e816213c5bc61b0b8855801230b571819111b1d008a5"
+    keys = [key.encode() for key in sorted(records.training_spec(make_manifest()))]
+    assert [serialized.index(key) for key in keys] == sorted(map(serialized.index, keys))
+
+
 def test_one_stream_is_parsed_alone_even_beside_a_broken_one():
     manifest = make_manifest()
 
