@@ -11,14 +11,22 @@ A picture is called as its recording; characters that a file's name should not h
 as %XX, as in URLs.
 """
 
+import dataclasses
+import difflib
+import hashlib
+import pathlib
 import sys
 import urllib.parse
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from absl import flags
 
 from cpmn_tf.commands import cli
 from cpmn_tf.errors import UserError
+
+if TYPE_CHECKING:
+    from cpmn_tf.data.pipeline import Split
 
 _MOST = 120  # characters of a file's name; file systems end at 255 bytes
 
@@ -58,8 +66,6 @@ def file_name(video_id: str, extension: str) -> str:
     Letters, digits, ``_`` and, but for the first place, ``-`` and ``.`` stay; all else becomes
     %XX of its UTF-8 bytes. A long name is cut, and ``~`` and a digest of the id follow.
     """
-    import hashlib
-
     name = urllib.parse.quote(video_id, safe="").replace("~", "%7E")
     if name[0] in "-.":
         name = f"%{ord(name[0]):02X}{name[1:]}"
@@ -69,42 +75,30 @@ def file_name(video_id: str, extension: str) -> str:
     return f"{name}.{extension}"
 
 
-def chosen(
-    lengths: Mapping[str, int], ids: Sequence[str], count: int, where: str
-) -> dict[str, int]:
-    """The recordings to draw, in the split's order.
-
-    Args:
-      lengths: units by id of all there are.
-      ids: those wanted; if none, the first ``count`` (0: all).
-      count: see ``ids``.
-      where: the split, for the error.
+def chosen(split: "Split", ids: Sequence[str], count: int) -> "Split":
+    """The part of a split that is drawn, in its order: ``ids``, or the first ``count`` (0: all).
 
     Raises:
-      UserError: naming an id that is not there.
+      UserError: naming an id that is not there, and some that are.
     """
+    names = list(split.lengths)
     for video_id in ids:
-        if video_id not in lengths:
+        if video_id not in split.lengths:
+            near = difflib.get_close_matches(video_id, names, 3) or names[:3]
+            folder = split.manifest.folder
             raise UserError(
-                f"--ids={video_id}: {where} holds no such recording, but "
-                f"{_some(list(lengths))}; cpmn-inspect-records lists the ids"
+                f"--ids={video_id}: the split {split.name!r} of {folder} holds no such recording; "
+                f"of its {len(names)} try {', '.join(map(repr, near))}; "
+                f"{folder / 'annotations.json'} lists them all"
             )
-    wanted = set(ids or list(lengths)[: count or None])
-    return {name: units for name, units in lengths.items() if name in wanted}
-
-
-def _some(names: list[str]) -> str:
-    """A few names, and how many there are in all."""
-    shown = ", ".join(repr(name) for name in names[:3])
-    return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} others"
+    wanted = set(ids or names[: count or None])
+    lengths = {name: units for name, units in split.lengths.items() if name in wanted}
+    return dataclasses.replace(split, lengths=lengths)
 
 
 def run(values: flags.FlagValues) -> None:
     """Draws, one file per recording."""
     cli.require(values, "data_dir", "model_dir", "output_dir")
-
-    import dataclasses
-    import pathlib
 
     from cpmn_tf import inference, plotting
     from cpmn_tf.data.pipeline import Split
@@ -114,14 +108,13 @@ def run(values: flags.FlagValues) -> None:
     model, card = load_model(values.model_dir, values.set)
     split = Split.open(values.data_dir, values.split or card.config.data.test_split)
     card.check_data(split.manifest)
-    where = f"the split {split.name!r} of {values.data_dir}"
-    lengths = chosen(split.lengths, values.ids, values.count, where)
-    split = dataclasses.replace(split, lengths=lengths)
-    for batch in inference.batches(split, segments=True):
+    split = chosen(split, values.ids, values.count)
+    for batch in inference.batches(split, segments=True, streams=list(card.streams)):
         view = plotting.view_of(model, batch, card.classes)
         path = pathlib.Path(values.output_dir) / file_name(view.id, values.format)
+        picture = plotting.render(plotting.figure(view), values.format)
         with replaced(path) as temporary:
-            temporary.write_bytes(plotting.render(plotting.figure(view), values.format))
+            temporary.write_bytes(picture)
         print(path, flush=True)
 
 

@@ -176,8 +176,8 @@ def _title(drawn: Figure, view: RecordingView, hidden: int) -> None:
         fontsize=9,
         frameon=False,
         borderaxespad=0,
-        columnspacing=1.3,
-        handlelength=2.2,
+        columnspacing=1.1,
+        handlelength=2.0,
     )
 
 
@@ -198,9 +198,10 @@ def _legend(view: RecordingView) -> list[Line2D | Patch]:
     if attention:
         handles.append(Patch(facecolor="#6a51a3", label="attention (dark = 1)"))
     phi = "Φ" if attention else "M(Cas)"
-    shares = ", ".join(f"{theta:g}" for theta in view.thresholds)
-    handles.append(Line2D([], [], **panels.PHI, label=f"{phi}, proposed where filled"))
-    handles.append(Line2D([], [], **panels.CUT, label=f"threshold, {shares} · max {phi}"))
+    shares = [f"{theta:g}" for theta in view.thresholds]
+    shares = ", ".join(shares) if len(shares) <= 3 else f"{shares[0]} … {shares[-1]}"
+    handles.append(Line2D([], [], **panels.PHI, label=f"{phi} (filled: proposed)"))
+    handles.append(Line2D([], [], **panels.CUT, label=f"{shares} · max {phi}"))
     return handles
 
 

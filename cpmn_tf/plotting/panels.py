@@ -23,7 +23,7 @@ OTHER = {
     "facecolor": "none",
     "edgecolor": "#8c8c8c",
     "linewidth": 0.7,
-    "label": "truth of other classes",
+    "label": "truth, other classes",
 }
 DETECTION = {
     "facecolor": (0.0, 0.62, 0.45, 0.65),
@@ -53,6 +53,7 @@ def _note(axes: Axes, text: str) -> None:
         fontsize=9,
         style="italic",
         color=GREY,
+        bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.5},
     )
 
 

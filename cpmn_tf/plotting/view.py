@@ -99,7 +99,12 @@ class RecordingView:
         return tuple(item for item in self.classes if item.p_class is None)
 
 
-def view_of(model: "CPMN", batch: dict[str, Any], classes: Sequence[str]) -> RecordingView:
+def view_of(
+    model: "CPMN",
+    batch: dict[str, Any],
+    classes: Sequence[str],
+    class_scores: np.ndarray | None = None,
+) -> RecordingView:
     """Runs a model over one video and collects what a picture shows.
 
     Args:
@@ -107,15 +112,16 @@ def view_of(model: "CPMN", batch: dict[str, Any], classes: Sequence[str]) -> Rec
       batch: one video of :func:`cpmn_tf.inference.batches`; without ``segments`` the truth counts
         as unknown, and so it does where a video has labels but no segment at all.
       classes: names of the model's classes.
+      class_scores: [classes] external class probabilities of the video, as in ``CPMN.call``.
     """
-    trace = model.trace(batch["features"], batch["length"], batch["rate"])
+    scores = None if class_scores is None else np.float32(class_scores)[np.newaxis]
+    trace = model.trace(batch["features"], batch["length"], batch["rate"], scores)
     found = model.detect(trace, batch["duration"])
     trace = type(trace)(*(np.asarray(value) for value in trace))
     labelled = np.asarray(batch["labels"])[0] > 0
     truth = _truth_of(batch, labelled)
-    count = int(found.counts[0])
-    segments, marks = np.asarray(found.segments)[0, :count], np.asarray(found.labels)[0, :count]
-    detections = np.column_stack([segments, np.asarray(found.scores)[0, :count]])
+    marks = np.asarray(found.labels)[0]  # -1 in padding
+    detections = np.column_stack([np.asarray(found.segments)[0], np.asarray(found.scores)[0]])
 
     def view(index: int, row: int | None) -> ClassView:
         return ClassView(
@@ -128,18 +134,19 @@ def view_of(model: "CPMN", batch: dict[str, Any], classes: Sequence[str]) -> Rec
             detections=detections[marks == index],
         )
 
-    rows = trace.rows[:, 1].tolist()
-    missed = set(np.flatnonzero(labelled).tolist()) | set(() if truth is None else truth[1])
-    missed = sorted(missed - set(rows), key=lambda index: -trace.class_scores[0, index])
-    best_first = sorted(range(len(rows)), key=lambda row: -trace.p_class[row])
+    predicted = trace.rows[:, 1]
+    best_first = np.argsort(-trace.p_class, kind="stable")
+    there = np.concatenate([np.flatnonzero(labelled), () if truth is None else truth[1]])
+    missed = np.setdiff1d(there.astype(int), predicted)
+    missed = missed[np.argsort(-trace.class_scores[0, missed], kind="stable")]
     return RecordingView(
         id=np.asarray(batch["id"])[0].decode(),
         duration=float(batch["duration"][0]),
         streams=tuple(model.streams),
         edges=np.arange(int(trace.lengths[0]) + 1) * np.float64(trace.unit_seconds[0]),
         thresholds=tuple(model.config.localization.thresholds),
-        classes=tuple(view(rows[row], row) for row in best_first)
-        + tuple(view(index, None) for index in missed),
+        classes=tuple(view(int(predicted[row]), int(row)) for row in best_first)
+        + tuple(view(int(index), None) for index in missed),
     )
 
 

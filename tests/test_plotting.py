@@ -1,0 +1,330 @@
+"""Pictures: what is drawn is what the model said."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from cpmn_tf import plotting
+from cpmn_tf.config import preset, with_overrides
+from cpmn_tf.models import CPMN
+from cpmn_tf.plotting.drawing import MOST_PREDICTED
+
+CLASSES = ("Dive", "Jump", "Throw", "Swim")
+RATE = 4.0  # units per second
+SMALL = [
+    "cascade.units=24",
+    "cascade.filters=8",
+    "pyramid.filters=8",
+    "pyramid.window=16",
+    "pyramid.stride=16",
+]
+
+
+def make_model(*settings: str, streams: tuple[str, ...] = ("rgb", "flow")) -> CPMN:
+    tf.keras.utils.set_random_seed(1)
+    config = with_overrides(preset("thumos14"), [*SMALL, *settings])
+    return CPMN(
+        streams=dict.fromkeys(streams, 6),
+        num_classes=len(CLASSES),
+        config=config,
+    )
+
+
+def make_batch(
+    *, units: int = 50, streams: tuple[str, ...] = ("rgb", "flow"), truth=((1.0, 3.0, 0),), name="v"
+) -> dict:
+    """One video; ``truth`` as (start, end, class), or None for labels only (class 0)."""
+    rng = np.random.default_rng(units)
+    run = max(1, units // 100)  # units alike, so that long videos have few proposals
+    labels = np.zeros((1, len(CLASSES)), np.float32)
+    labels[0, [0] if truth is None else [label for _, _, label in truth]] = 1
+    batch = {
+        "id": tf.constant([name]),
+        "length": tf.constant([units]),
+        "rate": tf.constant([RATE]),
+        "duration": tf.constant([units / RATE]),
+        "labels": tf.constant(labels),
+        "features": {
+            key: tf.repeat(tf.constant(values[:, : units // run], tf.float32), run, axis=1)
+            for key, values in zip(
+                streams, rng.normal(size=(len(streams), 1, units, 6)), strict=True
+            )
+        },
+    }
+    if truth is not None:
+        spans = np.array(truth, np.float32).reshape(-1, 3)
+        batch["segments"] = tf.constant(spans[np.newaxis, :, :2])
+        batch["segment_labels"] = tf.constant(spans[np.newaxis, :, 2].astype(np.int32))
+    return batch
+
+
+def view_of(model: CPMN, **kwargs) -> plotting.RecordingView:
+    return plotting.view_of(model, make_batch(streams=tuple(model.streams), **kwargs), CLASSES)
+
+
+def panels(drawn, label: str) -> list:
+    """Axes whose label starts with ``label``, from top to bottom."""
+    return [axes for axes in drawn.axes if axes.get_label().startswith(label)]
+
+
+def line(axes, label: str) -> np.ndarray:
+    """A curve's values, [T + 1]: the last one twice."""
+    (found,) = [item for item in axes.lines if item.get_label() == label]
+    return found.get_ydata()
+
+
+def texts(drawn) -> str:
+    everything = [*drawn.texts, *(text for axes in drawn.axes for text in axes.texts)]
+    return "\n".join(text.get_text() for text in everything)
+
+
+def bars(axes, label: str) -> np.ndarray:
+    """[N, 3] start, end and height of the bars of a kind."""
+    found = [item for item in axes.collections if item.get_label() == label]
+    corners = [path.vertices for item in found for path in item.get_paths()]
+    return np.array([(c[:, 0].min(), c[:, 0].max(), c[1, 1]) for c in corners]).reshape(-1, 3)
+
+
+@pytest.fixture(scope="module")
+def model() -> CPMN:
+    return make_model()
+
+
+@pytest.fixture(scope="module")
+def view(model) -> plotting.RecordingView:
+    return view_of(model, truth=((1.0, 3.0, 0), (5.0, 6.5, 0), (7.0, 8.0, 1), (9.0, 9.5, 2)))
+
+
+def test_view_holds_the_trace(model, view):
+    batch = make_batch()
+    trace = model.trace(batch["features"], batch["length"], batch["rate"])
+    found = model.detect(trace, batch["duration"])
+    assert len(view.predicted) == 2  # thumos14 takes the top 2
+    for row, (_, label) in enumerate(trace.rows.numpy()):
+        (item,) = [item for item in view.predicted if item.name == CLASSES[label]]
+        assert item.p_class == float(trace.p_class[row])
+        for index, stream in enumerate(("rgb", "flow")):
+            for name in ("original", "mining", "cascaded", "attention", "phi"):
+                ours = getattr(item.curves[stream], name)
+                np.testing.assert_array_equal(ours, getattr(trace, name)[row, index])
+        mine = found.labels.numpy()[0] == label
+        np.testing.assert_array_equal(item.detections[:, :2], found.segments.numpy()[0][mine])
+        np.testing.assert_array_equal(item.detections[:, 2], found.scores.numpy()[0][mine])
+    np.testing.assert_array_equal(view.edges, np.arange(51) / 4)  # 4 units a second
+    assert view.predicted[0].p_class >= view.predicted[1].p_class
+
+
+def test_truth_is_kept_by_class_and_missed_classes_follow(view):
+    truth = {item.name: item.truth.tolist() for item in view.classes}
+    known = {"Dive": [[1, 3], [5, 6.5]], "Jump": [[7, 8]], "Throw": [[9, 9.5]], "Swim": []}
+    assert truth.items() <= known.items()
+    predicted = {item.name for item in view.predicted}
+    assert {item.name for item in view.missed} == {"Dive", "Jump", "Throw"} - predicted
+    assert all(not item.curves and not len(item.detections) for item in view.missed)
+
+
+def test_curves_drawn_are_the_views(view):
+    drawn = plotting.figure(view)
+    tcas, phi = panels(drawn, "T-CAS"), panels(drawn, "Φ")
+    pairs = [(item, stream) for item in view.predicted for stream in view.streams]
+    assert len(tcas) == len(phi) == len(panels(drawn, "attention")) == len(pairs)
+    for axes, (item, stream) in zip(tcas, pairs, strict=True):
+        for name in ("original", "mining", "cascaded"):
+            values = getattr(item.curves[stream], name)
+            np.testing.assert_array_equal(line(axes, name), [*values, values[-1]])
+    for axes, (item, stream) in zip(panels(drawn, "attention"), pairs, strict=True):
+        (image,) = axes.images
+        np.testing.assert_array_equal(image.get_array()[0], item.curves[stream].attention)
+        assert image.get_extent() == [0, view.edges[-1], 0, 1]
+    for axes, (item, stream) in zip(phi, pairs, strict=True):
+        np.testing.assert_array_equal(line(axes, "phi")[:-1], item.curves[stream].phi)
+
+
+def test_threshold_stands_at_its_share_of_the_maximum_and_what_is_above_is_filled():
+    view = view_of(make_model("localization.thresholds=0.2,0.6"))
+    curves = view.predicted[0].curves["rgb"]
+    axes = panels(plotting.figure(view), "Φ")[0]
+    lines = [item for item in axes.lines if item.get_label() == "threshold"]
+    cuts = [item.get_ydata()[0] for item in lines]
+    np.testing.assert_allclose(cuts, np.array([0.2, 0.6]) * curves.phi.max(), rtol=1e-6)
+    fills = [item for item in axes.collections if item.get_label() == "proposed"]
+    middles = (view.edges[:-1] + view.edges[1:]) / 2
+    for fill, theta in zip(fills, (0.2, 0.6), strict=True):
+        (outline,) = fill.get_paths()
+        points = np.column_stack([middles, curves.phi * 0.99])
+        np.testing.assert_array_equal(
+            outline.contains_points(points), curves.phi > np.float32(theta) * curves.phi.max()
+        )
+
+
+def test_bars_are_the_truth_and_the_detections(view):
+    drawn = plotting.figure(view)
+    shown = [*view.predicted, *view.missed]
+    for axes, item in zip(panels(drawn, "truth"), shown, strict=True):
+        np.testing.assert_allclose(bars(axes, "truth")[:, :2], item.truth)
+        assert len(bars(axes, "truth, other classes")) == 4
+    for axes, item in zip(panels(drawn, "detections"), view.predicted, strict=True):
+        np.testing.assert_allclose(bars(axes, "detection"), item.detections, rtol=1e-6)
+        assert axes.get_ylim()[1] >= view.detections[:, 2].max()
+
+
+def test_all_panels_share_one_axis_of_seconds(view):
+    drawn = plotting.figure(view)
+    assert {axes.get_xlim() for axes in drawn.axes} == {(0.0, 12.5)}  # 50 units / 4 per second
+    labelled = [axes for axes in drawn.axes if axes.get_xlabel()]
+    assert {axes.get_xlabel() for axes in labelled} == {"time (s)"}
+    assert len(labelled) == len(view.classes)
+    legend = [text.get_text() for text in drawn.legends[0].texts]
+    assert {"truth", "detection", "original T-CAS", "mining T-CAS", "0.2 · max Φ"} <= set(legend)
+
+
+def test_missed_class_is_shown(view):
+    drawn = plotting.figure(view)
+    for item in view.missed:
+        assert f"Missed class: {item.name}" in texts(drawn)
+
+
+@pytest.mark.parametrize("truth", [None, ()])
+def test_unknown_truth_is_not_drawn_as_none(model, truth):
+    view = view_of(model, truth=truth)
+    drawn = plotting.figure(view)
+    words = texts(drawn)
+    if truth is None:
+        assert all(item.truth is None for item in view.classes)
+        assert "labels only" in words and "no instance of this class" not in words
+    else:  # a recording that is known to hold nothing
+        assert "labels only" not in words and "no instance of this class" in words
+
+
+def test_labels_without_any_segment_count_as_unknown(model):
+    batch = make_batch(truth=None)
+    batch |= {"segments": tf.zeros([1, 0, 2]), "segment_labels": tf.zeros([1, 0], tf.int32)}
+    assert plotting.view_of(model, batch, CLASSES).classes[0].truth is None
+
+
+def test_padding_of_segments_is_left_out(model):
+    batch = make_batch()
+    batch["segments"] = tf.pad(batch["segments"], [[0, 0], [0, 2], [0, 0]])
+    batch["segment_labels"] = tf.pad(batch["segment_labels"], [[0, 0], [0, 2]], constant_values=-1)
+    assert plotting.view_of(model, batch, CLASSES).truth.tolist() == [[1, 3]]
+
+
+def test_without_attention_and_mining():
+    view = view_of(make_model("localization.attention=false", "localization.mining=false"))
+    drawn = plotting.figure(view)
+    assert not panels(drawn, "attention") and not panels(drawn, "Φ")
+    assert len(panels(drawn, "M(Cas)")) == 4  # two classes, two streams
+    curves = view.predicted[0].curves["rgb"]
+    assert curves.mining is None and curves.attention is None
+    np.testing.assert_array_equal(curves.phi, curves.cascaded)
+    legend = [text.get_text() for text in drawn.legends[0].texts]
+    assert "mining T-CAS" not in legend and "0.2 · max M(Cas)" in legend
+
+
+def small_view(name: str = "v", classes: int = 1) -> plotting.RecordingView:
+    """One stream of eight seconds, nowhere positive, without attention and detections."""
+
+    def silent(values: np.ndarray) -> plotting.StreamCurves:
+        return plotting.StreamCurves(
+            original=values, mining=None, cascaded=values, attention=None, phi=values
+        )
+
+    item = plotting.ClassView(
+        name="Dive",
+        score=0.1,
+        p_class=0.1,
+        labelled=False,
+        truth=np.zeros((0, 2)),
+        curves={"rgb": silent(np.full(8, -1.0, np.float32))},
+        detections=np.zeros((0, 3)),
+    )
+    return plotting.RecordingView(
+        id=name,
+        duration=8.0,
+        streams=("rgb",),
+        edges=np.arange(9.0),
+        thresholds=(0.2,),
+        classes=(item,) * classes,
+    )
+
+
+def test_silent_curve_and_missing_detections_are_said():
+    drawn = plotting.figure(small_view())
+    assert "no detections" in texts(drawn) and "nothing is proposed" in texts(drawn)
+    assert not [li for li in panels(drawn, "M(Cas)")[0].lines if li.get_label() == "threshold"]
+
+
+def test_normalized_combination_is_drawn_on_its_own_scale():
+    view = view_of(make_model("cascade.combine=normalized", "cascade.units=64"))
+    curves = view.predicted[0].curves["flow"]
+    np.testing.assert_allclose(
+        np.maximum(curves.original, curves.mining), curves.cascaded, atol=1e-5
+    )
+
+
+def test_resized_grid_covers_the_recording():
+    view = view_of(make_model("data.resize_units=20"), units=50)
+    assert len(view.edges) == 21 and view.edges[-1] == pytest.approx(12.5)
+    assert view.predicted[0].curves["rgb"].phi.shape == (20,)
+
+
+def test_external_scores_choose_the_classes(model):
+    batch, scores = make_batch(), np.array([0.1, 0.2, 0.9, 0.8])
+    view = plotting.view_of(model, batch, CLASSES, scores)
+    assert [item.name for item in view.predicted] == ["Throw", "Swim"]
+    assert view.predicted[0].p_class == pytest.approx(0.9)
+    assert [item.name for item in view.missed] == ["Dive"]
+
+
+@pytest.mark.parametrize("streams", [("audio",), ("rgb", "flow", "audio")])
+def test_any_number_of_streams(streams):
+    view = view_of(make_model(streams=streams))
+    assert len(panels(plotting.figure(view), "T-CAS")) == 2 * len(streams)
+
+
+@pytest.mark.parametrize("units", [1, 2, 20_000])
+def test_any_length_renders(model, units):
+    data = plotting.png(plotting.figure(view_of(model, units=units)))
+    assert data.startswith(b"\x89PNG")
+
+
+def test_weights_that_are_not_numbers_render():
+    model = make_model(streams=("rgb",))
+    for variable in model.variables:
+        variable.assign(tf.fill(variable.shape, float("nan")))
+    assert plotting.png(plotting.figure(view_of(model)))
+
+
+@pytest.mark.parametrize("name", ["$x_{1$", "line\nbreak", "日本語 \U0001f3c3", "x" * 900, "%s {}"])
+def test_ids_of_any_characters_render(name):
+    drawn = plotting.figure(small_view(name))
+    assert plotting.png(drawn)
+    assert "\n" not in drawn.texts[0].get_text() and len(drawn.texts[0].get_text()) < 90
+
+
+def test_picture_ends_somewhere():
+    drawn = plotting.figure(small_view(classes=MOST_PREDICTED + 3))
+    assert len(panels(drawn, "truth")) == MOST_PREDICTED
+    assert "classes not drawn: 3" in texts(drawn)
+
+
+@pytest.mark.parametrize("file_format", plotting.FORMATS)
+def test_formats(file_format):
+    start = {"png": b"\x89PNG", "svg": b"<?xml", "pdf": b"%PDF"}[file_format]
+    assert plotting.render(plotting.figure(small_view()), file_format).startswith(start)
+
+
+def test_same_view_same_bytes():
+    first, second = (plotting.png(plotting.figure(small_view())) for _ in range(2))
+    assert first == second
+
+
+def test_neither_pyplot_nor_tensorflow_is_imported():
+    code = (
+        "import sys, cpmn_tf.plotting; "
+        "sys.exit(bool({'matplotlib.pyplot', 'tensorflow'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
