@@ -17,6 +17,15 @@ def masked_mean(values: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:
 
 
 @keras.saving.register_keras_serializable(package="cpmn_tf")
+class Linear(keras.layers.Dense):
+    """w and b of a stage. A layer's call is where Keras does not round its weights to bfloat16."""
+
+    def call(self, inputs: tf.Tensor, bias: bool = True) -> tf.Tensor:
+        """[..., filters] -> [..., classes], with the bias (Eq. 1) or without (Eq. 2)."""
+        return super().call(inputs) if bias else tf.linalg.matmul(inputs, self.kernel)
+
+
+@keras.saving.register_keras_serializable(package="cpmn_tf")
 class TemporalClassifier(keras.Model):
     r"""One stage: temporal convolutions, global average pooling and a linear classifier.
 
@@ -55,7 +64,7 @@ class TemporalClassifier(keras.Model):
             for _ in range(num_layers)
         ]
         # Scores stay float32 in mixed precision: a mean over hundreds of units needs the digits.
-        self.classifier = keras.layers.Dense(num_classes, dtype="float32")
+        self.classifier = Linear(num_classes, dtype="float32")
 
     def build(self, features_shape, valid_shape=None):
         """Creates the weights for [batch, units, channels] features."""
@@ -77,7 +86,7 @@ class TemporalClassifier(keras.Model):
 
     def tcas(self, encoded: tf.Tensor) -> tf.Tensor:
         """Eq. 2: Z [batch, units, filters] -> M [batch, units, classes]."""
-        return tf.linalg.matmul(encoded, self.classifier.kernel)
+        return self.classifier(encoded, bias=False)
 
     def call(self, features: tf.Tensor, valid: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Classifies and localizes.
@@ -116,7 +125,8 @@ class TemporalClassifier(keras.Model):
         parts = tf.map_fn(one, tf.range(chunks), fn_output_signature=spec, parallel_iterations=1)
         shape = [tf.shape(features)[0], chunks * chunk, self.num_classes]
         tcas = tf.reshape(tf.transpose(parts, [1, 0, 2, 3]), shape)[:, :units]
-        return masked_mean(tcas, valid) + self.classifier.bias, tcas
+        bias = self.classifier(tf.zeros([1, self.filters]))
+        return masked_mean(tcas, valid) + bias, tcas
 
     def get_config(self):
         """Constructor arguments."""

@@ -90,7 +90,8 @@ class CPMN(keras.Model):
     def __init__(
         self, *, streams: dict[str, int], num_classes: int, config: Config | dict, **kwargs
     ):
-        super().__init__(**kwargs)
+        # Mixed precision is the modules' own; rates and durations keep their digits.
+        super().__init__(autocast=False, **kwargs)
         self.streams = dict(streams)
         self.num_classes = num_classes
         self.config = config if isinstance(config, Config) else Config.from_dict(dict(config))
