@@ -1,0 +1,170 @@
+"""cpmn-evaluate from flags to screen and JSON."""
+
+import hashlib
+import json
+import subprocess
+import sys
+
+import pytest
+
+from cpmn_tf.commands import evaluate
+
+ANNOTATIONS = {
+    "database": {
+        "a": {
+            "subset": "test",
+            "duration": 30,
+            "annotations": [
+                {"segment": [0, 10], "label": "run"},
+                {"segment": [12, 20], "label": "jump"},
+            ],
+            "ambiguous": [[21, 25]],
+        },
+        "b": {"subset": "test", "annotations": []},
+        "c": {"subset": "validation", "annotations": [{"segment": [0, 1], "label": "run"}]},
+    }
+}
+RESULTS = {
+    "results": {
+        "a": [
+            {"label": "run", "segment": [0, 5], "score": 0.5},
+            {"label": "run", "segment": [20, 26], "score": 0.75},
+            {"label": "swim", "segment": [20, 26], "score": 0.75},
+        ]
+    }
+}
+
+
+@pytest.fixture
+def flags(tmp_path):
+    """Writes both files; flags that give them, and others by keyword (None leaves one out)."""
+
+    def build(truth=ANNOTATIONS, results=RESULTS, **others):
+        (tmp_path / "truth.json").write_text(json.dumps(truth))
+        (tmp_path / "found.json").write_text(json.dumps(results))
+        given = {
+            "annotations": tmp_path / "truth.json",
+            "detections": tmp_path / "found.json",
+            "split": "test",
+            "output": tmp_path / "out.json",
+            **others,
+        }
+        return [f"--{name}={value}" for name, value in given.items() if value is not None]
+
+    build.folder = tmp_path
+    return build
+
+
+def output(flags):
+    return json.loads((flags.folder / "out.json").read_text())
+
+
+def test_one_protocol(flags, capsys):
+    assert evaluate.main(flags(tiou="0.4,0.5")) == 0
+    result = output(flags)
+    # run: F T (tIoU 0.5 ≥ 0.5) gives 1/2; jump has no detection.
+    assert result["protocol"] == "activitynet"
+    assert result["tiou"] == [0.4, 0.5]
+    assert result["map"] == [0.25, 0.25]
+    assert result["average_map"] == 0.25
+    assert result["per_class"] == {"jump": [0.0, 0.0], "run": [0.5, 0.5]}
+    for name, key in (("truth.json", "annotation"), ("found.json", "detection")):
+        path = flags.folder / name
+        assert result[f"{key}_file"] == str(path)
+        assert result[f"{key}_sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert (result["split"], result["videos"], result["instances"]) == ("test", 2, 2)
+    assert result["videos_without_detections"] == 1
+    shown = capsys.readouterr().out
+    for text in ("activitynet", "25.00", "50.00", "truth.json", result["annotation_sha256"]):
+        assert text in shown
+    assert "2 videos, 2 instances of 2 classes" in shown
+    assert "1 video without detections" in shown
+    assert "1 detection of 'swim', which is no class of the data set" in shown
+
+
+def test_both_protocols_side_by_side(flags, capsys):
+    assert evaluate.main(flags(protocol="both", tiou="0.4")) == 0
+    result = output(flags)
+    # thumos14 drops the detection that touches (21, 25): T alone gives 1.
+    assert result["activitynet"]["map"] == [0.25]
+    assert result["thumos14"]["map"] == [0.5]
+    assert result["thumos14"]["protocol"] == "thumos14"
+    line = next(x for x in capsys.readouterr().out.splitlines() if x.startswith("run"))
+    assert line.split() == ["run", "50.00", "100.00"]
+
+
+def test_the_preset_names_split_and_thresholds(flags):
+    assert evaluate.main(flags(split=None, preset="thumos14")) == 0
+    assert output(flags)["split"] == "test"
+    assert output(flags)["tiou"] == [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7]
+    assert evaluate.main(flags(preset="activitynet13")) == 0  # --split is given
+    assert len(output(flags)["tiou"]) == 10
+
+
+def test_the_only_subset_needs_no_name(flags, capsys):
+    database = {name: ANNOTATIONS["database"][name] for name in "ab"}
+    assert evaluate.main(flags(truth={"database": database}, split=None)) == 0
+    assert output(flags)["split"] == "test"
+    assert evaluate.main(flags(split=None)) == 1
+    assert "name the subset with --split; there are: test, validation" in capsys.readouterr().err
+
+
+def test_official_annotations_and_text_detections(flags):
+    folder = flags.folder / "official"
+    folder.mkdir()
+    (folder / "Diving_test.txt").write_text("v 0 10\n")
+    (folder / "Ambiguous_test.txt").write_text("v 20 30\n")
+    (flags.folder / "found.txt").write_text("v 25 35 26 0.9\nv 0 9 26 0.8\n")
+    changes = {"annotations": folder, "detections": flags.folder / "found.txt", "split": None}
+    assert evaluate.main(flags(protocol="both", tiou="0.5", **changes)) == 0
+    assert output(flags)["activitynet"]["map"] == [0.5]
+    assert output(flags)["thumos14"]["map"] == [1.0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"tiou": "0.5:0.5"}, "--tiou=0.5:0.5: write first:step:last"),
+        ({"split": "train"}, "no video belongs to the subset 'train'; there are: test, validation"),
+        ({"truth": {"database": {}}, "split": None}, "name the subset with --split"),
+        ({"results": {"results": {"x": RESULTS["results"]["a"]}}}, "none of its 1 videos ('x'"),
+        (
+            {"results": {"results": {"a": [{"label": "w", "segment": [0, 1], "score": 1}]}}},
+            "none of its classes ('w'",
+        ),
+        (
+            {"results": {"results": {"a": [{"label": "run", "segment": [0, 900], "score": 1}]}}},
+            "times must be seconds",
+        ),
+        ({"results": {"results": {"a": [{"label": "run", "segment": [3, 1]}]}}}, "video 'a'"),
+        ({"results": []}, "not a JSON object"),
+    ],
+)
+def test_errors_are_one_line(flags, capsys, changes, message):
+    assert evaluate.main(flags(**changes)) == 1
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
+    assert not (flags.folder / "out.json").exists()
+
+
+def test_no_detections_at_all_is_a_result(flags):
+    assert evaluate.main(flags(results={"results": {"a": []}})) == 0
+    assert output(flags)["average_map"] == 0
+    assert output(flags)["videos_without_detections"] == 2
+
+
+def test_missing_flags_and_help(flags, capsys):
+    assert evaluate.main(["--annotations=x"]) == 2
+    assert "detections" in capsys.readouterr().err
+    assert evaluate.main(["--help"]) == 0
+    shown = capsys.readouterr().out
+    for name in ("annotations", "detections", "protocol", "split", "tiou", "output", "preset"):
+        assert f"--{name}" in shown
+
+
+def test_evaluation_does_not_load_tensorflow_or_matplotlib():
+    program = (
+        "import sys; import cpmn_tf.commands.evaluate, cpmn_tf.commands.analyze; "
+        "sys.exit(any(name in sys.modules for name in ('tensorflow', 'keras', 'matplotlib')))"
+    )
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
