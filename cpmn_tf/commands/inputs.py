@@ -88,6 +88,8 @@ def load_inputs(values: flags.FlagValues) -> Inputs:
         chosen = annotations.subset(split)
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
+    if not any(video.instances for video in chosen.videos.values()):
+        raise UserError(f"{path}: the subset {split!r} holds no instance with a segment to find")
     return Inputs(chosen, split, tiou, path, digest(path))
 
 

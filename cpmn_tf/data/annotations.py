@@ -180,11 +180,12 @@ def parse_annotations(value: Any) -> Annotations:
     classes = tuple(_listing(value["classes"], '"classes"'))
     if not all(isinstance(name, str) and name for name in classes):
         raise UserError('"classes" must hold non-empty strings')
-    if len(set(classes)) != len(classes):
+    known = set(classes)
+    if len(known) != len(classes):
         raise UserError('"classes" names a class twice; keep one of them')
     for video in videos.values():
         for label in video.labels:
-            if label not in set(classes):
+            if label not in known:
                 raise UserError(
                     f'video {video.id!r}: its label {label!r} is not among "classes"; '
                     "add it there or mend the label"

@@ -138,6 +138,10 @@ def test_official_annotations_and_text_detections(flags):
         ),
         ({"results": {"results": {"a": [{"label": "run", "segment": [3, 1]}]}}}, "video 'a'"),
         ({"results": []}, "not a JSON object"),
+        (
+            {"truth": {"database": {"a": {"subset": "test", "annotations": [{"label": "run"}]}}}},
+            "truth.json: the subset 'test' holds no instance",
+        ),
     ],
 )
 def test_errors_are_one_line(flags, capsys, changes, message):
