@@ -105,7 +105,7 @@ def _seconds(
 def _per_video(
     segments: tf.Tensor, scores: tf.Tensor, pairs: tf.Tensor, silent: tf.Tensor
 ) -> Detected:
-    """Sorts by score within each video and pads; stable sorts keep ties in order of time."""
+    """Sorts by score within each video and pads; stable sorts keep ties in their order."""
     batch = tf.shape(silent)[0]
     order = tf.argsort(scores, direction="DESCENDING", stable=True)
     order = tf.gather(order, tf.argsort(tf.gather(pairs[:, 0], order), stable=True))

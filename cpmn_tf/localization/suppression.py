@@ -27,7 +27,7 @@ def suppress(
     sigma: float = 0.3,
     min_score: float = 1e-4,
 ) -> tf.Tensor:
-    """Suppresses within each group, going down by score; ties go to the earlier segment.
+    """Suppresses within each group, going down by score; ties go to the item that stands first.
 
     Args:
       segments: [items, 2] seconds.
@@ -68,8 +68,9 @@ def suppress(
         if method == "hard":
             waiting = tf.where(overlap > threshold, nothing, waiting)
         else:
-            waiting *= tf.exp(-tf.square(overlap) / sigma)
-            waiting = tf.where(waiting < min_score, nothing, waiting)
+            decayed = waiting * tf.exp(-tf.square(overlap) / sigma)
+            # -inf times a decay that has come down to 0 is no number: it would wait for ever.
+            waiting = tf.where((waiting > nothing) & (decayed >= min_score), decayed, nothing)
         return tf.where(chosen, nothing, waiting), final
 
     if method == "soft":
