@@ -228,7 +228,7 @@ def _draw_classes(axes: Axes, analysis: Analysis) -> None:
     title = "Average AP by class"
     if len(rows) > _CLASSES:
         half = _CLASSES // 2
-        title += f": the best and the worst {half} of {len(rows)}"
+        title = f"Average AP: best and worst {half} of {len(rows)} classes"
         rows = [*rows[:half], *rows[-half:]]
     place = np.arange(len(rows))
     values = [100 * value for value, _ in rows]
@@ -253,6 +253,11 @@ def _draw_classes(axes: Axes, analysis: Analysis) -> None:
         )
         axes.legend(frameon=False, loc="lower right", bbox_to_anchor=(0.93, 0.0))
     axes.axvline(100 * analysis.evaluation.average_map, color="black", linestyle="--", linewidth=1)
-    axes.set_yticks(place, [name[:28] for _, name in rows], fontsize=8)
+    axes.set_yticks(place, [_short(name) for _, name in rows], fontsize=8)
     axes.set(xlabel="average AP [%] (dashed: mean over classes)", ylim=(-0.6, len(rows) - 0.4))
     _tidy(axes, title, grid="x")
+
+
+def _short(name: str, most: int = 26) -> str:
+    """The name, its middle left out where it is long."""
+    return name if len(name) <= most else f"{name[: most - 9]}…{name[-8:]}"
