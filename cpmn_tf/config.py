@@ -148,9 +148,7 @@ class TrainingConfig(_Section):
     epochs: int = setting(30, "epochs at learning_rate", low=0)
     final_learning_rate: float = setting(1e-4, "Adam's rate in the second part", low=0.0)
     final_epochs: int = setting(120, "further epochs at final_learning_rate", low=0)
-    cascade_l2: float = setting(
-        0.0025, "λ of the cascade: λ·Σ½w² over kernels and biases", low=0.0
-    )
+    cascade_l2: float = setting(0.0025, "λ of the cascade: λ·Σ½w² over kernels and biases", low=0.0)
     pyramid_l2: float = setting(0.0, "λ of the pyramid (Eq. 6 is the cascade's)", low=0.0)
     class_reduction: str = setting(
         "mean", "how the cross-entropy is reduced over classes", choices=("sum", "mean")
@@ -187,6 +185,12 @@ class LocalizationConfig(_Section):
         "phi",
         "Eq. 7 on Φ, or literally on M·H (raw), which can be negative",
         choices=("phi", "raw"),
+    )
+    p_class: str = setting(
+        "all",
+        "own class probability: the mean of sigmoid(A), sigmoid(B) and PAM, or without the mining "
+        "stages, as classes are selected by (first)",
+        choices=("all", "first"),
     )
     confidence: str = setting(
         "product",
@@ -317,8 +321,10 @@ def _parse(kind: Any, text: str, assignment: str) -> Any:
             return tuple(float(part) for part in text.split(",") if part.strip())
         return kind(text)
     except (KeyError, ValueError):
-        name = getattr(kind, "__name__", "list of numbers") if kind in (bool, int, float) else (
-            "comma-separated list of numbers"
+        name = (
+            getattr(kind, "__name__", "list of numbers")
+            if kind in (bool, int, float)
+            else ("comma-separated list of numbers")
         )
         raise UserError(f"--set={assignment}: {text!r} is not a {name}") from None
 

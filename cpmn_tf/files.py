@@ -26,7 +26,9 @@ def replaced(path: str | os.PathLike) -> Iterator[pathlib.Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         scratch = pathlib.Path(tempfile.mkdtemp(prefix=f".{path.name[:100]}-", dir=path.parent))
     except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror}); choose another path") from error
+        raise UserError(
+            f"{path}: cannot be written ({error.strerror}); choose another path"
+        ) from error
     try:
         yield scratch / path.name
         if (scratch / path.name).exists():

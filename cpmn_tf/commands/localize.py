@@ -10,6 +10,7 @@ The rows of the paper's Table 3 come from one training:
   --set localization.attention=false                                   with mining
 """
 
+import pathlib
 import sys
 
 from absl import flags
@@ -29,6 +30,34 @@ def define_flags(values: flags.FlagValues) -> None:
         values, "saved_model", None, "Instead of --model_dir: a version folder of cpmn-export."
     )
     cli.define_string(values, "output", None, "Result JSON to write.")
+    cli.define_string(
+        values,
+        "class_scores",
+        "",
+        "External class probabilities of the videos (.npy, .csv or .json), by which classes are "
+        "selected and scored instead of the model's own.",
+    )
+    flags.DEFINE_float(
+        "class_scores_scale",
+        None,
+        "What external scores are multiplied by; needed where they exceed 1 (0.5 for a sum of two "
+        "streams' softmaxes).",
+        flag_values=values,
+    )
+    cli.define_string(
+        values,
+        "class_scores_rows",
+        None,
+        "Of an .npy: a text file with a video id per row, or a pattern for the row's number "
+        "counted from 1, such as video_test_{:07d}.",
+    )
+    cli.define_string(
+        values,
+        "class_scores_classes",
+        None,
+        "A text file with the name of each column, or its number counted from 1 and the name, "
+        "as THUMOS14's detclasslist.txt; needed where the file holds other classes than the data.",
+    )
     flags.DEFINE_multi_string(
         "set",
         [],
@@ -54,20 +83,37 @@ def run(values: flags.FlagValues) -> None:
         raise UserError("--set: an export's settings are fixed; export anew with --set instead")
 
     from cpmn_tf import inference
-    from cpmn_tf.data.annotations import save_detections
+    from cpmn_tf.data.annotations import load_annotations, save_detections
+    from cpmn_tf.data.class_scores import load_class_scores
     from cpmn_tf.data.pipeline import Split
     from cpmn_tf.serving.export import load_exported
     from cpmn_tf.training.model_folder import load_model
 
+    external = bool(values.class_scores)
     if values.saved_model:
-        detect, card = load_exported(values.saved_model)
-        origin = values.saved_model
+        detect, card = load_exported(values.saved_model, external)
     else:
         model, card = load_model(values.model_dir, values.set)
-        detect, origin = inference.compiled(model), values.model_dir
+        detect = inference.compiled(model, external)
     split = Split.open(values.data_dir, values.split or card.config.data.test_split)
     card.check_data(split.manifest)
-    detections, silent = inference.detect_split(detect, split, batch_size=values.batch_size)
+    scores = None
+    if external:
+        ids = list(split.lengths)
+        table = load_class_scores(
+            values.class_scores,
+            video_ids=ids,
+            classes=card.classes,
+            scale=values.class_scores_scale,
+            rows=values.class_scores_rows,
+            columns=values.class_scores_classes,
+            known_ids=load_annotations(pathlib.Path(values.data_dir) / "annotations.json").videos,
+        )
+        scores = dict(zip(ids, table, strict=True))
+    detections, silent = inference.detect_split(
+        detect, split, batch_size=values.batch_size, class_scores=scores
+    )
+    origin = values.saved_model or values.model_dir
     save_detections(values.output, detections, f"cpmn_tf, {origin}")
     print(f"{len(detections)} detections in {len(detections.videos)} videos: {values.output}")
     if silent:

@@ -225,7 +225,8 @@ class CPMN(keras.Model):
         curves = [_of_rows(part.stage.tcas, rows)]
         for tcas, logits in self._mine(name, line, part, selected, rows):
             curves.append(tcas)
-            probabilities.append(tf.sigmoid(logits))
+            if self.config.localization.p_class == "all":
+                probabilities.append(tf.sigmoid(logits))
         mining = tf.reduce_max(tf.stack(curves[1:] or curves), axis=0)
         cascaded = self._combine(curves, tf.gather(line.samples_valid, video))
         on_grid = [line.from_samples(curve, video) for curve in (curves[0], mining, cascaded)]

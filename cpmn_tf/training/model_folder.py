@@ -104,7 +104,7 @@ class ModelCard:
             write_json(path, {**self.to_dict(), "version": __version__})
             return
         before, now = flatten(ModelCard.load(model_dir).to_dict()), flatten(self.to_dict())
-        for key in sorted(before.keys() | now.keys()):
+        for key in [*now, *before]:  # the settings before the digest of the records
             if before.get(key) != now.get(key):
                 raise UserError(
                     f"{path}: was made with {key}={before.get(key)!r}, now it is "

@@ -1,0 +1,162 @@
+"""How fast the cascade trains, against the matrix product that it mostly is, in one process.
+
+Reports the ratio of two rates of floating-point operations, taken in turns:
+
+- a training step of the cascade (batch 16, P=400, G=101, two stages): forward, and backward
+  without the gradient of the input, which nobody needs;
+- a 6400×1536×512 matrix product, the second convolution's shape (6400 = 16·400, 1536 = 3·512).
+
+Then the share of a step's time that training waits for its input, over whole epochs read from
+shards of THUMOS14's size: 200 videos whose lengths have its median and spread, float16 noise as
+features, both modules.
+
+    python -m experiments.benchmarks.training
+"""
+
+import hashlib
+import json
+import pathlib
+import statistics
+import tempfile
+import time
+
+import numpy as np
+import tensorflow as tf
+from absl import app, flags
+
+from cpmn_tf.config import Config, preset
+from cpmn_tf.data import pipeline, records
+from cpmn_tf.models.cpmn import make_cascade, make_pyramid
+from cpmn_tf.training.objectives import cascade_loss, pyramid_loss
+from cpmn_tf.training.step import initialize, make_optimizer, make_step
+
+FLAGS = flags.FLAGS
+flags.DEFINE_integer("rounds", 15, "Rounds of the step and the product, in turns.")
+flags.DEFINE_integer("videos", 200, "Videos of the input pipeline's data set.")
+flags.DEFINE_bool("xla", False, "Compile the step with XLA.")
+flags.DEFINE_string("output", "", "JSON to write the figures to.")
+
+BATCH, UNITS, WIDTH, FILTERS, KERNEL, CLASSES = 16, 400, 101, 512, 3, 20
+
+
+def step_operations(stages: int = 2) -> float:
+    """Floating-point operations of a training step's convolutions; all else is left out."""
+    first, second = KERNEL * WIDTH * FILTERS, KERNEL * FILTERS * FILTERS
+    # Forward, gradient of the weights; gradient of the input for the second convolution only.
+    return stages * 2.0 * BATCH * UNITS * (2 * first + 3 * second)
+
+
+def make(module: str, config: Config, xla: bool):
+    """A module's compiled step."""
+    build = make_cascade if module == "cascade" else make_pyramid
+    model = build(config, CLASSES)
+    model.build((None, None, WIDTH))
+    initialize(model, 0)
+    optimizer = make_optimizer(config, 13, model.trainable_variables)
+    loss = cascade_loss if module == "cascade" else pyramid_loss
+    return make_step(model, optimizer, loss, config, seed=0, xla=xla)
+
+
+def measure_step(rounds: int, xla: bool) -> dict[str, float]:
+    """Rates of the step and of the product, taken in turns; medians."""
+    rng = np.random.default_rng(0)
+    batch = {
+        "features": tf.constant(rng.normal(size=(BATCH, UNITS, WIDTH)), tf.float16),
+        "valid": tf.ones((BATCH, UNITS), tf.bool),
+        "labels": tf.one_hot(np.arange(BATCH) % CLASSES, CLASSES),
+    }
+    left = tf.constant(rng.normal(size=(BATCH * UNITS, KERNEL * FILTERS)), tf.float32)
+    right = tf.constant(rng.normal(size=(KERNEL * FILTERS, FILTERS)), tf.float32)
+    product = tf.function(lambda: tf.linalg.matmul(left, right))
+    step = make("cascade", preset("thumos14"), xla)
+    repeats = 5  # products per round, so that both take about as long
+    times = {"step": [], "product": []}
+    for number in range(rounds + 3):
+        start = time.perf_counter()
+        step(batch, tf.constant(number, tf.int64)).numpy()
+        middle = time.perf_counter()
+        for _ in range(repeats):
+            last = product()
+        last.numpy()
+        end = time.perf_counter()
+        if number >= 3:  # the first rounds trace and warm up
+            times["step"].append(middle - start)
+            times["product"].append((end - middle) / repeats)
+    operations = 2.0 * BATCH * UNITS * KERNEL * FILTERS * FILTERS
+    step_rate = step_operations() / statistics.median(times["step"])
+    product_rate = operations / statistics.median(times["product"])
+    return {
+        "step_gflops": step_rate / 1e9,
+        "product_gflops": product_rate / 1e9,
+        "ratio": step_rate / product_rate,
+    }
+
+
+def write_data(folder: pathlib.Path, videos: int) -> pipeline.Split:
+    """Shards of THUMOS14's form: median 150 s, 5th to 95th percentile 31 to 700 s, 6 units/s."""
+    rng = np.random.default_rng(0)
+    lengths = np.clip(rng.lognormal(np.log(900), 0.95, videos), 60, 9000).astype(int)
+    classes = tuple(f"class_{number:02d}" for number in range(CLASSES))
+    streams = (records.StreamSpec("rgb", WIDTH),)
+    plan = {"streams": streams, "dtype": "float16", "rate": 6.0, "classes": classes}
+    path = folder / "validation-00000-of-00001.tfrecord"
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for number, length in enumerate(lengths):
+            record = records.VideoRecord(
+                id=f"video_{number:04d}",
+                duration=length / 6.0,
+                rate=6.0,
+                labels=(number % CLASSES,),
+                features={"rgb": rng.normal(size=(length, WIDTH)).astype(np.float32)},
+            )
+            writer.write(records.encode(record, records.Manifest(splits={}, **plan)))
+    data = path.read_bytes()
+    shard = records.Shard(
+        path.name, videos, int(lengths.sum()), len(data), hashlib.sha256(data).hexdigest()
+    )
+    records.Manifest(splits={"validation": (shard,)}, **plan).save(folder)
+    return pipeline.Split.open(folder, "validation")
+
+
+def measure_waiting(split: pipeline.Split, module: str, epochs: int, xla: bool) -> dict:
+    """The share of the time that the loop waits for its next batch, after the first one."""
+    config = preset("thumos14")
+    batches = pipeline.cascade_batches if module == "cascade" else pipeline.pyramid_batches
+    step = make(module, config, xla)
+    waiting = working = 0.0
+    iterator = iter(batches(split, "rgb", config, seed=0, last_epoch=epochs))
+    shapes, steps = set(), 0
+    for number in range(10**9):
+        start = time.perf_counter()
+        batch = next(iterator, None)
+        middle = time.perf_counter()
+        if batch is None:
+            break
+        step(batch, tf.constant(number, tf.int64)).numpy()
+        end = time.perf_counter()
+        shape = tuple(batch["features"].shape)
+        if shape in shapes:  # a new shape's first step traces
+            waiting, working, steps = waiting + middle - start, working + end - middle, steps + 1
+        shapes.add(shape)
+    return {"share": waiting / (waiting + working), "steps": steps}
+
+
+def main(_) -> None:
+    """Measures and prints."""
+    figures = {"step": measure_step(FLAGS.rounds, FLAGS.xla)}
+    print(
+        "cascade step {step_gflops:.1f} GFLOP/s, matrix product {product_gflops:.1f} GFLOP/s, "
+        "ratio {ratio:.3f}".format(**figures["step"])
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        split = write_data(pathlib.Path(folder), FLAGS.videos)
+        for module, epochs in (("cascade", 3), ("pyramid", 1)):
+            found = figures[f"{module}_waiting"] = measure_waiting(split, module, epochs, FLAGS.xla)
+            print(f"{module}: {100 * found['share']:.2f} % of the time waiting for input", end="")
+            print(f" ({found['steps']} steps)")
+    if FLAGS.output:
+        pathlib.Path(FLAGS.output).write_text(json.dumps(figures, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    app.run(main)

@@ -1,0 +1,145 @@
+"""`cpmn-localize`: external class scores, refusals; and the videos at the edges of what there is."""
+
+import json
+
+import numpy as np
+import pytest
+
+from cpmn_tf.commands import evaluate, export, localize, plot, train
+from tfrecords_tools import inspect_records
+
+
+def detections(path) -> dict:
+    return json.loads(path.read_text())["results"]
+
+
+@pytest.fixture
+def arguments(data_set, model_dir, tmp_path) -> list[str]:
+    return [
+        f"--data_dir={data_set}",
+        f"--model_dir={model_dir}",
+        f"--output={tmp_path / 'detections.json'}",
+    ]
+
+
+def test_external_class_scores_select_and_weigh(arguments, tmp_path):
+    ids = [f"video_{number:03d}" for number in range(10, 15)]
+    rows = "\n".join(f"{name},0.0,0.4,0.9" for name in ids)
+    (tmp_path / "scores.csv").write_text(f"video,Dive,Jump,Throw\n{rows}\n")
+    assert localize.main([*arguments, f"--class_scores={tmp_path / 'scores.csv'}"]) == 0
+    found = detections(tmp_path / "detections.json")
+    assert set(found) == set(ids)
+    items = [item for video in found.values() for item in video]
+    assert {item["label"] for item in items} == {"Jump", "Throw"}  # the top 2 of 3
+    # p_conf = p_act · p_class with p_act in (0, 1]: no score exceeds its class's.
+    assert max(item["score"] for item in items if item["label"] == "Jump") <= 0.4
+    assert max(item["score"] for item in items if item["label"] == "Throw") <= 0.9
+
+
+def test_scores_of_untrimmednets_form(arguments, tmp_path):
+    """Rows numbered by a pattern, more columns than classes, rows that sum to 2."""
+    scores = np.full((15, 5), 0.1, np.float32)
+    scores[:, 3] = 1.6
+    np.save(tmp_path / "scores.npy", scores)
+    (tmp_path / "names.txt").write_text("2 Dive\n4 Jump\n5 Throw\n")
+    (tmp_path / "rows.txt").write_text("".join(f"video_{k:03d}\n" for k in range(15)))
+    more = [
+        f"--class_scores={tmp_path / 'scores.npy'}",
+        f"--class_scores_classes={tmp_path / 'names.txt'}",
+        f"--class_scores_rows={tmp_path / 'rows.txt'}",
+    ]
+    assert localize.main([*arguments, *more]) == 1  # above 1 without a scale
+    assert localize.main([*arguments, *more, "--class_scores_scale=0.5"]) == 0
+    best = {
+        video: items[0]["label"]
+        for video, items in detections(tmp_path / "detections.json").items()
+        if items
+    }
+    assert set(best.values()) == {"Jump"}
+
+
+@pytest.mark.parametrize(
+    "change, expected",
+    [
+        (["--model_dir="], "either --model_dir or --saved_model"),
+        (["--saved_model=x"], "either --model_dir or --saved_model"),
+        (["--output="], "--output must be given"),
+        (["--set=cascade.filters=3"], "acts in training only"),
+        (["--split=nothing"], "has no split 'nothing'"),
+        (["--class_scores=/nowhere.csv"], "/nowhere.csv"),
+        (["--model_dir=/nowhere"], "/nowhere/model.json"),
+    ],
+)
+def test_refusals_are_one_line_and_write_nothing(capsys, arguments, tmp_path, change, expected):
+    assert localize.main([*arguments, *change]) == 1
+    error = capsys.readouterr().err.strip()
+    assert len(error.splitlines()) == 1 and expected in error
+    assert not (tmp_path / "detections.json").exists()
+
+
+def test_batches_change_nothing(arguments, tmp_path):
+    assert localize.main(arguments) == 0
+    one = detections(tmp_path / "detections.json")
+    assert localize.main([*arguments, "--batch_size=3"]) == 0
+    three = detections(tmp_path / "detections.json")
+    assert one.keys() == three.keys()
+    for video, items in one.items():
+        assert [item["label"] for item in items] == [item["label"] for item in three[video]]
+        for ours, theirs in zip(items, three[video], strict=True):
+            np.testing.assert_allclose(ours["segment"], theirs["segment"], atol=1e-4)
+            np.testing.assert_allclose(ours["score"], theirs["score"], rtol=1e-4)
+
+
+ODD = ["-rf", 'a b\'s "c"', "Zürich 山", "%s{0}\t", "." * 3, "x" * 200]
+
+
+def test_odd_videos_pass_through_every_command(tmp_path, dataset_writer, small_settings, capsys):
+    """One unit, 20,000 units, only class 0, no detection, ids of odd characters."""
+    write, make = dataset_writer
+    training, testing = make(6), make(6, seed=1)
+    for videos in (training, testing):
+        for video, name in zip(videos, ODD, strict=True):
+            video["id"], video["label"] = name, 0
+    for video in testing:
+        video["id"] += "!"
+    rng = np.random.default_rng(0)
+    for videos in (training, testing):
+        for video, units in zip(videos, (1, 20_000), strict=False):
+            video["spans"] = [(0, 1)]
+            for stream, width in (("rgb", 12), ("flow", 8)):
+                video[stream] = rng.normal(size=(units, width)).astype(np.float32)
+    folder = write(tmp_path / "data", {"training": training, "testing": testing})
+    model, found = tmp_path / "model", tmp_path / "found.json"
+    settings = [*small_settings, "training.epochs=1", "training.final_epochs=0"]
+    data = f"--data_dir={folder}"
+    assert inspect_records.main([data]) == 0
+    assert train.main([data, f"--model_dir={model}", *(f"--set={s}" for s in settings)]) == 0
+    assert localize.main([data, f"--model_dir={model}", f"--output={found}"]) == 0
+    assert set(detections(found)) == {f"{name}!" for name in ODD}
+    assert detections(found)[f"{ODD[0]}!"]  # the video of one unit
+    for start, end in (item["segment"] for items in detections(found).values() for item in items):
+        assert 0 <= start < end <= 2000.0
+    judged = tmp_path / "judged.json"
+    arguments = [f"--annotations={folder / 'annotations.json'}", "--split=testing"]
+    for protocol in ("activitynet", "thumos14"):
+        more = [f"--detections={found}", f"--protocol={protocol}", f"--output={judged}"]
+        assert evaluate.main([*arguments, *more]) == 0
+        assert list(json.loads(judged.read_text())["per_class"]) == ["Dive"]
+    silent = [
+        data,
+        f"--model_dir={model}",
+        f"--output={found}",
+        "--set=localization.min_seconds=1e6",
+    ]
+    assert localize.main(silent) == 0
+    assert not any(detections(found).values())
+    more = [f"--detections={found}", "--protocol=activitynet", f"--output={judged}"]
+    assert evaluate.main([*arguments, *more]) == 0
+    assert json.loads(judged.read_text())["average_map"] == 0
+    pictures = tmp_path / "pictures"
+    assert plot.main([data, f"--model_dir={model}", f"--output_dir={pictures}", "--count=0"]) == 0
+    assert len(list(pictures.iterdir())) == 6
+    assert export.main([f"--model_dir={model}", f"--export_dir={tmp_path / 'export'}"]) == 0
+    exported = [data, f"--saved_model={tmp_path / 'export'}", f"--output={found}"]
+    assert localize.main(exported) == 0
+    assert set(detections(found)) == {f"{name}!" for name in ODD}
