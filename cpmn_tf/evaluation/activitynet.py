@@ -36,15 +36,15 @@ def match(problem: Problem, tiou: tuple[float, ...]) -> Matching:
     pairs = overlapping(problem, min(tiou), overlap)
     pairs = pairs.take(by_preference(pairs.detection, pairs.tiou, -pairs.instance))
     pairs = _settle_ties(problem, pairs)
-    hits = []
+    detections, instances = [], []
     for threshold in tiou:
-        reach = pairs.take(np.flatnonzero(reaches(pairs.tiou, threshold)))
-        hits.append(reach.take(assign_in_turn(reach.detection, reach.instance)))
-    return Matching(
-        tuple(pair.detection for pair in hits),
-        tuple(pair.instance for pair in hits),
-        np.zeros(len(problem.detections), bool),
-    )
+        reach = np.flatnonzero(reaches(pairs.tiou, threshold))
+        detection, instance = pairs.detection.take(reach), pairs.instance.take(reach)
+        hits = assign_in_turn(detection, instance)
+        detections.append(detection.take(hits))
+        instances.append(instance.take(hits))
+    ignored = np.zeros(len(problem.detections), bool)
+    return Matching(tuple(detections), tuple(instances), ignored)
 
 
 def _settle_ties(problem: Problem, pairs: Pairs) -> Pairs:

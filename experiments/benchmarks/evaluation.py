@@ -35,46 +35,60 @@ DATA = pathlib.Path(__file__).resolve().parents[3] / "shared" / "data" / "thumos
 
 
 def activitynet_loop(truth: dict, found: dict, tiou: tuple[float, ...]) -> np.ndarray:
-    """[T] mAP by ActivityNet's algorithm.
+    """[T] mAP by ActivityNet's algorithm, step by step as its code goes.
 
     Args:
-      truth: class to video to [n, 2] segments.
-      found: class to (videos, [m, 2] segments, [m] scores).
+      truth: class to video to (numbers [n] within the class, segments [n, 2]).
+      found: class to (videos, segments [m, 2], scores [m]).
       tiou: thresholds.
     """
     rows = []
     for label, by_video in truth.items():
         videos, segments, scores = found.get(label, ([], np.zeros((0, 2)), np.zeros(0)))
-        hits = np.zeros((len(tiou), len(videos)))
-        free = {video: np.ones((len(tiou), len(rows)), bool) for video, rows in by_video.items()}
+        total = sum(len(numbers) for numbers, _ in by_video.values())
+        locked = np.full((len(tiou), total), -1.0)
+        hit = np.zeros((len(tiou), len(videos)))
+        miss = np.zeros((len(tiou), len(videos)))
         for rank, row in enumerate(np.argsort(-scores, kind="stable")):
-            instances = by_video.get(videos[row])
-            if instances is None:
+            if videos[row] not in by_video:
+                miss[:, rank] = 1
                 continue
-            start, end = segments[row]
-            shared = np.minimum(end, instances[:, 1]) - np.maximum(start, instances[:, 0])
-            shared = shared.clip(0)
-            union = (instances[:, 1] - instances[:, 0]) + (end - start) - shared
-            overlap = shared / union
+            numbers, instances = by_video[videos[row]]
+            overlap = segment_iou(segments[row], instances)
             order = overlap.argsort()[::-1]
-            available = free[videos[row]]
             for place, threshold in enumerate(tiou):
                 for instance in order:
                     if overlap[instance] < threshold:
+                        miss[place, rank] = 1
                         break
-                    if available[place, instance]:
-                        hits[place, rank] = 1
-                        available[place, instance] = False
-                        break
-        total = sum(map(len, by_video.values()))
-        rows.append([interpolated_precision(row, total) for row in hits])
+                    if locked[place, numbers[instance]] >= 0:
+                        continue
+                    hit[place, rank] = 1
+                    locked[place, numbers[instance]] = rank
+                    break
+                if miss[place, rank] == 0 and hit[place, rank] == 0:
+                    miss[place, rank] = 1
+        hits, misses = np.cumsum(hit, axis=1), np.cumsum(miss, axis=1)
+        rows.append(
+            [
+                interpolated_precision(one / (one + other), one / total)
+                for one, other in zip(hits, misses, strict=True)
+            ]
+        )
     return np.mean(rows, axis=0)
 
 
-def interpolated_precision(hits: np.ndarray, total: int) -> float:
-    """VOC's interpolated AP as ActivityNet computes it."""
-    recall = np.cumsum(hits) / total
-    precision = np.cumsum(hits) / np.arange(1, len(hits) + 1)
+def segment_iou(target: np.ndarray, candidates: np.ndarray) -> np.ndarray:
+    """[n] tIoU of one segment with n others as ActivityNet computes it."""
+    first = np.maximum(target[0], candidates[:, 0])
+    last = np.minimum(target[1], candidates[:, 1])
+    shared = (last - first).clip(0)
+    union = (candidates[:, 1] - candidates[:, 0]) + (target[1] - target[0]) - shared
+    return shared.astype(float) / union
+
+
+def interpolated_precision(precision: np.ndarray, recall: np.ndarray) -> float:
+    """VOC's interpolated AP as ActivityNet computes it (its loop over ranks vectorised)."""
     precision = np.hstack([[0], precision, [0]])
     recall = np.hstack([[0], recall, [1]])
     precision = np.maximum.accumulate(precision[::-1])[::-1]
@@ -84,14 +98,17 @@ def interpolated_precision(hits: np.ndarray, total: int) -> float:
 
 def grouped(annotations: Annotations, detections: Detections) -> tuple[dict, dict]:
     """The arguments of :func:`activitynet_loop`."""
-    truth: dict = {}
+    lists: dict = {}
     for video in annotations.videos.values():
         for item in sorted(video.instances):
-            truth.setdefault(item.label, {}).setdefault(video.id, []).append((item.start, item.end))
-    truth = {
-        label: {video: np.array(rows) for video, rows in by_video.items()}
-        for label, by_video in truth.items()
-    }
+            lists.setdefault(item.label, {}).setdefault(video.id, []).append((item.start, item.end))
+    truth: dict = {}
+    for label, by_video in lists.items():
+        first = 0
+        for video, rows in by_video.items():
+            numbers = np.arange(first, first + len(rows))
+            truth.setdefault(label, {})[video] = (numbers, np.array(rows))
+            first += len(rows)
     found = {}
     for number, label in enumerate(detections.classes):
         rows = np.flatnonzero(detections.label == number)
