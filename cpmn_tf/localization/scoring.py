@@ -42,9 +42,10 @@ def outer_mean(
     flank = tf.maximum(tf.cast(tf.math.ceil(size * ratio), tf.int32), 1)
     low = tf.maximum(start - flank, 0)
     high = tf.minimum(end + flank, tf.gather(lengths, row))
-    whole = range_mean(curve, row, low, high) * tf.cast(high - low, curve.dtype)
-    inner = range_mean(curve, row, start, end) * size
-    return tf.math.divide_no_nan(whole - inner, tf.cast(high - low - (end - start), curve.dtype))
+    # Each flank by itself: what is left of a long whole after its inside is taken off is rounding.
+    before, after = tf.cast(start - low, curve.dtype), tf.cast(high - end, curve.dtype)
+    total = range_mean(curve, row, low, start) * before + range_mean(curve, row, end, high) * after
+    return tf.math.divide_no_nan(total, before + after)
 
 
 def confidence(
