@@ -57,7 +57,7 @@ def define_flags(values: flags.FlagValues) -> None:
         "Change a setting that acts after training, such as localization.top_k=1; may be repeated.",
         flag_values=values,
     )
-    flags.DEFINE_enum("format", "png", ["png", "svg", "pdf"], "Of the files.", flag_values=values)
+    flags.DEFINE_enum("format", "png", ["png", "svg", "pdf"], "File format.", flag_values=values)
 
 
 def file_name(video_id: str, extension: str) -> str:
