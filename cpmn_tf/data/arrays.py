@@ -4,6 +4,7 @@ import math
 import os
 import tokenize
 from collections.abc import Sequence
+from typing import BinaryIO
 
 import numpy as np
 
@@ -40,17 +41,9 @@ def open_array(path: str | os.PathLike, dimensions: Sequence[str]) -> np.ndarray
     """
     try:
         with open(path, "rb") as file:
-            version = np.lib.format.read_magic(file)
-            if version not in _READERS:
-                raise ValueError(f"format version {version}")
-            shape, _, dtype = _READERS[version](file)
+            shape, _, dtype = read_header(file, path)
             size = file.tell() + math.prod(shape) * dtype.itemsize
-        wanted = ", ".join(dimensions)
-        if len(shape) != len(dimensions) or min(shape) < 1 or dtype.kind not in "fiub":
-            raise UserError(
-                f"{path}: is an array of {dtype} and shape {list(shape)}; "
-                f"it must be numbers of shape [{wanted}]"
-            )
+        check_numbers(path, shape, dtype, dimensions)
         if os.path.getsize(path) != size:
             raise UserError(f"{path}: is not as long as its header says; copy the file anew")
         return np.load(path, mmap_mode="r", allow_pickle=False)
@@ -59,5 +52,43 @@ def open_array(path: str | os.PathLike, dimensions: Sequence[str]) -> np.ndarray
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); check the path") from None
     except _UNREADABLE as error:
-        reason = " ".join(str(error).split())[:80]
-        raise UserError(f"{path}: is not a NumPy array file ({reason}); save it anew") from None
+        raise _unreadable(path, error) from None
+
+
+def read_header(file: BinaryIO, name: str | os.PathLike) -> tuple[tuple, bool, np.dtype]:
+    """Reads an array's header: its shape, whether it is in Fortran's order, and its type.
+
+    Args:
+      file: at the begin of a .npy file or of an .npz's member; afterwards at its data.
+      name: for errors.
+
+    Raises:
+      UserError: if there is no such header.
+    """
+    try:
+        version = np.lib.format.read_magic(file)
+        if version not in _READERS:
+            raise ValueError(f"format version {version}")
+        return _READERS[version](file)
+    except _UNREADABLE as error:
+        raise _unreadable(name, error) from None
+
+
+def check_numbers(
+    name: str | os.PathLike, shape: tuple, dtype: np.dtype, dimensions: Sequence[str]
+) -> None:
+    """Checks what a header says of an array of real numbers; no axis may be empty.
+
+    Raises:
+      UserError: naming ``name``.
+    """
+    if len(shape) != len(dimensions) or min(shape) < 1 or dtype.kind not in "fiub":
+        raise UserError(
+            f"{name}: is an array of {dtype} and shape {list(shape)}; "
+            f"it must be numbers of shape [{', '.join(dimensions)}]"
+        )
+
+
+def _unreadable(name: str | os.PathLike, error: Exception) -> UserError:
+    reason = " ".join(str(error).split())[:80]
+    return UserError(f"{name}: is not a NumPy array file ({reason}); save it anew")

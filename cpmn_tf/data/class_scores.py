@@ -20,6 +20,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from cpmn_tf.data.annotations import parse_number
+from cpmn_tf.data.arrays import open_array
 from cpmn_tf.data.text_files import csv_table, filled_lines
 from cpmn_tf.errors import UserError
 from cpmn_tf.files import read_json
@@ -152,7 +153,7 @@ def _json_cells(path):
 
 
 def _from_array(path, video_ids, classes, scale, rows, columns) -> np.ndarray:
-    array = _open_array(path)
+    array = open_array(path, ("videos", "classes"))
     ids = _row_ids(path, rows, len(array))
     names = _column_names(columns) if columns is not None else dict(enumerate(classes))
     if columns is None and array.shape[1] != len(classes):
@@ -176,36 +177,6 @@ def _from_array(path, video_ids, classes, scale, rows, columns) -> np.ndarray:
     wanted = [row_of[video] for video in video_ids]
     picked = np.asarray(array[wanted], np.float64).reshape(len(wanted), array.shape[1])
     return _scaled(picked[:, [place[label] for label in classes]], scale)
-
-
-def _open_array(path) -> np.ndarray:
-    """The array as a memory map; its header is checked before any of it is read."""
-    try:
-        with open(path, "rb") as file:
-            version = np.lib.format.read_magic(file)
-            if version not in ((1, 0), (2, 0)):
-                raise ValueError(f"format version {version}")
-            reader = (
-                np.lib.format.read_array_header_1_0
-                if version == (1, 0)
-                else np.lib.format.read_array_header_2_0
-            )
-            shape, _, dtype = reader(file)
-            begin = file.tell()
-        if len(shape) != 2 or dtype.kind not in "fiu" or 0 in shape:
-            raise UserError(
-                f"{path}: is an array of {dtype} and shape {shape}; it must be numbers of shape "
-                "(videos, classes)"
-            )
-        if os.path.getsize(path) != begin + math.prod(shape) * dtype.itemsize:
-            raise UserError(f"{path}: is not as long as its header says; copy the file anew")
-        return np.load(path, mmap_mode="r", allow_pickle=False)
-    except UserError:
-        raise
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); check the path") from error
-    except (ValueError, TypeError, SyntaxError, MemoryError, OverflowError) as error:
-        raise UserError(f"{path}: is not a NumPy array file ({error!s:.80})") from error
 
 
 def _row_ids(path, rows: str | None, number: int) -> list[str]:

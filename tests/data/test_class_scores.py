@@ -207,3 +207,11 @@ def test_untrimmednet_scores_name_the_videos_classes():
         for best, video in zip(scores.argmax(axis=1), test.videos.values(), strict=True)
     ]
     assert np.mean(right) > 0.9  # a wrong row or column order gives about 1/20
+
+
+def test_a_crafted_header_is_one_line(files):
+    text = b"(" * 900 + b"\n"  # read as Python, whose tokenizer gives up on it
+    header = b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text
+    (files / "crafted.npy").write_bytes(header)
+    with pytest.raises(UserError, match=r"crafted.npy: is not a NumPy array file"):
+        load(files / "crafted.npy", **npy_flags(files))
