@@ -122,7 +122,9 @@ def erase(
         raise ValueError(f"value={value!r} must be zero or mean")
     filling = tf.zeros([], features.dtype)
     if value == "mean":
-        weight = tf.cast(valid, features.dtype)[..., tf.newaxis]
-        total = tf.reduce_sum(features * weight, axis=1, keepdims=True)
-        filling = tf.math.divide_no_nan(total, tf.reduce_sum(weight, axis=1, keepdims=True))
+        # In float32: float16 holds no sum of long videos, bfloat16 does not count above 256.
+        weight = tf.cast(valid, tf.float32)[..., tf.newaxis]
+        total = tf.reduce_sum(tf.cast(features, tf.float32) * weight, axis=1, keepdims=True)
+        mean = tf.math.divide_no_nan(total, tf.reduce_sum(weight, axis=1, keepdims=True))
+        filling = tf.cast(mean, features.dtype)
     return tf.where((erased & valid)[..., tf.newaxis], tf.stop_gradient(filling), features)
