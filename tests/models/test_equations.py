@@ -1,0 +1,312 @@
+"""Every equation of the paper, one by one, against NumPy written from the paper (conftest.py)."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from cpmn_tf.config import Config, with_overrides
+from cpmn_tf.localization import localize
+from cpmn_tf.models import CPMN, CascadedClassifier, PyramidAttention, TemporalClassifier
+from cpmn_tf.models.cpmn import select_classes
+from cpmn_tf.models.erasing import normalize_tcas
+from cpmn_tf.models.pyramid import attention_map
+from cpmn_tf.training.objectives import cross_entropy, l2_penalty
+
+CLOSE = {"rtol": 1e-4, "atol": 1e-5}
+
+
+def sequences(lengths, width=5, seed=0):
+    rng = np.random.default_rng(seed)
+    return [rng.normal(size=(length, width)) for length in lengths]
+
+
+# Eq. 1-2: the classifier.
+
+
+@pytest.fixture(params=[(3, 2), (1, 1), (5, 3), (4, 2)], ids=lambda p: f"kernel{p[0]}x{p[1]}")
+def classifier(request, filled):
+    kernel, layers = request.param
+    model = TemporalClassifier(num_classes=3, filters=6, num_layers=layers, kernel_size=kernel)
+    model.build((None, None, 5))
+    return filled(model)
+
+
+def test_equations_1_and_2(classifier, paper, arrays, padded):
+    videos = sequences([9, 1, 4])
+    logits, tcas = classifier(*padded(videos))
+    for row, video in enumerate(videos):
+        wanted, curve = paper.classify(video, arrays(classifier))
+        np.testing.assert_allclose(logits[row], wanted, **CLOSE)
+        np.testing.assert_allclose(tcas[row, : len(video)], curve, **CLOSE)
+        assert not tcas[row, len(video) :].numpy().any()
+
+
+def test_a_score_is_the_mean_of_its_activations_plus_the_bias(classifier, padded):
+    logits, tcas = classifier(*padded(sequences([6])))
+    bias = classifier.classifier.bias.numpy()
+    np.testing.assert_allclose(logits[0], tcas[0].numpy().mean(axis=0) + bias, **CLOSE)
+
+
+@pytest.mark.parametrize("chunk", [1, 4, 9, 50])
+def test_chunks_change_nothing(classifier, padded, chunk):
+    features, valid = padded(sequences([9, 1, 4]))
+    logits, tcas = classifier(features, valid)
+    in_chunks = classifier.call_in_chunks(features, valid, chunk)
+    np.testing.assert_allclose(in_chunks[0], logits, **CLOSE)
+    np.testing.assert_allclose(in_chunks[1], tcas, **CLOSE)
+
+
+def test_equation_2_by_hand():
+    model = TemporalClassifier(num_classes=1, filters=1, num_layers=1)
+    model.build((None, None, 1))
+    # Kernel (1, 2, 3) and bias -1 on 1, 0, 2: taps before, at and after each unit.
+    #   t=0: 2·1 + 3·0 - 1 = 1;  t=1: 1·1 + 2·0 + 3·2 - 1 = 6;  t=2: 1·0 + 2·2 - 1 = 3.
+    # With w = 2 and b = 5: M = 2, 12, 6 and s = 2 · (1 + 6 + 3) / 3 + 5 = 35/3.
+    for variable, value in zip(model.variables, ([1, 2, 3], -1, 2, 5), strict=True):
+        variable.assign(tf.reshape(tf.constant(value, tf.float32), variable.shape))
+    logits, tcas = model(tf.constant([[[1.0], [0.0], [2.0], [9.0]]]), tf.sequence_mask([3], 4))
+    np.testing.assert_allclose(tcas[0, :, 0], [2, 12, 6, 0])
+    np.testing.assert_allclose(logits, [[35 / 3]], rtol=1e-6)
+
+
+# Algorithm 1: from A's T-CAS to what B is fed.
+
+
+@pytest.mark.parametrize("method", ["min_max", "ratio_to_max", "sigmoid"])
+def test_normalised_tcas(paper, padded, method):
+    curves = [*sequences([9, 4]), -np.abs(sequences([5])[0]), np.ones([3, 5])]
+    tcas, valid = padded(curves)
+    ours = normalize_tcas(tcas, valid, method)
+    for row, curve in enumerate(curves):
+        wanted = [paper.normalize(column, method) for column in curve.T]
+        np.testing.assert_allclose(ours[row, : len(curve)], np.transpose(wanted), **CLOSE)
+        assert not ours[row, len(curve) :].numpy().any()
+
+
+@pytest.mark.parametrize("stages", [1, 2, 3])
+@pytest.mark.parametrize("value", ["zero", "mean"])
+def test_algorithm_1(paper, filled, arrays, padded, stages, value):
+    videos, labels = sequences([20, 9]), [[0, 2], [1]]
+    model = CascadedClassifier(
+        num_classes=3, stages=stages, filters=6, erased_value=value, threshold=0.6
+    )
+    model.build((None, None, 5))
+    filled(model)
+    chosen = tf.reduce_max(tf.one_hot(tf.ragged.constant(labels).to_tensor(-1), 3), axis=1)
+    ours = model(*padded(videos), chosen)
+    assert len(ours) == stages
+    for row, video in enumerate(videos):
+        erased, left = np.zeros(len(video), bool), video
+        for stage, weights in zip(ours, model.stages, strict=True):
+            logits, tcas = paper.classify(left, arrays(weights))
+            np.testing.assert_array_equal(stage.erased[row, : len(video)], erased)
+            np.testing.assert_allclose(stage.logits[row], logits, **CLOSE)
+            np.testing.assert_allclose(stage.tcas[row, : len(video)], tcas, **CLOSE)
+            erased = erased | paper.mask(tcas, labels[row], 0.6)
+            left = paper.erase(video, erased, value)
+        hidden = ours[-1].erased[row].numpy().sum()
+        assert (0 < hidden < len(video)) == (stages > 1)
+
+
+# The pyramid and Eq. 3.
+
+
+@pytest.fixture(
+    params=[("top_down", 4), ("bottom_up", 3), ("none", 4), ("top_down", 1)],
+    ids=lambda p: f"{p[0]}-{p[1]}",
+)
+def pyramid(request, filled):
+    lateral, levels = request.param
+    model = PyramidAttention(num_classes=3, levels=levels, filters=6, lateral=lateral)
+    model.build((None, None, 5))
+    return filled(model)
+
+
+def weights_of(pyramid, paper, arrays):
+    encoders, predictors = (
+        paper.pairs([value for layer in layers for value in arrays(layer)])
+        for layers in (pyramid.encoders, pyramid.predictors)
+    )
+    return encoders, predictors, pyramid.lateral
+
+
+def test_label_maps(pyramid, paper, arrays, padded):
+    windows = sequences([16, 11, 1])
+    features, valid = padded(windows)
+    levels = pyramid.label_maps(features, valid)
+    for row, window in enumerate(windows):
+        wanted = paper.label_maps(window, *weights_of(pyramid, paper, arrays))
+        for (maps, mask), level in zip(levels, wanted, strict=True):
+            assert mask[row].numpy().sum() == len(level)
+            np.testing.assert_allclose(maps[row, : len(level)], level, **CLOSE)
+
+
+def test_window_logits_and_heat(pyramid, paper, arrays, padded):
+    windows = sequences([13, 6, 1])  # 13 is no multiple of 8
+    logits, heat = pyramid(*padded(windows))
+    for row, window in enumerate(windows):
+        wanted, maps = paper.attend(window, *weights_of(pyramid, paper, arrays))
+        np.testing.assert_allclose(logits[row], wanted, **CLOSE)
+        np.testing.assert_allclose(heat[row, : len(window)], maps, **CLOSE)
+        assert not heat[row, len(window) :].numpy().any()
+
+
+@pytest.mark.parametrize("window, stride", [(8, 8), (8, 3), (8, 20), (5, 5)])
+def test_windows_are_joined_into_a_video(pyramid, paper, arrays, padded, window, stride):
+    videos = sequences([29, 16, 9, 8, 3])
+    features, _ = padded(videos)
+    lengths = tf.constant([len(video) for video in videos])
+    scores, heat = pyramid.call_on_video(features, lengths, window, stride)
+    weights = weights_of(pyramid, paper, arrays)
+    for row, video in enumerate(videos):
+        wanted, maps = paper.attend_video(video, window, stride, *weights)
+        np.testing.assert_allclose(scores[row], wanted, **CLOSE)
+        np.testing.assert_allclose(heat[row, : len(video)], maps, **CLOSE)
+
+
+def test_pyramid_by_hand():
+    """One channel, one filter, identity everywhere: the label maps are the pooled input."""
+    for lateral, heat in (
+        # Levels: 1 3 2 0 | 3 2. Repeated and added: 1+3, 3+3, 2+2, 0+2.
+        ("none", [4, 6, 4, 2]),
+        # The coarse level is added to the fine one first: 4 6 4 2 | 3 2.
+        ("top_down", [7, 9, 6, 4]),
+        # The pooled fine level is added to the coarse one: 1 3 2 0 | 6 4.
+        ("bottom_up", [7, 9, 6, 4]),
+    ):
+        model = PyramidAttention(num_classes=1, levels=2, filters=1, lateral=lateral)
+        model.build((None, None, 1))
+        for variable in model.variables:
+            variable.assign(tf.fill(variable.shape, float(len(variable.shape) > 1)))
+        logits, ours = model(tf.constant([[[1.0], [3.0], [2.0], [0.0]]]), tf.ones([1, 4], bool))
+        assert ours[0, :, 0].numpy().tolist() == heat
+        means = {"none": (1.5 + 2.5) / 2, "top_down": (4 + 2.5) / 2, "bottom_up": (1.5 + 5) / 2}
+        np.testing.assert_allclose(logits, [[means[lateral]]])
+
+
+def test_equation_3(paper):
+    rows = [np.array(row) for row in ([3.0, -1, 1, 0], [5.0, 7], [2.0, 2, 2], [4.0])]
+    heat, valid = np.full([4, 4], 99.0), tf.sequence_mask([4, 2, 3, 1])
+    for padded_row, row in zip(heat, rows, strict=True):
+        padded_row[: len(row)] = row
+    ours = attention_map(tf.constant(heat, tf.float32), valid).numpy()
+    # (3 + 1) / 4, 0, (1 + 1) / 4, (0 + 1) / 4; constant maps and a single unit attend everywhere.
+    np.testing.assert_allclose(ours, [[1, 0, 0.5, 0.25], [0, 1, 0, 0], [1, 1, 1, 0], [1, 0, 0, 0]])
+    for row, wanted in zip(ours, rows, strict=True):
+        np.testing.assert_allclose(row[: len(wanted)], paper.attention(wanted))
+
+
+def test_a_map_that_is_constant_but_for_rounding_attends_everywhere():
+    heat = tf.constant([[1.0, np.nextafter(np.float32(1), np.float32(2)), 1.0]])
+    assert attention_map(heat, tf.ones([1, 3], bool)).numpy().tolist() == [[1, 1, 1]]
+
+
+# Eq. 4-5 and the class selection.
+
+
+@pytest.mark.parametrize(
+    "settings, phi, act",
+    [
+        ([], [[0.5, 0.0], [0.45, 0.375]], [[0.5, 0.0], [0.45, 0.375]]),
+        (["p_act=raw"], [[0.5, 0.0], [0.45, 0.375]], [[0.0, 0.0], [0.0, np.log(3) / 2]]),
+        (["attention=false"], [[0.0, -np.log(3)], [0.0, np.log(3)]], [[0.5, 0.25], [0.5, 0.75]]),
+    ],
+)
+def test_equations_4_and_5_by_hand(settings, phi, act):
+    # sigmoid(0) = 1/2, sigmoid(log 3) = 3/4, sigmoid(-log 3) = 1/4; H is 1, 0 and 0.9, 0.5.
+    cascaded = tf.constant([[0.0, -np.log(3)], [0.0, np.log(3)]], tf.float32)
+    heat = tf.constant([[1.0, 0.0], [0.9, 0.5]])
+    config = with_overrides(
+        Config(),
+        ["cascade.filters=1", "pyramid.filters=1", *(f"localization.{s}" for s in settings)],
+    )
+    model = CPMN(streams={"rgb": 1}, num_classes=1, config=config)
+    ours = model._phi(cascaded, heat)
+    np.testing.assert_allclose(ours[0], phi, rtol=1e-6)
+    np.testing.assert_allclose(ours[1], act, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "settings, chosen",
+    [
+        (["top_k=1"], [[1], [0], [0]]),  # ties go to the lower index
+        (["top_k=2"], [[1, 2], [0, 1], [0, 1]]),
+        (["top_k=9"], [[0, 1, 2]] * 3),
+        # At least half of 0.8, of 0.2 and of 0.
+        (["selection=score"], [[1, 2], [0, 1, 2], [0, 1, 2]]),
+        (["selection=score", "class_threshold=1"], [[1], [0, 1], [0, 1, 2]]),
+    ],
+)
+def test_selected_classes(settings, chosen):
+    scores = tf.constant([[0.1, 0.8, 0.4], [0.2, 0.2, 0.1], [0.0, 0.0, 0.0]])
+    config = with_overrides(Config(), [f"localization.{s}" for s in settings])
+    ours = select_classes(scores, config.localization).numpy()
+    assert [np.flatnonzero(row).tolist() for row in ours] == chosen
+
+
+# Eq. 6: the loss.
+
+
+def test_equation_6_by_hand(paper):
+    # Sigmoid of log 3 is 3/4: -log(3/4) where the label is 1, -log(1/4) where it is 0.
+    logits = tf.constant([[np.log(3.0), np.log(3.0)], [0.0, 0.0]], tf.float32)
+    labels = tf.constant([[1.0, 0.0], [0.0, 1.0]])
+    rows = np.array([[-np.log(0.75), -np.log(0.25)], [np.log(2), np.log(2)]])
+    np.testing.assert_allclose(cross_entropy(logits, labels, "sum"), rows.sum() / 2, rtol=1e-6)
+    np.testing.assert_allclose(cross_entropy(logits, labels, "mean"), rows.mean(), rtol=1e-6)
+    weighted = cross_entropy(logits, labels, "sum", tf.constant([0.25, 0.75]))
+    np.testing.assert_allclose(weighted, 0.25 * rows[0].sum() + 0.75 * rows[1].sum(), rtol=1e-6)
+
+
+@pytest.mark.parametrize("reduction", ["sum", "mean"])
+def test_equation_6_against_numpy(paper, reduction):
+    rng = np.random.default_rng(0)
+    logits, labels = rng.normal(size=(4, 6)) * 3, rng.integers(0, 2, (4, 6))
+    y = paper.sigmoid(logits)
+    per_class = -labels * np.log(y) - (1 - labels) * np.log(1 - y)
+    wanted = (per_class.sum(axis=1) if reduction == "sum" else per_class.mean(axis=1)).mean()
+    ours = cross_entropy(tf.constant(logits, tf.float32), tf.cast(labels, tf.float32), reduction)
+    np.testing.assert_allclose(ours, wanted, rtol=1e-5)
+
+
+def test_the_loss_of_a_certain_and_wrong_class_is_finite():
+    # -log(sigmoid(-1000)) is 1000, not -log(0).
+    ours = cross_entropy(tf.constant([[-1000.0]]), tf.constant([[1.0]]), "sum")
+    np.testing.assert_allclose(ours, 1000.0)
+
+
+def test_the_regularization_is_keras_l2_of_half_lambda(classifier):
+    ours = l2_penalty(classifier.trainable_variables, 0.0025)
+    keras_l2 = sum(keras.regularizers.L2(0.00125)(v) for v in classifier.trainable_variables)
+    np.testing.assert_allclose(ours, keras_l2, rtol=1e-6)
+    by_hand = sum(0.5 * (v.numpy().astype(np.float64) ** 2).sum() for v in classifier.variables)
+    np.testing.assert_allclose(ours, 0.0025 * by_hand, rtol=1e-5)
+    assert l2_penalty(classifier.trainable_variables, 0.0) == 0
+
+
+# Eq. 7-8, from Φ of both streams to a score.
+
+
+def test_equations_7_and_8(paper):
+    rng = np.random.default_rng(3)
+    phi = rng.uniform(size=(1, 2, 30)).astype(np.float32)
+    found = localize(
+        curves=tf.constant(phi),
+        act=tf.constant(phi.mean(axis=1)),
+        p_class=tf.constant([0.6]),
+        rows=tf.constant([[0, 0]]),
+        lengths=tf.constant([30]),
+        unit_seconds=tf.constant([1.0]),
+        durations=tf.constant([30.0]),
+        config=with_overrides(
+            Config(), ["localization.nms=none", "localization.thresholds=0.5"]
+        ).localization,
+    )
+    assert found.counts[0] > 5
+    for (start, end), score in zip(found.segments[0].numpy(), found.scores[0].numpy(), strict=True):
+        units = range(int(start), int(end))
+        # The paper's t_end is the last unit, ours is the one after it.
+        p_act = sum((phi[0, 0, t] + phi[0, 1, t]) / (2 * len(units)) for t in units)
+        np.testing.assert_allclose(score, p_act * 0.6, rtol=1e-5)
+        assert (phi[0, :, int(start) : int(end)] > 0.5 * phi[0].max(axis=1)[:, None]).all(1).any()
