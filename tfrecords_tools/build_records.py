@@ -1,13 +1,22 @@
 """Builds a data set of records from a source's features and annotations.
 
   cpmn-build-records --source=watch --output_dir=/data/watch
-  cpmn-build-records --source=folders --features_dir=features --annotations=annotations.json \\
-      --unit_frames=16 --output_dir=/data/mine
+  cpmn-build-records --features_dir=features --annotations=annotations.json --unit_frames=16 \\
+      --fps=25 --output_dir=/data/mine
 
-The source `folders` reads features/STREAM/ID.npy or features/SUBSET/STREAM/ID.npy, one [T, G] array
-per video and stream, T units of --unit_frames frames each; any number of streams, any widths.
---annotations is ActivityNet's JSON; segments may be missing, labels are enough to train.
-The source `watch` is embedded: smartwatch recordings of shoulder exercises.
+--source says what is read:
+
+  folders    features/[SUBSET/]STREAM/ID.npy, or features/[SUBSET/]ID.npy with --split_at; .npz and
+             .csv as well; --annotations is ActivityNet's JSON, segments or not
+  labels     the same with no more than a CSV of "video,label|label" lines
+  thumos14   the same with THUMOS14's official annotation text files
+  wtalc      W-TALC's DATASET-FEATURES-JOINTFeatures.npy and DATASET-Annotations
+  bsn        BSN's one CSV per video, anet_anno_action.json and video_info_new.csv
+  youtube8m  YouTube-8M's frame-level TFRecords
+  watch      smartwatch recordings of shoulder exercises, embedded
+
+cpmn-validate-records takes the same flags and says first what is wrong. docs/your_own_data.md has
+an example of each.
 """
 
 import os
@@ -23,7 +32,8 @@ from cpmn_tf.data.manifest import Manifest, check_classes, check_split
 from cpmn_tf.errors import UserError
 from cpmn_tf.files import replaced
 from tfrecords_tools.building import Build, assign_splits
-from tfrecords_tools.sources import SOURCES, Source, open_source
+from tfrecords_tools.source_flags import define_source_flags
+from tfrecords_tools.sources import Source, open_source
 
 PROGRAM = "cpmn-build-records"
 
@@ -31,27 +41,8 @@ PROGRAM = "cpmn-build-records"
 def define_flags(values: flags.FlagValues) -> None:
     """Defines this command's flags."""
     string, integer = flags.DEFINE_string, flags.DEFINE_integer
-    flags.DEFINE_enum(
-        "source", "folders", sorted(SOURCES), "What is read; see above.", flag_values=values
-    )
+    define_source_flags(values)
     string("output_dir", None, "Folder of the records, made by this command.", flag_values=values)
-    string("features_dir", None, "folders: the features' folder.", flag_values=values)
-    string("annotations", None, "folders: ActivityNet-style JSON.", flag_values=values)
-    integer("unit_frames", None, "folders: frames per unit.", lower_bound=1, flag_values=values)
-    flags.DEFINE_float(
-        "fps",
-        None,
-        "folders: frames per second of the videos whose annotations do not say.",
-        lower_bound=1e-3,
-        flag_values=values,
-    )
-    flags.DEFINE_bool(
-        "skip_missing",
-        False,
-        "folders: leave out annotated videos without features, and count them.",
-        flag_values=values,
-    )
-    integer("seed", 0, "watch: seed of the composition.", lower_bound=0, flag_values=values)
     flags.DEFINE_enum(
         "dtype",
         "auto",

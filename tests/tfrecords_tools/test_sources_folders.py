@@ -187,6 +187,8 @@ def test_folders_that_hold_no_stream(folders, tmp_path):
     with pytest.raises(UserError, match="nowhere: cannot be read"):
         opened(folders)
     folders.features.mkdir()
-    (folders.features / "video.npy").write_bytes(b"")
     with pytest.raises(UserError, match="holds no folder of a stream"):
+        opened(folders)
+    (folders.features / "video.npy").write_bytes(b"")
+    with pytest.raises(UserError, match=r"video.npy: which columns .* give --split_at"):
         opened(folders)

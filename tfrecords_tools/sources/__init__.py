@@ -1,7 +1,8 @@
 """Where features and annotations come from: one module per layout that is read.
 
-A module here offers ``open_source(values) -> Source``, ``values`` being the flags of
-cpmn-build-records, and stands in :data:`SOURCES`. Nothing else needs to know of it.
+A module here offers ``open_source(values, findings) -> Source``, ``values`` being the flags of
+:mod:`tfrecords_tools.source_flags` and ``findings`` where defects go, and stands in
+:data:`SOURCES`. Nothing else needs to know of it.
 """
 
 import dataclasses
@@ -13,10 +14,16 @@ import numpy as np
 from absl import flags
 
 from cpmn_tf.data.annotations import Annotations
+from tfrecords_tools.findings import STRICT, Findings
 
 SOURCES = {
+    "bsn": "tfrecords_tools.sources.bsn",
     "folders": "tfrecords_tools.sources.folders",
+    "labels": "tfrecords_tools.sources.labels",
+    "thumos14": "tfrecords_tools.sources.thumos14",
     "watch": "tfrecords_tools.sources.watch",
+    "wtalc": "tfrecords_tools.sources.wtalc",
+    "youtube8m": "tfrecords_tools.sources.youtube8m",
 }
 
 
@@ -57,6 +64,6 @@ class Source(Protocol):
         """
 
 
-def open_source(name: str, values: flags.FlagValues) -> Source:
-    """The source of that name, opened as the flags say."""
-    return importlib.import_module(SOURCES[name]).open_source(values)
+def open_source(name: str, values: flags.FlagValues, findings: Findings = STRICT) -> Source:
+    """The source of that name, opened as the flags say; defects go to ``findings``."""
+    return importlib.import_module(SOURCES[name]).open_source(values, findings)

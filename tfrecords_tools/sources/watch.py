@@ -27,6 +27,7 @@ from absl import flags
 
 from cpmn_tf.data.annotations import Annotations, Instance, Video
 from cpmn_tf.errors import UserError
+from tfrecords_tools.findings import STRICT, Findings
 from tfrecords_tools.sources import SourceVideo
 from tfrecords_tools.sources.descriptors import describe, mirror
 
@@ -205,13 +206,13 @@ def _standardised(values: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.n
     return np.round((values - mean) / np.maximum(std, 1e-6), 4).astype(np.float32)
 
 
-def open_source(values: flags.FlagValues) -> WatchSource:
+def open_source(values: flags.FlagValues, findings: Findings = STRICT) -> WatchSource:
     """Opens the source as --seed says.
 
     Raises:
       UserError: if flags are given that only other sources have.
     """
-    for name in ("features_dir", "annotations", "unit_frames", "fps"):
+    for name in ("features_dir", "annotations", "unit_frames", "fps", "split_at", "video_info"):
         if values[name].present:
             raise UserError(f"--{name} does not go with --source=watch, whose data are embedded")
     return WatchSource(seed=values.seed)

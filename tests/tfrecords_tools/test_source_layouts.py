@@ -1,0 +1,242 @@
+"""Other people's layouts of feature folders, and files that are not what they seem."""
+
+import json
+import struct
+import zipfile
+
+import numpy as np
+import pytest
+
+from cpmn_tf.errors import UserError
+from tfrecords_tools import build_records
+from tfrecords_tools.sources.feature_files import load_features
+from tfrecords_tools.sources.folders import FoldersSource
+
+VALUES = np.arange(12, dtype=np.float32).reshape(4, 3)
+
+
+def opened(folders, **options) -> FoldersSource:
+    options = {"unit_frames": 5, "annotations": folders.annotations, **options}
+    return FoldersSource(features_dir=folders.features, **options)
+
+
+def read(source) -> dict:
+    splits = {video.id: video.subset for video in source.annotations.videos.values()}
+    return {video.id: video for video in source.videos(splits)}
+
+
+def clear(folders):
+    for stream in ("rgb", "flow"):
+        for name in folders.ids:
+            folders.path(stream, name).unlink()
+        (folders.features / stream).rmdir()
+
+
+def test_npz_and_csv_give_the_same_as_npy(tmp_path):
+    np.savez(tmp_path / "a.npz", VALUES)
+    np.savez_compressed(tmp_path / "b.npz", features=np.asfortranarray(VALUES.astype(np.float64)))
+    np.savetxt(tmp_path / "c.csv", VALUES, delimiter=",")
+    lines = "\n".join(",".join(map(str, row)) for row in VALUES)
+    (tmp_path / "d.csv").write_text("f0,f1,f2\n" + lines)  # BSN's header, no newline at the end
+    for path in sorted(tmp_path.iterdir()):
+        np.testing.assert_array_equal(load_features(path), VALUES)
+
+
+def test_joint_files_are_split(folders):
+    expected = read(opened(folders))
+    clear(folders)
+    for name in folders.ids:
+        flow, rgb = (expected[name].features[stream] for stream in ("flow", "rgb"))
+        np.save(folders.features / f"{name}.npy", np.concatenate([rgb, flow], axis=1))
+    videos = read(opened(folders, split_at=4))
+    for name, video in videos.items():
+        assert list(video.features) == ["rgb", "flow"]
+        for stream, values in video.features.items():
+            np.testing.assert_array_equal(values, expected[name].features[stream])
+    with pytest.raises(UserError, match=r"holds 6 values per unit; --split_at=6 leaves nothing"):
+        read(opened(folders, split_at=6))
+    with pytest.raises(UserError, match="give --split_at"):
+        opened(folders)
+
+
+def test_joint_npz_by_subset_names_its_streams(folders):
+    expected = read(opened(folders))
+    clear(folders)
+    for name in folders.ids:
+        target = folders.features / folders.database[name]["subset"] / f"{name}.npz"
+        target.parent.mkdir(exist_ok=True)
+        np.savez(target, **expected[name].features)
+    videos = read(opened(folders))
+    assert list(videos) == list(expected)
+    assert list(videos[folders.ids[0]].features) == ["flow", "rgb"]
+    np.savez(folders.features / "test" / f"{folders.ids[3]}.npz", depth=VALUES)
+    with pytest.raises(UserError, match="holds depth instead of flow, rgb"):
+        read(opened(folders))
+
+
+def test_basnet_layout(folders):
+    """features/{train,test}/{rgb,flow}, gt.json: strings, no fps, no duration, `validation`."""
+    expected = read(opened(folders))
+    for name in folders.ids:
+        entry = folders.database[name]
+        entry["subset"] = {"training": "validation"}.get(entry["subset"], entry["subset"])
+        entry["annotations"] = [{"label": "run", "segment": ["0.5", "1.0"]}]
+        del entry["fps"], entry["duration"]
+        for stream in ("rgb", "flow"):
+            part = "test" if entry["subset"] == "test" else "train"
+            target = folders.features / part / stream / f"{name}.npy"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            folders.path(stream, name).rename(target)
+    for stream in ("rgb", "flow"):
+        (folders.features / stream).rmdir()
+    folders.save()
+    source = opened(folders, fps=25.0)
+    assert [video.subset for video in source.annotations.videos.values()] == [
+        *(["validation"] * 3),
+        "test",
+    ]
+    for name, video in read(source).items():
+        assert video.rate == 5.0
+        np.testing.assert_array_equal(video.features["rgb"], expected[name].features["rgb"])
+    # The same video in both folders: found by its subset's name, or refused.
+    twice = folders.features / "spare" / "rgb" / f"{folders.ids[0]}.npy"
+    for stream in ("rgb", "flow"):
+        (folders.features / "spare" / stream).mkdir(parents=True)
+    np.save(twice, VALUES)
+    with pytest.raises(UserError, match="'-first' is in spare and in train"):
+        opened(folders, fps=25.0)
+
+
+def test_labels_only(folders, tmp_path):
+    table = tmp_path / "labels.csv"
+    rows = [f'"{name.replace(chr(34), chr(34) * 2)}",run|jump\n' for name in folders.ids[:3]]
+    table.write_text("".join(rows) + f'"{folders.ids[3]}",\n')
+    source = opened(folders, annotations=table, fps=10.0)
+    videos = source.annotations.videos
+    assert {video.subset for video in videos.values()} == {"training"}
+    assert videos[folders.ids[0]].labels == ("run", "jump") and not videos[folders.ids[3]].labels
+    assert not any(video.instances for video in videos.values())
+    table.write_text("id,fps,split,labels\n-first,30,test,run\n")
+    video = opened(folders, annotations=table).annotations.videos["-first"]
+    assert (video.fps, video.subset, video.labels) == (30.0, "test", ("run",))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "is empty"),
+        ("-first,run\n-first,jump\n", r"line 2: video '-first' stands twice"),
+        ("-first,run,more\n", r"line 1: has 3 fields instead of 2"),
+        ("video,class\n-first,run\n", "has no column 'labels'"),
+        ("../../x,run\n", r"video '../../x': this id cannot name a file"),
+        ('-first,"run\n', r"is not CSV"),
+        ("-first,run\nb,run\n", r"'b' \(flow, rgb\)"),
+    ],
+)
+def test_broken_tables_of_labels(folders, tmp_path, text, message):
+    table = tmp_path / "labels.csv"
+    table.write_text(text)
+    with pytest.raises(UserError, match=message) as error:
+        opened(folders, annotations=table, fps=10.0)
+    assert "\n" not in str(error.value)
+
+
+def test_video_info_fills_in(folders, tmp_path):
+    for name in folders.ids:
+        del folders.database[name]["fps"]
+    folders.database[folders.ids[0]]["fps"] = 50
+    del folders.database[folders.ids[1]]["duration"]
+    folders.save()
+    table = tmp_path / "info.csv"
+    lines = [f'"{name.replace(chr(34), chr(34) * 2)}",7,20\n' for name in folders.ids]
+    table.write_text("video,seconds,fps\n" + "".join(lines))
+    videos = opened(folders, video_info=table).annotations.videos
+    assert [video.fps for video in videos.values()] == [50, 20, 20, 20]
+    assert [video.duration for video in videos.values()] == [3.5, 7, 3.5, 3.5]
+
+
+def bomb(path, declared=None):
+    """An archive of zeros that grows a thousandfold, or that says that it grows more."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("x.npy", bytes(100 << 20))
+    if declared is not None:
+        data = bytearray(path.read_bytes())
+        place = data.rindex(b"PK\x01\x02") + 24  # the central directory's uncompressed size
+        data[place : place + 4] = struct.pack("<I", declared)
+        path.write_bytes(data)
+
+
+def test_archives_that_grow(tmp_path):
+    path = tmp_path / "x.npz"
+    bomb(path)
+    with pytest.raises(UserError, match=r"would grow from \d+ to 104857600 bytes") as error:
+        load_features(path)
+    assert str(error.value).startswith(str(path))
+    bomb(path, declared=4096)  # says less than it holds
+    with pytest.raises(UserError, match=r"x.npz"):
+        load_features(path)
+
+
+def broken_archives(path):
+    np.savez(path, VALUES)
+    whole = path.read_bytes()
+    yield whole[: len(whole) // 2], "not an .npz archive"
+    yield b"", "not an .npz archive"
+    yield whole.replace(VALUES.tobytes(), bytes(VALUES.nbytes)), "is damaged"
+    np.savez(path, VALUES, VALUES)
+    yield path.read_bytes(), "holds 2 arrays"
+    np.savez(path, np.array([[{}]], object))
+    yield path.read_bytes(), "array of object"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("../../x.txt", "no array")
+    yield path.read_bytes(), "is no array"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("x.npy", b"\x93NUMPY\x01\x00\x84\x03" + b"(" * 900)
+    yield path.read_bytes(), "is not a NumPy array file"
+
+
+def test_broken_archives(tmp_path):
+    path = tmp_path / "x.npz"
+    for data, message in list(broken_archives(path)):
+        path.write_bytes(data)
+        with pytest.raises(UserError, match=message) as error:
+            load_features(path)
+        assert str(path) in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "holds no number"),
+        ("1,2\n3\n", "not a table of numbers"),
+        ("1,2\n3,x\n", "not a table of numbers"),
+        ("1,2\n3,nan\n", r"holds nan as float32 \(unit 1, value 1\)"),
+        ("a,b\n", "holds no number"),
+        ("1,1e99\n", "holds inf"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:loadtxt")
+def test_broken_tables(tmp_path, text, message):
+    path = tmp_path / "x.csv"
+    path.write_text(text)
+    with pytest.raises(UserError, match=message) as error:
+        load_features(path)
+    assert str(path) in str(error.value) and "\n" not in str(error.value)
+
+
+def test_malicious_input_leaves_nothing_behind(folders, capsys):
+    before = sorted(folders.output.parent.iterdir())
+    victim = folders.path("rgb", folders.ids[1])
+    bomb(victim.with_suffix(".npz"))
+    arguments = [*folders.flags(), "--skip_missing"]
+    assert build_records.main(arguments) == 1
+    assert "has two files" in capsys.readouterr().err
+    victim.unlink()
+    assert build_records.main(arguments) == 1
+    assert "would grow" in capsys.readouterr().err
+    folders.database["../../x"] = folders.database[folders.ids[0]]
+    folders.annotations.write_text(json.dumps({"database": folders.database}))
+    assert build_records.main(arguments) == 1
+    line = capsys.readouterr().err
+    assert "'../../x'" in line and line.count("\n") == 1
+    assert sorted(folders.output.parent.iterdir()) == before

@@ -1,0 +1,64 @@
+"""The flags that say which source is read and how; building and validating share them."""
+
+from absl import flags
+
+from tfrecords_tools.sources import SOURCES
+
+
+def define_source_flags(values: flags.FlagValues, default: str | None = "folders") -> None:
+    """Defines the flags on ``values``; ``default`` is the source read if --source is not given."""
+    flags.DEFINE_enum(
+        "source", default, sorted(SOURCES), "What is read; see above.", flag_values=values
+    )
+    for name, text in (
+        ("features_dir", "The features' folder (wtalc: the file *-JOINTFeatures.npy)."),
+        (
+            "annotations",
+            "folders: ActivityNet-style JSON; labels: a CSV; thumos14: folders of text files, "
+            "separated by commas; wtalc: the folder *-Annotations; bsn: anet_anno_action.json; "
+            "youtube8m: vocabulary.csv, if classes are to have names.",
+        ),
+        (
+            "video_info",
+            "A CSV with a column video and any of subset, fps, duration (seconds), for what the "
+            "annotations leave out; bsn: video_info_new.csv.",
+        ),
+    ):
+        flags.DEFINE_string(name, None, text, flag_values=values)
+    flags.DEFINE_integer("unit_frames", None, "Frames per unit.", lower_bound=1, flag_values=values)
+    flags.DEFINE_float(
+        "fps",
+        None,
+        "Frames per second of the videos whose annotations do not say.",
+        lower_bound=1e-3,
+        flag_values=values,
+    )
+    flags.DEFINE_integer(
+        "split_at",
+        None,
+        "Files hold both streams: the first so many columns are rgb, the others flow.",
+        lower_bound=1,
+        flag_values=values,
+    )
+    flags.DEFINE_bool(
+        "skip_missing",
+        False,
+        "Leave out annotated videos without features, and count them.",
+        flag_values=values,
+    )
+    flags.DEFINE_integer(
+        "seed", 0, "watch: seed of the composition.", lower_bound=0, flag_values=values
+    )
+
+
+def refuse(values: flags.FlagValues, source: str, *names: str) -> None:
+    """Refuses flags that a source has no use for.
+
+    Raises:
+      UserError: naming the first that was given.
+    """
+    from cpmn_tf.errors import UserError
+
+    for name in names:
+        if values[name].present:
+            raise UserError(f"--{name} does not go with --source={source}; leave it out")
