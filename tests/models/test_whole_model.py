@@ -1,0 +1,318 @@
+"""CPMN from features to detections against NumPy written from the paper, option by option."""
+
+import math
+
+import numpy as np
+import pytest
+import scipy.ndimage
+import tensorflow as tf
+
+from cpmn_tf.config import Config, with_overrides
+from cpmn_tf.models import CPMN
+
+CLASSES = 4
+SMALL = [
+    "cascade.units=16",
+    "cascade.filters=6",
+    "cascade.threshold=0.6",
+    "pyramid.filters=6",
+    "pyramid.window=16",
+    "pyramid.stride=16",
+]
+
+# One setting each (or what belongs together); all else is the paper's default.
+CASES = {
+    "default": [],
+    "no attention": ["localization.attention=false"],
+    "no mining": ["localization.mining=false"],
+    "neither: CAM": ["localization.attention=false", "cascade.stages=1"],
+    "one stage": ["cascade.stages=1"],
+    "three stages": ["cascade.stages=3"],
+    "union": ["cascade.inference_erasing=union"],
+    "nothing erased at inference": ["cascade.inference_erasing=none"],
+    "policy none": ["cascade.erasing=none"],
+    "policy random": ["cascade.erasing=random", "cascade.stages=3"],
+    "ratio to the maximum": ["cascade.normalization=ratio_to_max"],
+    "sigmoid": ["cascade.normalization=sigmoid"],
+    "erased by the mean": ["cascade.erased_value=mean", "cascade.stages=3"],
+    "combined after min-max": ["cascade.combine=normalized"],
+    "every unit": ["cascade.inference=every_unit", "cascade.chunk_units=7"],
+    "interval, kernels of 5": [
+        "cascade.sampling=uniform",
+        "cascade.interval=3",
+        "cascade.kernel_size=5",
+        "cascade.layers=3",
+    ],
+    "overlapping windows": ["pyramid.stride=6", "pyramid.lateral=bottom_up"],
+    "windows of 13, three levels": [
+        "pyramid.window=13",
+        "pyramid.stride=40",
+        "pyramid.levels=3",
+        "pyramid.lateral=none",
+    ],
+    "resized": ["data.resize_units=24"],
+    "resized, every unit, union": [
+        "data.resize_units=24",
+        "cascade.inference=every_unit",
+        "cascade.inference_erasing=union",
+        "cascade.stages=3",
+    ],
+    "pyramid resized": ["data.resize_units=24", "data.resize_modules=pyramid"],
+    "one class": ["localization.top_k=1"],
+    "classes by score": ["localization.selection=score", "localization.class_threshold=0.9"],
+    # 0.61 and not 0.6, for [0, 3) and [0, 5) have exactly that tIoU.
+    "several thresholds": [
+        "localization.thresholds=0.2,0.5,0.8",
+        "localization.nms_threshold=0.61",
+    ],
+    "literal Eq. 7": ["localization.p_act=raw"],
+    "outer-inner": ["localization.confidence=outer_inner", "localization.outer_ratio=0.5"],
+    "soft NMS": ["localization.nms=soft", "localization.min_score=0.05"],
+    "no NMS, minimum length": ["localization.nms=none", "localization.min_seconds=1.0"],
+}
+EXTERNAL = np.array([[0.1, 0.0, 0.7, 0.2], [0.9, 0.3, 0.8, 0.2], [0.0, 0.4, 0.0, 0.5]])
+
+
+@pytest.fixture(scope="module")
+def videos():
+    rng = np.random.default_rng(11)
+    return [
+        {
+            "features": {"rgb": rng.normal(size=(units, 5)), "flow": rng.normal(size=(units, 3))},
+            "rate": rate,
+            "duration": duration,
+        }
+        for units, rate, duration in ((40, 5.0, 7.9), (7, 2.0, 3.5), (23, 6.25, 4.0))
+    ]
+
+
+class Reference:
+    """One video after another, one class after another."""
+
+    def __init__(self, model: CPMN, paper, arrays):
+        self.config, self.streams, self.paper = model.config, list(model.streams), paper
+        self.stages = {
+            s: [arrays(stage) for stage in model.cascades[s].stages] for s in model.streams
+        }
+        self.pyramids = {}
+        for name, pyramid in model.pyramids.items():
+            parts = [
+                paper.pairs([value for layer in layers for value in arrays(layer)])
+                for layers in (pyramid.encoders, pyramid.predictors)
+            ]
+            self.pyramids[name] = (*parts, pyramid.lateral)
+
+    def resize(self, x, size):
+        """Linear, each new unit at the centre of the time it covers."""
+        at = (np.arange(size) + 0.5) * len(x) / size
+        return np.transpose([np.interp(at, np.arange(len(x)) + 0.5, column) for column in x.T])
+
+    def positions(self, units):
+        section = self.config.cascade
+        if section.inference == "every_unit":
+            return np.arange(units)
+        if section.sampling == "uniform" and section.interval:
+            return np.arange(0, units, section.interval)
+        if units <= section.units:
+            return np.arange(units)
+        return np.array([int((i + 0.5) * units / section.units) for i in range(section.units)])
+
+    def first_pass(self, name, features):
+        """What one stream knows before classes are selected."""
+        data, pyramid = self.config.data, self.config.pyramid
+        grid = features
+        if data.resize_units and data.resize_modules == "both":
+            grid = self.resize(features, data.resize_units)
+        positions = self.positions(len(grid))
+        logits, tcas = self.paper.classify(grid[positions], self.stages[name][0])
+        known = {"grid": len(grid), "at": positions, "x": grid[positions], "A": tcas}
+        known["scores"] = [self.paper.sigmoid(logits)]
+        if self.config.localization.attention:
+            x = self.resize(features, data.resize_units) if data.resize_units else features
+            weights = self.pyramids[name]
+            scores, heat = self.paper.attend_video(x, pyramid.window, pyramid.stride, *weights)
+            known["scores"].append(scores)
+            known["heat"] = heat if len(heat) == len(grid) else self.resize(heat, len(grid))
+        return known
+
+    def select(self, scores):
+        section = self.config.localization
+        if section.selection == "score":
+            return [c for c in range(CLASSES) if scores[c] >= section.class_threshold * max(scores)]
+        return sorted(sorted(range(CLASSES), key=lambda c: -scores[c])[: section.top_k])
+
+    def mine(self, name, known, own, selected):
+        """T-CAS and probability of class ``own`` from each mining stage."""
+        section, found = self.config.cascade, []
+        if not self.config.localization.mining:
+            return found
+        classes = {"per_class": [own], "union": selected, "none": []}[section.inference_erasing]
+        if section.erasing != "adversarial":
+            classes = []
+        erased, tcas = np.zeros(len(known["x"]), bool), known["A"]
+        for weights in self.stages[name][1:]:
+            erased = erased | self.paper.mask(
+                tcas, classes, section.threshold, section.normalization
+            )
+            left = self.paper.erase(known["x"], erased, section.erased_value)
+            logits, tcas = self.paper.classify(left, weights)
+            found.append((tcas[:, own], self.paper.sigmoid(logits[own])))
+        return found
+
+    def trace(self, video, external=None):
+        """Class scores, and per selected class the curves of each stream."""
+        section = self.config.localization
+        parts = {name: self.first_pass(name, video["features"][name]) for name in self.streams}
+        scores = np.mean([np.mean(part["scores"], axis=0) for part in parts.values()], axis=0)
+        scores = scores if external is None else external
+        rows = {}
+        for own in self.select(scores):
+            row = {key: [] for key in ("original", "mining", "cascaded", "attention", "phi", "act")}
+            probabilities = []
+            for name, part in parts.items():
+                mined = self.mine(name, part, own, self.select(scores))
+                curves = [part["A"][:, own], *(curve for curve, _ in mined)]
+                if self.config.cascade.combine == "normalized":
+                    cascaded = np.max([self.paper.min_max(curve) for curve in curves], axis=0)
+                else:
+                    cascaded = np.max(curves, axis=0)
+                mining = np.max(curves[1:] or curves, axis=0)
+                m_a, m_b, m = (
+                    np.interp(np.arange(part["grid"]), part["at"], curve)
+                    for curve in (curves[0], mining, cascaded)
+                )
+                if section.attention:
+                    h = self.paper.attention(part["heat"][:, own])
+                    phi = self.paper.sigmoid(m) * h  # Eq. 4-5
+                    act = m * h if section.p_act == "raw" else phi
+                else:
+                    h, phi, act = np.ones_like(m), m, self.paper.sigmoid(m)
+                for key, value in zip(row, (m_a, m_b, m, h, phi, act), strict=True):
+                    row[key].append(value)
+                own_scores = [values[own] for values in part["scores"]]
+                probabilities.append(np.mean([*own_scores, *(p for _, p in mined)]))
+            row["act"] = np.mean(row["act"], axis=0)
+            row["p_class"] = np.mean(probabilities) if external is None else external[own]
+            rows[own] = row
+        return scores, rows
+
+    def detect(self, video, rows):
+        """(start, end, class, score), best first, and the number of silent curves."""
+        section, found, silent = self.config.localization, [], 0
+        units = len(next(iter(video["features"].values())))
+        for own, row in rows.items():
+            seconds = units / len(row["act"]) / video["rate"]
+            proposals = []
+            for phi in row["phi"]:
+                if phi.max() <= 0:
+                    silent += 1
+                    continue
+                for threshold in section.thresholds:
+                    labelled, _ = scipy.ndimage.label(phi > threshold * phi.max())
+                    for (part,) in scipy.ndimage.find_objects(labelled):
+                        start, end = (
+                            min(t * seconds, video["duration"]) for t in (part.start, part.stop)
+                        )
+                        if end > start and end - start >= section.min_seconds:
+                            score = self.score(row["act"], part.start, part.stop) * row["p_class"]
+                            proposals.append((start, end, own, score))
+            found += self.suppress(proposals)
+        return sorted(found, key=lambda item: -item[3]), silent
+
+    def score(self, act, start, end):
+        """Eq. 7, and the outer-inner contrast."""
+        inner, section = act[start:end].mean(), self.config.localization
+        if section.confidence == "product":
+            return inner
+        flank = max(math.ceil((end - start) * section.outer_ratio), 1)
+        outside = [*act[max(start - flank, 0) : start], *act[end : end + flank]]
+        return inner - (np.mean(outside) if outside else 0)
+
+    def suppress(self, proposals):
+        section, kept = self.config.localization, []
+        if section.nms == "none":
+            return proposals
+        waiting = [p for p in proposals if section.nms == "hard" or p[3] >= section.min_score]
+        while waiting:
+            best = max(waiting, key=lambda item: item[3])
+            waiting.remove(best)
+            kept.append(best)
+            left = []
+            for other in waiting:
+                overlap = max(min(best[1], other[1]) - max(best[0], other[0]), 0)
+                overlap /= (best[1] - best[0]) + (other[1] - other[0]) - overlap
+                if section.nms == "hard" and overlap <= section.nms_threshold:
+                    left.append(other)
+                elif section.nms == "soft":
+                    score = other[3] * math.exp(-(overlap**2) / section.soft_nms_sigma)
+                    if score >= section.min_score:
+                        left.append((*other[:3], score))
+            waiting = left
+        return kept
+
+
+def check(settings, videos, paper, arrays, padded, filled, external=None):
+    config = with_overrides(Config(), [*SMALL, *settings])
+    model = filled(CPMN(streams={"rgb": 5, "flow": 3}, num_classes=CLASSES, config=config), 2)
+    reference = Reference(model, paper, arrays)
+    features = {
+        name: padded([video["features"][name] for video in videos])[0] for name in model.streams
+    }
+    lengths = tf.constant([len(video["features"]["rgb"]) for video in videos])
+    rates, durations = (
+        tf.constant([video[key] for video in videos]) for key in ("rate", "duration")
+    )
+    given = None if external is None else tf.constant(external, tf.float32)
+    trace = model.trace(features, lengths, rates, given)
+    found = model.detect(trace, durations)
+    row = total = 0
+    for number, video in enumerate(videos):
+        scores, rows = reference.trace(video, None if external is None else external[number])
+        np.testing.assert_allclose(trace.class_scores[number], scores, rtol=1e-4, atol=1e-5)
+        for own, wanted in rows.items():
+            assert trace.rows[row].numpy().tolist() == [number, own]
+            for key, curve in wanted.items():
+                ours = getattr(trace, key)[row].numpy()
+                if np.ndim(curve):
+                    ours = ours[..., : np.shape(curve)[-1]]
+                name = f"{key} of class {own}"
+                np.testing.assert_allclose(ours, curve, rtol=2e-4, atol=2e-5, err_msg=name)
+            row += 1
+        detections, silent = reference.detect(video, rows)
+        assert found.counts[number] == len(detections)
+        assert found.silent[number] == silent
+        total += len(detections)
+        for place, (start, end, label, score) in enumerate(detections):
+            np.testing.assert_allclose(found.segments[number, place], [start, end], rtol=1e-5)
+            np.testing.assert_allclose(found.scores[number, place], score, rtol=1e-3, atol=1e-5)
+            assert found.labels[number, place] == label
+    assert row == len(trace.rows)
+    assert total >= 3  # else the comparison would say little
+
+
+@pytest.mark.parametrize("settings", CASES.values(), ids=CASES)
+def test_the_whole_model(settings, videos, paper, arrays, padded, filled):
+    check(settings, videos, paper, arrays, padded, filled)
+
+
+@pytest.mark.parametrize("settings", [[], ["localization.selection=score"]], ids=["top_k", "score"])
+def test_with_external_class_scores(settings, videos, paper, arrays, padded, filled):
+    check(settings, videos, paper, arrays, padded, filled, EXTERNAL)
+
+
+def test_a_single_stream_and_three(videos, paper, arrays, padded, filled):
+    """Streams are named: one alone works, and so do three, of any widths."""
+    for widths in ({"flow": 3}, {"rgb": 5, "flow": 3, "audio": 2}):
+        config = with_overrides(Config(), SMALL)
+        model = filled(CPMN(streams=widths, num_classes=CLASSES, config=config))
+        reference = Reference(model, paper, arrays)
+        video = {**videos[0], "features": {**videos[0]["features"]}}
+        video["features"]["audio"] = video["features"]["rgb"][:, :2] ** 2
+        features = {name: tf.constant(video["features"][name][None]) for name in widths}
+        trace = model.trace(features, tf.constant([40]), tf.constant([5.0]))
+        scores, rows = reference.trace(video)
+        np.testing.assert_allclose(trace.class_scores[0], scores, rtol=1e-4)
+        for row, wanted in enumerate(rows.values()):
+            assert trace.phi.shape[1] == len(widths)
+            np.testing.assert_allclose(trace.phi[row], wanted["phi"], rtol=2e-4, atol=2e-5)
+            np.testing.assert_allclose(trace.p_class[row], wanted["p_class"], rtol=1e-4)
