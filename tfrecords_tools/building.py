@@ -151,9 +151,8 @@ class Build:
         known = self._source.annotations.videos[video.id]
         index = {name: place for place, name in enumerate(self._source.annotations.classes)}
         units = len(next(iter(features.values())))
-        spanned = units / video.rate  # seconds
-        duration = known.duration or spanned
-        self.odd_lengths += abs(spanned - duration) > max(2.0 / video.rate, 0.1 * duration)
+        duration = known.duration or units / video.rate
+        self.odd_lengths += odd_length(units, video.rate, duration)
         self._rates[video.rate] += 1
         self._written[video.id] = dataclasses.replace(
             known, subset=self._splits[video.id], duration=duration
@@ -191,6 +190,11 @@ def align(video: SourceVideo) -> tuple[dict[str, np.ndarray], bool]:
         )
     features = {name: values[:shortest] for name, values in video.features.items()}
     return features, longest != shortest
+
+
+def odd_length(units: int, rate: float, duration: float) -> bool:
+    """Whether units and duration (seconds) disagree by more than 10 % and two units."""
+    return abs(units / rate - duration) > max(2.0 / rate, 0.1 * duration)
 
 
 class _Progress:

@@ -1,0 +1,220 @@
+"""Validation names every defect at once, of a source and of records."""
+
+import json
+
+import numpy as np
+import pytest
+
+from cpmn_tf.data.manifest import Manifest
+from tfrecords_tools import build_records, validate_records
+
+
+@pytest.fixture
+def data(folders):
+    """The four videos made clean: lengths fit the durations, all in training but one."""
+    rng = np.random.default_rng(1)
+    for name in folders.ids:
+        folders.database[name]["duration"] = 3.5
+        for stream, width in (("rgb", 4), ("flow", 2)):
+            folders.put(stream, name, rng.normal(size=(7, width)))
+    folders.save()
+    return folders
+
+
+def validate(capsys, *arguments) -> tuple[int, dict]:
+    capsys.readouterr()
+    code = validate_records.main([*map(str, arguments), "--json"])
+    output = capsys.readouterr()
+    content = json.loads(output.out)
+    assert (code == 1) == bool(content["errors"]) and code in (0, 1)
+    if code:
+        assert output.err.count("\n") == 1 and "training would go wrong" in output.err
+    return code, {item["kind"]: item for item in content["findings"]} | {"": content}
+
+
+def of_source(data, capsys, *more) -> dict:
+    flags = [flag for flag in data.flags(*more) if not flag.startswith("--output_dir")]
+    return validate(capsys, *flags)[1]
+
+
+def videos(item) -> list[str]:
+    return [found["video"] for found in item["findings"]]
+
+
+def test_nothing_wrong(data, capsys):
+    found = of_source(data, capsys)
+    assert set(found) == {""}
+    assert found[""]["splits"] == {"training": 3, "test": 1}
+    assert found[""]["units"] == 28 and found[""]["streams"] == {"flow": 2, "rgb": 4}
+    flags = [flag for flag in data.flags() if not flag.startswith("--output_dir")]
+    assert validate_records.main(flags) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "read: 4 videos (training 3, test 1), 28 units; streams: flow 2, rgb 4; "
+        "training split: training",
+        "0 errors, 0 warnings",
+    ]
+
+
+def break_features(data):
+    first, second, third, fourth = data.ids
+    data.path("flow", first).unlink()
+    data.put("rgb", "surplus", np.ones((7, 4)))
+    values = np.load(data.path("rgb", second))
+    values[3, 2] = np.nan
+    data.put("rgb", second, values)
+    data.put("flow", third, np.zeros((12, 2)))
+    data.path("rgb", fourth).write_bytes(data.path("rgb", fourth).read_bytes()[:-5])
+
+
+def test_all_defects_of_features_at_once(data, capsys):
+    break_features(data)
+    found = of_source(data, capsys)
+    first, second, third, fourth = data.ids
+    assert videos(found["missing"]) == [first]
+    assert "no flow" in found["missing"]["findings"][0]["message"]
+    assert videos(found["surplus"]) == ["surplus"]
+    assert videos(found["nan"]) == [second]
+    assert "unit 3, value 2" in found["nan"]["findings"][0]["message"]
+    assert videos(found["constant"]) == [third] and videos(found["length"]) == [third]
+    assert videos(found["unreadable"]) == [fourth]
+    levels = [item["level"] for item in found[""]["findings"]]
+    assert levels == sorted(levels)  # errors first
+    found = of_source(data, capsys, "--skip_missing")
+    assert videos(found["skipped"]) == [first] and "missing" not in found
+
+
+def test_all_defects_of_annotations_at_once(data, capsys):
+    first, second, third, fourth = data.ids
+    base = {"subset": "training", "fps": 10, "duration": 3.5}
+    data.database[first]["annotations"] = [
+        {"label": "run", "segment": [2, 1]},
+        {"label": "run", "segment": [3, 9]},
+        {"label": "fly", "segment": [0, 1]},
+        {"segment": [0, 1]},
+    ]
+    data.database[second] = {**base, "annotations": [{"label": "run", "segment": ["x", 1]}]}
+    data.database[third] = {**base, "annotations": [], "fps": None}
+    data.database[fourth]["annotations"] = [{"label": "jump"}]
+    data.database["../../x"] = data.database[fourth]
+    data.database["broken"] = []
+    data.save(classes=["run", "jump", "swim"])
+    text = data.annotations.read_text()
+    double = json.dumps({first: data.database[first]})[1:-1]
+    data.annotations.write_text(text.replace('{"database": {', '{"database": {' + double + ", "))
+    found = of_source(data, capsys)
+    assert videos(found["reversed"]) == [first]
+    assert videos(found["outside"]) == [first]
+    assert videos(found["label"]) == [first]
+    assert sorted(videos(found["annotation"])) == sorted([first, second, "broken"])
+    assert videos(found["fps"]) == [third]
+    assert videos(found["id"]) == ["../../x"]
+    assert videos(found["duplicate"]) == [first]
+    assert "'jump'" in found["class"]["findings"][0]["message"]
+    assert "'swim'" in found["unused"]["findings"][0]["message"]
+    assert found["class"]["count"] == found["unused"]["count"] == 1
+
+
+def test_copies_across_splits(data, capsys):
+    first, second, third, fourth = data.ids
+    for stream in ("rgb", "flow"):
+        data.path(stream, second).write_bytes(data.path(stream, first).read_bytes())
+        data.path(stream, fourth).write_bytes(data.path(stream, third).read_bytes())
+    found = of_source(data, capsys)
+    assert videos(found["same"]) == [second] and found["same"]["level"] == "warning"
+    assert videos(found["overlap"]) == [fourth]
+
+
+def test_wrong_stride_is_told_from_single_videos(data, capsys):
+    data.database[data.ids[0]]["duration"] = 30
+    data.save()
+    found = of_source(data, capsys)
+    assert videos(found["few"]) == [data.ids[0]] and found[""]["errors"] == 0
+    found = of_source(data, capsys, "--unit_frames=20")
+    assert found["rate"]["count"] == 4
+    assert "7 units at 0.5 per second last 14.0 s" in found["rate"]["findings"][0]["message"]
+    data.database[data.ids[0]]["annotations"] = []
+    data.save()
+    assert videos(of_source(data, capsys)["unlabelled"]) == [data.ids[0]]
+    assert of_source(data, capsys, "--train_split=test")["class"]["count"] == 1
+
+
+def test_trimmed_zero_units_and_widths(data, capsys):
+    values = np.load(data.path("rgb", data.ids[0]))
+    data.put("rgb", data.ids[0], np.concatenate([values, np.zeros((2, 4))]))
+    data.put("rgb", data.ids[1], np.random.default_rng(0).normal(size=(7, 5)))
+    found = of_source(data, capsys)
+    assert videos(found["trimmed"]) == videos(found["zero"]) == [data.ids[0]]
+    assert videos(found["width"]) == [data.ids[1]]
+
+
+def test_a_source_that_cannot_be_opened(data, capsys):
+    data.annotations.write_text("{")
+    found = of_source(data, capsys)
+    assert found["source"]["count"] == 1 and found[""]["videos"] == 0
+    assert validate_records.main(["--source=folders"]) == 1
+    assert "--features_dir is missing" in capsys.readouterr().out
+    assert validate_records.main(["--source=folders", "--data_dir=x"]) == 1
+    assert "--source does not go with --data_dir" in capsys.readouterr().err
+
+
+def test_listing_shows_a_few_of_many(data, capsys):
+    for number in range(9):
+        data.put("rgb", f"surplus{number}", np.ones((7, 4)))
+    flags = [flag for flag in data.flags() if not flag.startswith("--output_dir")]
+    assert validate_records.main(flags) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].startswith("warning: features without annotations, not used: 9 (")
+    assert lines[-2] == "    ... and 4 more" and len(lines) == 9
+
+
+@pytest.fixture
+def built(data):
+    assert build_records.main(data.flags("--shards=2")) == 0
+    return data
+
+
+def test_whole_records(built, capsys):
+    code, found = validate(capsys, f"--data_dir={built.output}")
+    assert (
+        code == 0
+        and found[""]["videos"] == 4
+        and found[""]["splits"]
+        == {
+            "training": 3,
+            "test": 1,
+        }
+    )
+
+
+def test_all_defects_of_records_at_once(built, capsys):
+    manifest = Manifest.load(built.output)
+    first, second = manifest.shards("training")
+    data = bytearray((built.output / first.file).read_bytes())
+    data[40] ^= 1
+    (built.output / first.file).write_bytes(data)
+    (built.output / second.file).unlink()
+    (built.output / "test-00000-of-00009.tfrecord").write_bytes(b"")
+    path = built.output / "annotations.json"
+    content = json.loads(path.read_text())
+    content["database"][built.ids[3]]["annotations"].pop(0)
+    content["database"]["gone"] = content["database"][built.ids[0]]
+    path.write_text(json.dumps(content))
+    _, found = validate(capsys, f"--data_dir={built.output}")
+    messages = [item["message"] for item in found["unreadable"]["findings"]]
+    assert len(messages) == 2 and "record 0 is broken" in messages[0]
+    assert "this shard is missing" in messages[1]
+    assert set(videos(found["missing"])) == {*built.ids[:3], "gone"}
+    assert videos(found["annotation"]) == [built.ids[3]]
+    assert "does not list this file" in found["surplus"]["findings"][0]["message"]
+    (built.output / "manifest.json").unlink()
+    _, found = validate(capsys, f"--data_dir={built.output}")
+    assert "no such file" in found["source"]["findings"][0]["message"]
+
+
+def test_the_same_video_in_two_shards(built, capsys):
+    path = built.output / "manifest.json"
+    content = json.loads(path.read_text())
+    content["splits"]["test"] += content["splits"]["training"][:1]
+    path.write_text(json.dumps(content))
+    _, found = validate(capsys, f"--data_dir={built.output}")
+    assert found["overlap"]["count"] == 2
