@@ -1,0 +1,226 @@
+"""What one step minimises, at which rate, and from which weights."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from cpmn_tf.config import Config, with_overrides
+from cpmn_tf.models.cpmn import make_cascade, make_pyramid
+from cpmn_tf.training import objectives
+from cpmn_tf.training.step import initialize, learning_rate, make_optimizer, make_step
+
+SEED = tf.constant([0, 0])
+
+
+def config(*settings: str) -> Config:
+    small = ["cascade.filters=4", "pyramid.filters=4", "cascade.threshold=0.6"]
+    return with_overrides(Config(), [*small, *settings])
+
+
+@pytest.fixture(scope="module")
+def batch():
+    rng = np.random.default_rng(0)
+    return {
+        "features": tf.constant(rng.normal(size=(3, 16, 5)), tf.float16),
+        "valid": tf.sequence_mask([16, 9, 4], 16),
+        "labels": tf.constant([[1.0, 0, 1], [0, 1, 0], [1, 1, 1]]),
+    }
+
+
+def cascade(settings: Config):
+    model = make_cascade(settings, 3)
+    model.build((None, None, 5))
+    initialize(model, 7)
+    return model
+
+
+def cross_entropy(logits, labels):
+    """Per row, the mean over classes of -ψ·log(y) - (1 - ψ)·log(1 - y)."""
+    y = 1 / (1 + np.exp(-np.asarray(logits, np.float64)))
+    return (-labels * np.log(y) - (1 - labels) * np.log(1 - y)).mean(axis=1)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+@pytest.mark.parametrize("stages", [1, 3])
+def test_the_cascade_adds_its_stages(batch, reduction, stages):
+    settings = config(f"training.class_reduction={reduction}", f"cascade.stages={stages}")
+    model, labels = cascade(settings), batch["labels"].numpy()
+    loss = objectives.cascade_loss(model, batch, settings, SEED)
+    rows = model(tf.cast(batch["features"], tf.float32), batch["valid"], batch["labels"])
+    wanted = sum(cross_entropy(stage.logits, labels).mean() for stage in rows)
+    assert len(rows) == stages
+    np.testing.assert_allclose(loss.classification, wanted * {"mean": 1, "sum": 3}[reduction], 1e-5)
+    # λ·Σ½w² over all stages' kernels and biases.
+    weights = sum((v.numpy().astype(np.float64) ** 2).sum() for v in model.variables)
+    np.testing.assert_allclose(loss.regularization, 0.0025 * weights / 2, rtol=1e-5)
+
+
+def test_copies_share_their_videos_weight(batch):
+    settings = config("cascade.erased_classes=per_class")
+    model, labels = cascade(settings), batch["labels"].numpy()
+    features = tf.cast(batch["features"], tf.float32)
+    first, second = model(features, batch["valid"], batch["labels"], per_class=True)
+    # Videos of 2, 1 and 3 labels, of which each counts 1/3.
+    assert second.video.numpy().tolist() == [0, 0, 1, 2, 2, 2]
+    weights = np.array([1 / 6, 1 / 6, 1 / 3, 1 / 9, 1 / 9, 1 / 9])
+    assert weights.sum() == pytest.approx(1)
+    copies = cross_entropy(second.logits, labels[second.video.numpy()])
+    wanted = cross_entropy(first.logits, labels).mean() + (weights * copies).sum()
+    loss = objectives.cascade_loss(model, batch, settings, SEED)
+    np.testing.assert_allclose(loss.classification, wanted, rtol=1e-5)
+
+
+def test_a_batch_without_labels_has_no_copies_and_a_finite_loss(batch):
+    settings = config("cascade.erased_classes=per_class")
+    model, empty = cascade(settings), {**batch, "labels": tf.zeros([3, 3])}
+    with tf.GradientTape() as tape:
+        loss = objectives.cascade_loss(model, empty, settings, SEED)
+    logits = model.first_stage(tf.cast(batch["features"], tf.float32), batch["valid"]).logits
+    wanted = cross_entropy(logits, np.zeros([3, 3])).mean()
+    np.testing.assert_allclose(loss.classification, wanted, rtol=1e-5)
+    gradients = tape.gradient(loss.classification, model.stages[0].trainable_variables)
+    assert all(np.isfinite(gradient).all() for gradient in gradients)
+
+
+def test_each_stage_learns_from_its_own_loss_alone(batch):
+    """The joint loss equals training the classifiers separately, as the paper does."""
+    settings = config("training.cascade_l2=0")
+    model, labels = cascade(settings), batch["labels"]
+    with tf.GradientTape(persistent=True) as tape:
+        joint = objectives.cascade_loss(model, batch, settings, SEED).classification
+        stages = model(tf.cast(batch["features"], tf.float32), batch["valid"], labels)
+        alone = [objectives.cross_entropy(stage.logits, labels, "mean") for stage in stages]
+    for stage, loss in zip(model.stages, alone, strict=True):
+        ours = tape.gradient(joint, stage.trainable_variables)
+        theirs = tape.gradient(loss, stage.trainable_variables)
+        for one, two in zip(ours, theirs, strict=True):
+            assert np.abs(two).max() > 0
+            np.testing.assert_allclose(one, two, rtol=1e-5, atol=1e-8)
+
+
+def test_the_gradient_of_the_regularization_is_lambda_w(batch):
+    settings = config("training.cascade_l2=0.25")
+    model = cascade(settings)
+    with tf.GradientTape() as tape:
+        penalty = objectives.cascade_loss(model, batch, settings, SEED).regularization
+    for gradient, variable in zip(
+        tape.gradient(penalty, model.trainable_variables), model.variables, strict=True
+    ):
+        np.testing.assert_allclose(gradient, 0.25 * variable.numpy(), rtol=1e-6)
+
+
+def test_the_gradient_is_that_of_small_steps(batch):
+    settings = config("cascade.stages=1")
+    model = cascade(settings)
+
+    def total():
+        loss = objectives.cascade_loss(model, batch, settings, SEED)
+        return loss.classification + loss.regularization
+
+    with tf.GradientTape() as tape:
+        value = total()
+    gradients = tape.gradient(value, model.trainable_variables)
+    for variable, gradient in zip(model.trainable_variables, gradients, strict=True):
+        before, direction = variable.numpy(), gradient.numpy() / np.linalg.norm(gradient)
+        ends = []
+        for step in (1e-2, -1e-2):
+            variable.assign(before + step * direction)
+            ends.append(float(total()))
+        variable.assign(before)
+        slope = (ends[0] - ends[1]) / 2e-2
+        np.testing.assert_allclose(slope, np.linalg.norm(gradient), rtol=0.02)
+
+
+def test_the_pyramids_loss_and_no_regularization_of_it(batch):
+    for settings, scale in ((config(), 0.0), (config("training.pyramid_l2=0.5"), 0.5)):
+        model = make_pyramid(settings, 3)
+        model.build((None, None, 5))
+        initialize(model, 3)
+        loss = objectives.pyramid_loss(model, batch, settings, SEED)
+        logits, _ = model(tf.cast(batch["features"], tf.float32), batch["valid"])
+        wanted = cross_entropy(logits, batch["labels"].numpy()).mean()
+        np.testing.assert_allclose(loss.classification, wanted, rtol=1e-5)
+        weights = sum((v.numpy().astype(np.float64) ** 2).sum() for v in model.variables)
+        np.testing.assert_allclose(loss.regularization, scale * weights / 2, rtol=1e-5)
+
+
+def test_an_unknown_reduction_is_refused():
+    with pytest.raises(ValueError, match="reduction='max' must be sum or mean"):
+        objectives.cross_entropy(tf.zeros([1, 1]), tf.zeros([1, 1]), "max")
+
+
+# The rate.
+
+
+def test_the_rate_changes_on_the_first_step_of_epoch_31():
+    # 13 steps an epoch: epoch 30 ends with step 389 (counted from 0), epoch 31 begins with 390.
+    schedule = learning_rate(Config(), 13)
+    rates = [float(schedule(step)) for step in (0, 388, 389, 390, 391, 13 * 150 - 1)]
+    np.testing.assert_allclose(rates, [1e-3, 1e-3, 1e-3, 1e-4, 1e-4, 1e-4], rtol=1e-6)
+
+
+def test_no_first_part_means_the_second_rate_at_once():
+    schedule = learning_rate(config("training.epochs=0"), 13)
+    np.testing.assert_allclose(float(schedule(0)), 1e-4, rtol=1e-6)
+
+
+def test_the_optimizer_itself_changes_on_that_step():
+    """A constant gradient makes each of Adam's updates as long as the rate."""
+    settings = config("training.epochs=2")
+    weight = tf.Variable([0.0])
+    optimizer = make_optimizer(settings, 3, [weight])
+    steps = []
+    for _ in range(9):
+        before = weight.numpy()
+        optimizer.apply([tf.constant([1.0])], [weight])
+        steps.append(float((before - weight.numpy())[0]))
+    # 2 epochs of 3 steps, then the second rate.
+    np.testing.assert_allclose(steps, [1e-3] * 6 + [1e-4] * 3, rtol=1e-2)
+
+
+def test_a_step_updates_and_reports_the_loss_before_it(batch):
+    settings = config()
+    model = cascade(settings)
+    before = objectives.cascade_loss(model, batch, settings, SEED)
+    optimizer = make_optimizer(settings, 1, model.trainable_variables)
+    step = make_step(model, optimizer, objectives.cascade_loss, settings, seed=0)
+    reported = step(batch, tf.constant(0, tf.int64))
+    np.testing.assert_allclose(reported, before, rtol=1e-5)
+    for _ in range(4):
+        reported = step(batch, tf.constant(0, tf.int64))
+    assert reported[0] < before.classification
+    assert int(optimizer.iterations) == 5
+
+
+# The weights.
+
+
+def test_initial_weights_come_from_the_seed_alone():
+    settings, drawn = config(), []
+    for seed, noise in ((7, 1), (7, 2), (8, 1)):
+        tf.random.set_seed(noise)
+        model = make_cascade(settings, 3)
+        model.build((None, None, 5))
+        initialize(model, seed)
+        drawn.append([variable.numpy() for variable in model.variables])
+    for first, again, other in zip(*drawn, strict=True):
+        np.testing.assert_array_equal(first, again)
+        if first.ndim == 1:
+            assert not first.any()  # biases
+        else:
+            assert (first != other).any()
+
+
+def test_initial_kernels_are_glorot_uniform_and_differ_between_stages():
+    settings = config("cascade.filters=40")
+    model = make_cascade(settings, 3)
+    model.build((None, None, 20))
+    initialize(model, 0)
+    kernels = [[v.numpy() for v in stage.variables if v.ndim > 1] for stage in model.stages]
+    # sqrt(6 / (fan in + fan out)): 3 · 20 and 3 · 40, 3 · 40 twice, 40 and 3.
+    limits = [(6 / 180) ** 0.5, (6 / 240) ** 0.5, (6 / 43) ** 0.5]
+    for one, other, limit in zip(*kernels, limits, strict=True):
+        assert np.abs(one).max() <= limit
+        assert np.abs(one).max() > 0.9 * limit
+        assert abs(one.mean()) < 4 * limit / (3 * one.size) ** 0.5  # sd of a mean: limit / sqrt(3n)
+        assert (one != other).any()
