@@ -42,7 +42,7 @@ def read_database(path: str | os.PathLike, findings: Findings) -> dict[str, Any]
     if pathlib.Path(path).suffix.lower() == ".csv":
         raw = read_labels(path, findings)
     else:
-        raw = _read_json(path, findings)
+        raw = read_raw(path, findings)
         if not isinstance(raw, dict) or not isinstance(raw.get("database"), dict):
             parse_annotations_of(path, raw)  # names what is wrong with it
     return {**raw, "database": checked_ids(path, raw["database"], findings)}
@@ -130,7 +130,12 @@ def parse_annotations_of(path: str | os.PathLike, raw: Any) -> Annotations:
         raise UserError(f"{path}: {error}") from None
 
 
-def _read_json(path: str | os.PathLike, findings: Findings) -> Any:
+def read_raw(path: str | os.PathLike, findings: Findings) -> Any:
+    """Decoded JSON, whose repeated keys are findings; the last of them stays.
+
+    Raises:
+      UserError: naming the file, if it cannot be read.
+    """
     if not findings.collecting:
         return read_json(path)
     value = read_json(path, unique_keys=False)

@@ -1,0 +1,216 @@
+"""W-TALC's files: all videos' joint features in one .npy of objects, annotations in several.
+
+``DATASET-FEATURES-JOINTFeatures.npy`` holds a [T, G] array per video, RGB's columns before flow's;
+``DATASET-Annotations/`` holds ``videoname.npy``, ``subset.npy``, ``classlist.npy``,
+``labels_all.npy``, and with segments ``segments.npy``, ``labels.npy``, and ``duration.npy``,
+``extracted_fps.npy``. Nothing in them is unpickled (:mod:`tfrecords_tools.sources.object_arrays`).
+"""
+
+import os
+import pathlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from absl import flags
+
+from cpmn_tf.data.annotations import Annotations
+from cpmn_tf.errors import UserError
+from tfrecords_tools.findings import STRICT, Defect, Findings
+from tfrecords_tools.sources import SourceVideo
+from tfrecords_tools.sources.databases import checked_ids, fill_in, parse
+from tfrecords_tools.sources.feature_files import finite, split_columns
+from tfrecords_tools.sources.object_arrays import StoredArray, read_objects
+
+PATTERN = "*JOINTFeatures.npy"
+
+
+class WtalcSource:
+    """W-TALC's files; see :class:`tfrecords_tools.sources.Source`."""
+
+    def __init__(
+        self,
+        *,
+        features: str | os.PathLike,
+        annotations: str | os.PathLike,
+        unit_frames: int,
+        fps: float | None = None,
+        split_at: int | None = None,
+        video_info: str | os.PathLike | None = None,
+        findings: Findings = STRICT,
+    ):
+        """Reads the annotations and maps the features; reads no feature yet.
+
+        Args:
+          features: the file of joint features, or the one folder it is in.
+          annotations: the folder of annotations.
+          unit_frames: frames per unit.
+          fps: frames per second; None takes what ``extracted_fps.npy`` or ``video_info`` says.
+          split_at: RGB's columns; None takes half of them.
+          video_info: a CSV that says fps or duration of videos.
+          findings: where defects go.
+
+        Raises:
+          UserError: naming the file or the video, and the mend.
+        """
+        self._path, self._folder = _feature_file(features), pathlib.Path(annotations)
+        self._unit_frames, self._split_at, self._findings = unit_frames, split_at, findings
+        self._features = read_objects(self._path)
+        names = self._texts("videoname")
+        database = self._database(names)
+        raw = {"classes": self._texts("classlist", counted=False), "database": database}
+        raw["database"] = checked_ids(self._folder, database, findings)
+        raw["database"] = fill_in(raw["database"], video_info, findings)
+        for key, entry in raw["database"].items():
+            entry["fps"] = fps or entry.get("fps")
+            if entry["fps"] is None:
+                text = f"{self._folder}: video {key!r} has no fps; give --fps"
+                findings.add("fps", text, key)
+        self._place = {name: number for number, name in enumerate(names)}
+        known = parse(self._folder, raw, findings)
+        self.annotations = Annotations(
+            {key: video for key, video in known.videos.items() if video.fps}, known.classes
+        )
+        self.facts = {"source": "wtalc", "unit_frames": unit_frames}
+        self.notes: list[str] = []
+
+    def videos(self, splits: Mapping[str, str]) -> Iterator[SourceVideo]:
+        """Yields the videos; nothing is fitted, so that only the keys of ``splits`` matter."""
+        for video in self.annotations.videos.values():
+            features = None
+            if video.id in splits:
+                with self._findings.catching("unreadable", video.id):
+                    features = self._load(video.id)
+            if features is not None:
+                rate = video.fps / self._unit_frames
+                yield SourceVideo(id=video.id, rate=rate, features=features)
+
+    def _load(self, key: str) -> Mapping[str, np.ndarray]:
+        name = f"{self._path}: video {key!r}"
+        item = self._features[self._place[key]]
+        array = item.load() if isinstance(item, StoredArray) and item.items is None else item
+        if not isinstance(array, np.ndarray) or array.ndim != 2 or array.dtype.kind not in "fiub":
+            raise UserError(f"{name}: is no array of numbers of shape [units, values]")
+        if array.size == 0:
+            raise UserError(f"{name}: has the shape {list(array.shape)}; encode it anew")
+        width = array.shape[1]
+        if self._split_at is None and width % 2:
+            raise Defect("width", f"{name}: has {width} values per unit; give --split_at")
+        split_at = self._split_at or width // 2
+        if width <= split_at:
+            text = f"{name}: has {width} values per unit; --split_at={split_at} leaves no flow"
+            raise Defect("width", text)
+        return split_columns(finite(name, array), split_at)
+
+    def _database(self, names: Sequence[str]) -> dict[str, Any]:
+        """Raw entries by id."""
+        labels = self._lists("labels_all") or self._lists("labels")
+        if labels is None:
+            raise UserError(f"{self._folder}: has neither labels_all.npy nor labels.npy")
+        segments, ofsegments = self._lists("segments"), self._lists("labels")
+        numbers = {"duration": self._numbers("duration"), "fps": self._numbers("extracted_fps")}
+        database: dict[str, Any] = {}
+        for place, (key, subset) in enumerate(zip(names, self._texts("subset"), strict=True)):
+            items: list[dict[str, Any]] = [{"label": label} for label in labels[place]]
+            if segments is not None and ofsegments is not None:
+                if len(segments[place]) != len(ofsegments[place]):
+                    text = (
+                        f"{self._folder}: video {key!r} has {len(segments[place])} segments and "
+                        f"{len(ofsegments[place])} labels of them"
+                    )
+                    self._findings.add("annotation", text, key)
+                items += [
+                    {"label": label, "segment": list(pair) if np.ndim(pair) == 1 else pair}
+                    for label, pair in zip(ofsegments[place], segments[place], strict=False)
+                ]
+            if key in database:
+                text = f"{self._folder / 'videoname.npy'}: video {key!r} stands twice; keep one"
+                self._findings.add("duplicate", text, key)
+            known = {name: of[place] for name, of in numbers.items() if of is not None}
+            database[key] = {"subset": subset, "annotations": items, **known}
+        return database
+
+    def _items(self, name: str, counted: bool = True) -> list | None:
+        """What ``NAME.npy`` holds, one item per video; None if there is no such file."""
+        path = self._folder / f"{name}.npy"
+        if not path.is_file():
+            return None
+        items = read_objects(path)
+        if counted and len(items) != len(self._features):
+            raise UserError(
+                f"{path}: is about {len(items)} videos, {self._path} about {len(self._features)}; "
+                "take files that belong together"
+            )
+        return items
+
+    def _texts(self, name: str, counted: bool = True) -> list[str]:
+        items = self._items(name, counted)
+        if items is None:
+            raise UserError(f"{self._folder / name}.npy: there is no such file; see --annotations")
+        return [_text(item) for item in items]
+
+    def _lists(self, name: str) -> list[list] | None:
+        items = self._items(name)
+        if items is None:
+            return None
+        return [[_plain(value) for value in _listed(item)] for item in items]
+
+    def _numbers(self, name: str) -> list[float] | None:
+        items = self._items(name)
+        if items is None:
+            return None
+        flat = [np.ravel(_listed(item)) if not np.isscalar(item) else [item] for item in items]
+        return [float(item[0]) if len(item) == 1 else None for item in flat]
+
+
+def _feature_file(path: str | os.PathLike) -> pathlib.Path:
+    path = pathlib.Path(path)
+    if not path.is_dir():
+        return path
+    found = sorted(path.glob(PATTERN))
+    if len(found) != 1:
+        raise UserError(f"{path}: holds {len(found)} files {PATTERN}; name one of them")
+    return found[0]
+
+
+def _listed(item: Any) -> Any:
+    """A list out of whichever of its forms; a string alone is a list of one."""
+    if isinstance(item, StoredArray):
+        return item.items if item.items is not None else item.load().tolist()
+    if isinstance(item, np.ndarray):
+        return item.tolist()
+    return item if isinstance(item, (list, tuple)) else [item]
+
+
+def _plain(value: Any) -> Any:
+    """Text as ``str``, arrays as lists."""
+    if isinstance(value, (bytes, memoryview, str)):
+        return _text(value)
+    return _listed(value) if isinstance(value, (StoredArray, np.ndarray)) else value
+
+
+def _text(value: Any) -> str:
+    try:
+        return str(bytes(value), "utf-8") if isinstance(value, (bytes, memoryview)) else str(value)
+    except UnicodeDecodeError:
+        return repr(bytes(value))
+
+
+def open_source(values: flags.FlagValues, findings: Findings = STRICT) -> WtalcSource:
+    """Opens the source as the flags say.
+
+    Raises:
+      UserError: if a flag is missing, or by :class:`WtalcSource`.
+    """
+    for name in ("features_dir", "annotations", "unit_frames"):
+        if values[name].value is None:
+            raise UserError(f"--{name} is missing; --source=wtalc needs it")
+    return WtalcSource(
+        features=values.features_dir,
+        annotations=values.annotations,
+        unit_frames=values.unit_frames,
+        fps=values.fps,
+        split_at=values.split_at,
+        video_info=values.video_info,
+        findings=findings,
+    )

@@ -1,0 +1,206 @@
+"""YouTube-8M's frame-level features: TFRecords of SequenceExamples, a unit per second.
+
+``train*.tfrecord``, ``validate*.tfrecord`` and ``test*.tfrecord``, in one folder or in folders of
+those names. A record's context holds ``id`` (``video_id`` in the first release) and ``labels``, its
+feature lists ``rgb`` (1024) and ``audio`` (128) a string of bytes per second; byte q stands for
+q·4/255 − 2 + 4/512, as the data set's starter code has it.
+"""
+
+import os
+import pathlib
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+import tensorflow as tf
+from absl import flags
+from google.protobuf.message import DecodeError
+
+from cpmn_tf.data.annotations import Annotations, Video, check_id
+from cpmn_tf.data.text_files import csv_table
+from cpmn_tf.errors import UserError
+from tfrecords_tools.findings import STRICT, Defect, Findings
+from tfrecords_tools.source_flags import refuse
+from tfrecords_tools.sources import SourceVideo
+
+SUBSETS = ("train", "validate", "test")
+STREAMS = ("rgb", "audio")
+FRAME = 16  # bytes of a TFRecord beside its data
+# What each byte stands for.
+DEQUANTIZED = (np.arange(256) * (4 / 255) - 2 + 4 / 512).astype(np.float32)
+
+
+class Youtube8mSource:
+    """YouTube-8M's records; see :class:`tfrecords_tools.sources.Source`."""
+
+    def __init__(
+        self,
+        *,
+        features_dir: str | os.PathLike,
+        vocabulary: str | os.PathLike | None = None,
+        findings: Findings = STRICT,
+    ):
+        """Reads ids and labels of all records (their features are read again later).
+
+        Args:
+          features_dir: the folder of the records.
+          vocabulary: the data set's ``vocabulary.csv`` (columns ``Index`` and ``Name``); None names
+            classes by their numbers.
+          findings: where defects go.
+
+        Raises:
+          UserError: naming the file and the mend.
+        """
+        self._findings = findings
+        self._files = _files(pathlib.Path(features_dir))
+        names = None if vocabulary is None else _vocabulary(vocabulary)
+        videos: dict[str, Video] = {}
+        used: set[int] = set()
+        self._broken = {path for path, _ in self._files}
+        for path, subset in self._files:
+            with findings.catching("unreadable"):
+                for number, example in _examples(path):
+                    with findings.catching("unreadable"):
+                        video, labels = _described(path, number, example, subset, names)
+                        if video.id in videos:
+                            where = videos[video.id].subset
+                            kind = "duplicate" if where == subset else "overlap"
+                            text = f"{path}: video {video.id!r} is in {where!r} already"
+                            raise Defect(kind, f"{text}; keep one of them")
+                        videos[video.id] = video
+                        used |= labels
+                self._broken.remove(path)
+        classes = [str(label) if names is None else names[label] for label in sorted(used)]
+        self.annotations = Annotations(videos, tuple(classes))
+        self.facts = {"source": "youtube8m"}
+        self.notes: list[str] = []
+
+    def videos(self, splits: Mapping[str, str]) -> Iterator[SourceVideo]:
+        """Yields the videos; nothing is fitted, so that only the keys of ``splits`` matter."""
+        done = set()
+        for path, _ in self._files:
+            told = Findings() if path in self._broken else self._findings  # once is enough
+            with told.catching("unreadable"):
+                for _, example in _examples(path):
+                    key = _id(example)
+                    features = None
+                    if key in splits and key in self.annotations.videos and key not in done:
+                        done.add(key)
+                        with self._findings.catching("unreadable", key):
+                            features = _features(f"{path}: video {key!r}", example)
+                    if features is not None:
+                        yield SourceVideo(id=key, rate=1.0, features=features)
+
+
+def _files(root: pathlib.Path) -> list[tuple[pathlib.Path, str]]:
+    """(path, subset) of the records' files, sorted."""
+    found = []
+    for subset in SUBSETS:
+        folders = [root / subset] if (root / subset).is_dir() else [root]
+        for folder in folders:
+            paths = folder.glob("*.tfrecord" if folder != root else f"{subset}*.tfrecord")
+            found += [(path, subset) for path in sorted(paths)]
+    if not found:
+        raise UserError(
+            f"{root}: holds no train*.tfrecord, validate*.tfrecord or test*.tfrecord; check "
+            "--features_dir"
+        )
+    return found
+
+
+def _vocabulary(path: str | os.PathLike) -> dict[int, str]:
+    header, rows = csv_table(path)
+    if "Index" not in header or "Name" not in header:
+        raise UserError(f"{path}: has no columns Index and Name; take vocabulary.csv of YouTube-8M")
+    index, name = header.index("Index"), header.index("Name")
+    names: dict[int, str] = {}
+    for place, row in rows:
+        if not row[index].isdecimal():
+            raise UserError(f"{place}: {row[index]!r:.40} is not a class's number; mend it")
+        number = int(row[index])
+        text = row[name] or str(number)
+        names[number] = f"{text} ({number})" if text in names.values() else text
+    return names
+
+
+def _examples(path: pathlib.Path) -> Iterator[tuple[int, tf.train.SequenceExample]]:
+    """A file's records and their numbers, after its framing was followed to its end."""
+    size, position = path.stat().st_size, 0
+    try:
+        with open(path, "rb") as file:
+            while position < size:
+                file.seek(position)
+                position += int.from_bytes(file.read(8), "little") + FRAME
+                if position > size:
+                    raise UserError(f"{path}: a record reaches beyond its end; copy it anew")
+        for number, data in enumerate(tf.data.TFRecordDataset(str(path)).as_numpy_iterator()):
+            try:
+                yield number, tf.train.SequenceExample.FromString(data)
+            except DecodeError:
+                raise UserError(f"{path}: record {number} is no SequenceExample") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); check the disk") from None
+    except tf.errors.OpError:
+        raise UserError(f"{path}: a record is damaged; copy the file anew") from None
+
+
+def _id(example: tf.train.SequenceExample) -> str | None:
+    for name in ("id", "video_id"):
+        values = example.context.feature[name].bytes_list.value
+        if len(values) == 1:
+            return values[0].decode("utf-8", "replace")
+    return None
+
+
+def _described(
+    path: pathlib.Path,
+    number: int,
+    example: tf.train.SequenceExample,
+    subset: str,
+    names: Mapping[int, str] | None,
+) -> tuple[Video, set[int]]:
+    key = _id(example)
+    if key is None:
+        raise UserError(f"{path}: record {number} has no id; copy the file anew")
+    try:
+        check_id(key)
+    except UserError as error:
+        raise Defect("id", f"{path}: {error}") from None
+    labels = sorted(set(example.context.feature["labels"].int64_list.value))
+    for label in labels:
+        if label < 0 or (names is not None and label not in names):
+            raise Defect("label", f"{path}: video {key!r}: label {label} is not in the vocabulary")
+    texts = tuple(str(label) if names is None else names[label] for label in labels)
+    return Video(id=key, subset=subset, labels=texts), set(labels)
+
+
+def _features(what: str, example: tf.train.SequenceExample) -> dict[str, np.ndarray]:
+    features = {}
+    for stream in STREAMS:
+        rows = [
+            item.bytes_list.value for item in example.feature_lists.feature_list[stream].feature
+        ]
+        if not rows:
+            continue
+        if {len(row) for row in rows} != {1} or len({len(row[0]) for row in rows}) != 1:
+            raise UserError(f"{what}: {stream} does not hold as many bytes every second")
+        flat = np.frombuffer(b"".join(row[0] for row in rows), np.uint8)
+        if not flat.size:
+            raise UserError(f"{what}: {stream} is empty")
+        features[stream] = DEQUANTIZED[flat].reshape(len(rows), -1)
+    if not features:
+        raise UserError(f"{what}: has neither rgb nor audio; take frame-level records")
+    return features
+
+
+def open_source(values: flags.FlagValues, findings: Findings = STRICT) -> Youtube8mSource:
+    """Opens the source as the flags say.
+
+    Raises:
+      UserError: if a flag is missing or has no use, or by :class:`Youtube8mSource`.
+    """
+    refuse(values, "youtube8m", "unit_frames", "fps", "split_at", "video_info")
+    if values.features_dir is None:
+        raise UserError("--features_dir is missing; --source=youtube8m needs it")
+    return Youtube8mSource(
+        features_dir=values.features_dir, vocabulary=values.annotations, findings=findings
+    )
