@@ -103,7 +103,7 @@ def test_defects_in_the_wild(data, tmp_path, capsys):
     (data / "train04.tfrecord").write_bytes(whole[:99] + b"?" + whole[100:])
     arguments = ["--source=youtube8m", f"--features_dir={data}"]
     vocabulary = f"--annotations={data.parent / 'vocabulary.csv'}"
-    assert validate_records.main([*arguments, vocabulary]) == 1
+    assert validate_records.main([*arguments, vocabulary, "--json"]) == 1
     output = capsys.readouterr().out
     for text in (
         "video 'aaaa' is in 'train' already",
