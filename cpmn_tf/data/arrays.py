@@ -41,12 +41,12 @@ def open_array(path: str | os.PathLike, dimensions: Sequence[str]) -> np.ndarray
     """
     try:
         with open(path, "rb") as file:
-            shape, _, dtype = read_header(file, path)
-            size = file.tell() + math.prod(shape) * dtype.itemsize
+            shape, fortran, dtype = read_header(file, path)
+            begin = file.tell()
         check_numbers(path, shape, dtype, dimensions)
-        if os.path.getsize(path) != size:
+        if os.path.getsize(path) != begin + math.prod(shape) * dtype.itemsize:
             raise UserError(f"{path}: is not as long as its header says; copy the file anew")
-        return np.load(path, mmap_mode="r", allow_pickle=False)
+        return np.memmap(path, dtype, "r", begin, shape, "F" if fortran else "C")
     except UserError:
         raise
     except OSError as error:

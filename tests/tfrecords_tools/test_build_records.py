@@ -290,3 +290,24 @@ def test_full_disk_is_one_line(folders, capsys, monkeypatch):
 
     monkeypatch.setattr(building, "write_shards", full)
     assert f"{folders.output}: cannot be written (No space left" in refused(folders, capsys)
+
+
+def test_float16_is_numpys():
+    bits = np.random.default_rng(0).integers(1 << 32, size=100_000, dtype=np.uint32)
+    values = bits.view(np.float32)
+    values = values[np.isfinite(values)]
+    halves = np.arange(0x7C00, dtype=np.uint16).view(np.float16).astype(np.float32)
+    for tried in (values, halves, (halves[1:] + halves[:-1]) / 2):  # ties among them
+        with np.errstate(over="ignore"):
+            expected = tried.astype(np.float16)
+        np.testing.assert_array_equal(building.to_float16(tried), expected)
+
+
+def test_float16_files_stay_so(folders):
+    for name in folders.ids:
+        values = np.load(folders.path("rgb", name)).astype(np.float16)
+        folders.put("rgb", name, values)
+    item = read(build(folders), "test")[folders.ids[3]]
+    np.testing.assert_array_equal(item["features"]["rgb"], values)
+    wide = read(build(folders, "--dtype=float32", "--overwrite"), "test")[folders.ids[3]]
+    np.testing.assert_array_equal(wide["features"]["rgb"], values)

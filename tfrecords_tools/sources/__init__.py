@@ -29,7 +29,7 @@ SOURCES = {
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SourceVideo:
-    """One video's features: [T, G] float32 per stream, ``rate`` in units per second.
+    """One video's features: [T, G] float32 or float16 per stream, ``rate`` in units per second.
 
     T may differ by a unit or two between streams; the build trims and counts.
     """

@@ -1,4 +1,4 @@
-"""One feature file: .npy, .npz or .csv, read to [T, G] float32 after it was held against its size.
+"""One feature file: .npy, .npz or .csv, read to [T, G] floats after it was held against its size.
 
 Nothing is unpickled, and no memory is taken on a file's word: a header must agree with the file's
 length, and an archive that would grow a hundredfold is refused.
@@ -36,7 +36,7 @@ _BROKEN_ZIP = (
 
 
 def load_features(path: str | os.PathLike) -> np.ndarray:
-    """Reads [T, G] numbers as float32.
+    """Reads [T, G] numbers as float32, or as float16 where the file holds those.
 
     Raises:
       UserError: naming the file, if it is no such array or holds NaN or infinite values.
@@ -93,29 +93,32 @@ def stream_names(path: str | os.PathLike) -> list[str]:
 
 
 def finite(name: str | os.PathLike, array: np.ndarray) -> np.ndarray:
-    """``array`` as float32 in C's order, every value finite.
+    """``array`` as float32, or float16 if it is that already, in C's order; every value finite.
 
     Raises:
       Defect: that names the first value that is not.
     """
+    kept = np.float16 if array.dtype.kind == "f" and array.dtype.itemsize == 2 else np.float32
     with np.errstate(over="ignore"):
-        values = np.array(array, np.float32, order="C")
+        values = np.array(array, kept, order="C")
     if not all_finite(values):
         unit, value = np.argwhere(~np.isfinite(values))[0]
         raise Defect(
             "nan",
-            f"{name}: holds {values[unit, value]} as float32 (unit {unit}, value {value}); "
-            "encode the video anew",
+            f"{name}: holds {values[unit, value]} as {np.dtype(kept)} (unit {unit}, value "
+            f"{value}); encode the video anew",
         )
     return values
 
 
 def all_finite(values: np.ndarray) -> bool:
-    """Whether no float32 value is NaN or infinite; a sum tells in most cases, and fast."""
+    """Whether no float16 or float32 value is NaN or infinite, without a mask as large."""
+    if values.dtype == np.float16:
+        return int((values.view(np.uint16) & 0x7FFF).max(initial=0)) < 0x7C00  # exponent not full
     with np.errstate(over="ignore", invalid="ignore"):
-        return bool(np.isfinite(np.sum(values, dtype=np.float32))) or bool(
-            np.isfinite(values).all()
-        )
+        if np.isfinite(np.sum(values)):  # as it is if they all are, unless they are huge
+            return True
+    return bool(np.isfinite(values).all())
 
 
 def _load_npy(path: pathlib.Path) -> np.ndarray:
