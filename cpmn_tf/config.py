@@ -167,6 +167,12 @@ class LocalizationConfig(_Section):
 
     mining: bool = setting(True, "use the mining stages (False: original T-CAS only)")
     attention: bool = setting(True, "use the pyramidal attention map")
+    fusion: str = setting(
+        "sigmoid",
+        "Φ that proposals are cut from: sigmoid(M)·H (Eq. 4-5), or M·H (raw), whose background is "
+        "near 0 instead of H/2",
+        choices=("sigmoid", "raw"),
+    )
     selection: str = setting(
         "top_k", "classes kept per video: a fixed number or by score", choices=("top_k", "score")
     )
@@ -183,7 +189,7 @@ class LocalizationConfig(_Section):
     min_seconds: float = setting(0.0, "shorter proposals are dropped, in seconds", low=0.0)
     p_act: str = setting(
         "phi",
-        "Eq. 7 on Φ, or literally on M·H (raw), which can be negative",
+        "Eq. 7 on Φ, or literally on M·H (raw), which can be negative; H is 1 without attention",
         choices=("phi", "raw"),
     )
     p_class: str = setting(
@@ -264,9 +270,26 @@ PRESETS = {
         cascade=CascadeConfig(units=64),
         localization=LocalizationConfig(top_k=1, nms_threshold=0.5),
     ),
+    # Chosen on people 1-6 of the training recordings; experiments/README.md has the figures.
     "watch": Config(
         preset="watch",
         data=DataConfig(train_split="training", test_split="testing"),
+        # Four samples cover two seconds, so that two layers of kernel 3 see a whole repetition.
+        cascade=CascadeConfig(units=128, filters=128, inference_erasing="union"),
+        # Every window inherits its video's labels, so it must reach from any background stretch
+        # (up to 25 s) into an instance.
+        pyramid=PyramidConfig(levels=6, filters=128, window=512, train_stride=256, stride=512),
+        training=TrainingConfig(epochs=20, final_epochs=10, class_reduction="sum"),
+        localization=LocalizationConfig(
+            fusion="raw",
+            selection="score",
+            class_threshold=0.3,
+            p_act="raw",
+            p_class="first",
+            confidence="outer_inner",
+            outer_ratio=0.5,
+            min_seconds=1.0,
+        ),
     ),
 }
 

@@ -4,6 +4,7 @@ absl registers flags globally when a module is imported; two commands could then
 together. Each command here defines its flags on a ``FlagValues`` of its own, when it runs.
 """
 
+import contextlib
 import os
 import signal
 import sys
@@ -41,7 +42,8 @@ def execute(
     define(values)
     arguments = sys.argv[1:] if argv is None else list(argv)
     if {"--help", "-help", "-h", "--helpfull"} & set(arguments):  # before required flags are asked
-        print(_help(program, description, values))
+        with contextlib.suppress(BrokenPipeError):  # of `--help | head`
+            print(_help(program, description, values), flush=True)
         return 0
     try:
         rest = values([program, *arguments])[1:]
@@ -99,7 +101,5 @@ def _help(program: str, description: str | None, values: flags.FlagValues) -> st
     for name in [*sorted(own), "flagfile", "help"]:
         flag = values[name]
         shown = "" if flag.default in (None, "") else f" (default: {flag.default_as_str})"
-        choices = getattr(flag.parser, "enum_values", None)
-        listed = f" <{'|'.join(choices)}>" if choices else ""
-        lines += [f"  --{name}{listed}{shown}", f"      {flag.help}"]
+        lines += [f"  --{name}{shown}", f"      {flag.help}"]
     return "\n".join(lines)

@@ -28,6 +28,7 @@ class Detected(NamedTuple):
     silent: tf.Tensor
 
 
+@tf.function(reduce_retracing=True)  # suppression loops: op by op it takes 50 times as long
 def localize(
     *,
     curves: tf.Tensor,

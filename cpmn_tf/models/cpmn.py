@@ -194,10 +194,9 @@ class CPMN(keras.Model):
         nearly everywhere.
         """
         section = self.config.localization
-        if not section.attention:
-            return cascaded, tf.sigmoid(cascaded)
-        phi = tf.sigmoid(cascaded) * attention
-        return phi, cascaded * attention if section.p_act == "raw" else phi
+        raw, phi = cascaded * attention, tf.sigmoid(cascaded) * attention
+        cut = raw if section.fusion == "raw" or not section.attention else phi
+        return cut, raw if section.p_act == "raw" else phi
 
     def _first_pass(self, name: str, line: Timeline) -> "_FirstPass":
         """Stage A and the pyramid, which say what classes the video shows."""

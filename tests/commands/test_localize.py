@@ -1,4 +1,4 @@
-"""`cpmn-localize`: external class scores, refusals; and the videos at the edges of what there is."""
+"""`cpmn-localize`: class scores, refusals; and the videos at the edges of what there is."""
 
 import json
 
