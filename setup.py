@@ -55,7 +55,6 @@ setup(
         "console_scripts": [f"{name} = {module}:console" for name, module in COMMANDS.items()]
     },
     classifiers=[
-        "License :: OSI Approved :: Apache Software License",
         "Programming Language :: Python :: 3.11",
         "Topic :: Scientific/Engineering :: Artificial Intelligence",
     ],
