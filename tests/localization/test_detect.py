@@ -12,6 +12,14 @@ from cpmn_tf.localization import localize
 PLAIN = LocalizationConfig(nms="none")
 
 
+@pytest.fixture(autouse=True, scope="module")
+def op_by_op():
+    """No tracing for every shape; tests/models/test_conformance.py holds graph and eager equal."""
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
 def detected(curves, rows, *, lengths=None, config=PLAIN, act=None, **given):
     """Detections of [rows, streams, units] curves; by default one unit is one second."""
     curves = np.asarray(curves, np.float32)

@@ -62,7 +62,7 @@ def test_padding_is_neither_cut_nor_counted():
 
 
 def test_silent_curves_propose_nothing_and_are_counted():
-    # A maximum of 0 or below: 20 % of -1 is -0.2, above which -0.1 would lie.
+    # 20 % of a negative maximum lies above the whole curve, and nothing is above 20 % of 0.
     found, silent = proposed([[[-1, -0.1, -2], [0, 0, 0]], [[0, 1, 0], [-1, -1, -1]]])
     assert found == [(1, 1, 2)]
     assert silent.tolist() == [2, 1]

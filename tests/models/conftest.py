@@ -37,8 +37,8 @@ def classify(x, weights):
     tcas = np.zeros([len(z), w.shape[1]])
     for t in range(len(z)):
         for c in range(w.shape[1]):
-            tcas[t, c] = sum(w[k, c] * z[t, k] for k in range(len(w)))
-    logits = [sum(w[k, c] * z[:, k].mean() for k in range(len(w))) + b[c] for c in range(len(b))]
+            tcas[t, c] = np.sum(w[:, c] * z[t])
+    logits = [np.sum(w[:, c] * z.mean(axis=0)) + b[c] for c in range(len(b))]
     return np.array(logits), tcas
 
 

@@ -66,11 +66,23 @@ CASES = {
         "localization.nms_threshold=0.61",
     ],
     "literal Eq. 7": ["localization.p_act=raw"],
+    "literal Eq. 7, no attention": ["localization.p_act=raw", "localization.attention=false"],
+    "cut from the raw product": ["localization.fusion=raw"],
+    "p_class as selected by": ["localization.p_class=first"],
     "outer-inner": ["localization.confidence=outer_inner", "localization.outer_ratio=0.5"],
     "soft NMS": ["localization.nms=soft", "localization.min_score=0.05"],
     "no NMS, minimum length": ["localization.nms=none", "localization.min_seconds=1.0"],
 }
+MADE: dict[tuple, CPMN] = {}  # making a model takes longer than running it
 EXTERNAL = np.array([[0.1, 0.0, 0.7, 0.2], [0.9, 0.3, 0.8, 0.2], [0.0, 0.4, 0.0, 0.5]])
+
+
+@pytest.fixture(autouse=True, scope="module")
+def op_by_op():
+    """Without tracing a graph for every shape; test_conformance.py holds graph and eager equal."""
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
 
 
 @pytest.fixture(scope="module")
@@ -181,16 +193,17 @@ class Reference:
                     np.interp(np.arange(part["grid"]), part["at"], curve)
                     for curve in (curves[0], mining, cascaded)
                 )
-                if section.attention:
-                    h = self.paper.attention(part["heat"][:, own])
-                    phi = self.paper.sigmoid(m) * h  # Eq. 4-5
-                    act = m * h if section.p_act == "raw" else phi
-                else:
-                    h, phi, act = np.ones_like(m), m, self.paper.sigmoid(m)
+                h = self.paper.attention(part["heat"][:, own]) if section.attention else 1.0 + 0 * m
+                phi = self.paper.sigmoid(m) * h  # Eq. 4-5
+                act = m * h if section.p_act == "raw" else phi
+                if section.fusion == "raw" or not section.attention:
+                    phi = m * h
                 for key, value in zip(row, (m_a, m_b, m, h, phi, act), strict=True):
                     row[key].append(value)
                 own_scores = [values[own] for values in part["scores"]]
-                probabilities.append(np.mean([*own_scores, *(p for _, p in mined)]))
+                if section.p_class == "all":
+                    own_scores += [probability for _, probability in mined]
+                probabilities.append(np.mean(own_scores))
             row["act"] = np.mean(row["act"], axis=0)
             row["p_class"] = np.mean(probabilities) if external is None else external[own]
             rows[own] = row
@@ -253,7 +266,12 @@ class Reference:
 
 def check(settings, videos, paper, arrays, padded, filled, external=None):
     config = with_overrides(Config(), [*SMALL, *settings])
-    model = filled(CPMN(streams={"rgb": 5, "flow": 3}, num_classes=CLASSES, config=config), 2)
+    parts = (config.cascade, config.pyramid)  # all that weights and modules depend on
+    if parts not in MADE:
+        made = CPMN(streams={"rgb": 5, "flow": 3}, num_classes=CLASSES, config=config)
+        MADE[parts] = filled(made, 2)
+    model = MADE[parts]
+    model.config = config
     reference = Reference(model, paper, arrays)
     features = {
         name: padded([video["features"][name] for video in videos])[0] for name in model.streams

@@ -123,11 +123,11 @@ def test_the_gradient_is_that_of_small_steps(batch):
     for variable, gradient in zip(model.trainable_variables, gradients, strict=True):
         before, direction = variable.numpy(), gradient.numpy() / np.linalg.norm(gradient)
         ends = []
-        for step in (1e-2, -1e-2):
+        for step in (1e-3, -1e-3):
             variable.assign(before + step * direction)
             ends.append(float(total()))
         variable.assign(before)
-        slope = (ends[0] - ends[1]) / 2e-2
+        slope = (ends[0] - ends[1]) / 2e-3
         np.testing.assert_allclose(slope, np.linalg.norm(gradient), rtol=0.02)
 
 
