@@ -2,6 +2,7 @@
 
 from absl import flags
 
+from cpmn_tf.errors import UserError
 from tfrecords_tools.sources import SOURCES
 
 
@@ -26,13 +27,15 @@ def define_source_flags(values: flags.FlagValues, default: str | None = "folders
     ):
         flags.DEFINE_string(name, None, text, flag_values=values)
     flags.DEFINE_integer("unit_frames", None, "Frames per unit.", lower_bound=1, flag_values=values)
-    flags.DEFINE_float(
-        "fps",
-        None,
-        "Frames per second of the videos whose annotations do not say.",
-        lower_bound=1e-3,
-        flag_values=values,
-    )
+    for name, text in (
+        ("fps", "Frames per second of the videos whose annotations do not say."),
+        (
+            "resampled_fps",
+            "Frames per second that all videos were brought to before features were computed (I3D: "
+            "often 25), whatever the annotations say of the videos themselves.",
+        ),
+    ):
+        flags.DEFINE_float(name, None, text, lower_bound=1e-3, flag_values=values)
     flags.DEFINE_integer(
         "split_at",
         None,
@@ -57,8 +60,6 @@ def refuse(values: flags.FlagValues, source: str, *names: str) -> None:
     Raises:
       UserError: naming the first that was given.
     """
-    from cpmn_tf.errors import UserError
-
     for name in names:
         if values[name].present:
             raise UserError(f"--{name} does not go with --source={source}; leave it out")

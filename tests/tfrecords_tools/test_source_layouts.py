@@ -155,6 +155,13 @@ def test_video_info_fills_in(folders, tmp_path):
     assert [video.duration for video in videos.values()] == [3.5, 7, 3.5, 3.5]
 
 
+def test_videos_resampled_before_encoding(folders):
+    """I3D at 25 frames per second of videos whose annotations say their own 10."""
+    source = opened(folders, resampled_fps=25.0)
+    assert {video.rate for video in read(source).values()} == {5.0}
+    assert {video.fps for video in source.annotations.videos.values()} == {10.0}
+
+
 def bomb(path, declared=None):
     """An archive of zeros that grows a thousandfold, or that says that it grows more."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:

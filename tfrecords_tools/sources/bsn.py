@@ -110,7 +110,7 @@ def open_source(values: flags.FlagValues, findings: Findings = STRICT) -> BsnSou
     Raises:
       UserError: if a flag is missing or has no use, or by :class:`BsnSource`.
     """
-    refuse(values, "bsn", "unit_frames", "fps")
+    refuse(values, "bsn", "unit_frames", "fps", "resampled_fps")
     for name in ("features_dir", "annotations", "video_info"):
         if values[name].value is None:
             raise UserError(f"--{name} is missing; --source=bsn needs it")

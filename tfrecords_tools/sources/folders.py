@@ -32,6 +32,7 @@ class FoldersSource:
         annotations: str | os.PathLike,
         unit_frames: int,
         fps: float | None = None,
+        resampled_fps: float | None = None,
         skip_missing: bool = False,
         split_at: int | None = None,
         video_info: str | os.PathLike | None = None,
@@ -46,6 +47,8 @@ class FoldersSource:
           annotations: ActivityNet-style JSON, segments or not; or a CSV of labels.
           unit_frames: frames per unit.
           fps: frames per second of videos whose annotations do not say.
+          resampled_fps: frames per second that all videos were brought to before encoding, whatever
+            their own are.
           skip_missing: leave out annotated videos without features instead of refusing them.
           split_at: columns of the first stream in joint files.
           video_info: a CSV that says subset, fps or duration where the annotations do not.
@@ -57,6 +60,7 @@ class FoldersSource:
           UserError: naming the file or the video, and the mend.
         """
         self._unit_frames, self._findings = unit_frames, findings
+        self._fps = resampled_fps
         raw = read_database(annotations, findings) if raw is None else raw
         database = fill_in(raw["database"], video_info, findings)
         subsets = {_subset(entry) for entry in database.values()} - {None}
@@ -78,7 +82,7 @@ class FoldersSource:
         videos = {}
         for key in present:
             with findings.catching("fps", key):
-                videos[key] = _with_fps(known.videos[key], fps, annotations)
+                videos[key] = _with_fps(known.videos[key], fps or resampled_fps, annotations)
         self.annotations = Annotations(videos, known.classes)
 
     def videos(self, splits: Mapping[str, str]) -> Iterator[SourceVideo]:
@@ -89,7 +93,7 @@ class FoldersSource:
                 with self._findings.catching("unreadable", video.id):
                     features = self._folders.load(video.id, self._groups[video.id])
             if features is not None:
-                rate = video.fps / self._unit_frames
+                rate = (self._fps or video.fps) / self._unit_frames
                 yield SourceVideo(id=video.id, rate=rate, features=features)
 
     def _present(self, known: Annotations, skip_missing: bool) -> list[str]:
@@ -152,7 +156,7 @@ def options(values: flags.FlagValues, source: str) -> dict[str, Any]:
     for name in ("features_dir", "annotations", "unit_frames"):
         if values[name].value is None:
             raise UserError(f"--{name} is missing; --source={source} needs it")
-    names = ("features_dir", "annotations", "unit_frames", "fps", "skip_missing")
+    names = ("features_dir", "annotations", "unit_frames", "fps", "resampled_fps", "skip_missing")
     return {name: values[name].value for name in (*names, "split_at", "video_info")}
 
 

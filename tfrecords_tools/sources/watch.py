@@ -212,7 +212,8 @@ def open_source(values: flags.FlagValues, findings: Findings = STRICT) -> WatchS
     Raises:
       UserError: if flags are given that only other sources have.
     """
-    for name in ("features_dir", "annotations", "unit_frames", "fps", "split_at", "video_info"):
+    others = ("annotations", "unit_frames", "fps", "resampled_fps", "split_at", "video_info")
+    for name in ("features_dir", *others):
         if values[name].present:
             raise UserError(f"--{name} does not go with --source=watch, whose data are embedded")
     return WatchSource(seed=values.seed)

@@ -198,7 +198,7 @@ def open_source(values: flags.FlagValues, findings: Findings = STRICT) -> Youtub
     Raises:
       UserError: if a flag is missing or has no use, or by :class:`Youtube8mSource`.
     """
-    refuse(values, "youtube8m", "unit_frames", "fps", "split_at", "video_info")
+    refuse(values, "youtube8m", "unit_frames", "fps", "resampled_fps", "split_at", "video_info")
     if values.features_dir is None:
         raise UserError("--features_dir is missing; --source=youtube8m needs it")
     return Youtube8mSource(
