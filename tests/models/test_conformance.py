@@ -122,6 +122,22 @@ def inputs():
     }
 
 
+@pytest.fixture(scope="module")
+def ready(inputs, filled):
+    """(case) to its model and what that says of ``inputs``, op by op; made once for all tests."""
+    made = {}
+
+    def get(case: Case) -> tuple[keras.Model, list[tf.Tensor]]:
+        if id(case) not in made:
+            model = case.make(filled)
+            tf.config.run_functions_eagerly(True)
+            made[id(case)] = model, case.run(model, inputs)
+            tf.config.run_functions_eagerly(False)
+        return made[id(case)]
+
+    return get
+
+
 def same(ours, theirs, **tolerance):
     for one, two in zip(ours, theirs, strict=True):
         assert one.dtype == two.dtype
@@ -138,20 +154,20 @@ def test_every_model_is_on_the_list():
 
 
 @every_case
-def test_graph_is_eager(case, inputs, filled):
-    model = case.make(filled)
+def test_graph_is_eager(case, inputs, ready):
+    model, wanted = ready(case)
     signature = {
         name: tf.TensorSpec([None] * (value.ndim - 1) + [value.shape[-1]], value.dtype)
         for name, value in inputs.items()
     } | {"valid": tf.TensorSpec([None, None], tf.bool)}
     graph = tf.function(lambda inputs: case.run(model, inputs), input_signature=[signature])
-    same(graph(inputs), case.run(model, inputs))
+    same(graph(inputs), wanted)
 
 
 @every_case
-def test_a_padded_batch_is_one_video_at_a_time(case, inputs, filled):
-    model = case.make(filled)
-    together = case.run(model, inputs)[: case.comparable]
+def test_a_padded_batch_is_one_video_at_a_time(case, inputs, ready):
+    model, together = ready(case)
+    together = together[: case.comparable]
     first = [0] * len(together)
     for row, length in enumerate(LENGTHS):
         video = {name: value[row : row + 1] for name, value in inputs.items()}
@@ -171,9 +187,8 @@ def test_a_padded_batch_is_one_video_at_a_time(case, inputs, filled):
 
 
 @every_case
-def test_it_is_made_anew_from_its_settings(case, inputs, filled):
-    model = case.make(filled)
-    wanted = case.run(model, inputs)
+def test_it_is_made_anew_from_its_settings(case, inputs, ready):
+    model, wanted = ready(case)
     text = json.dumps(keras.saving.serialize_keras_object(model))
     for again in (
         case.model.from_config(model.get_config()),
@@ -188,9 +203,8 @@ def test_it_is_made_anew_from_its_settings(case, inputs, filled):
 
 
 @every_case
-def test_weights_come_back_from_files(case, inputs, filled, tmp_path):
-    model = case.make(filled)
-    wanted = case.run(model, inputs)
+def test_weights_come_back_from_files(case, inputs, ready, tmp_path):
+    model, wanted = ready(case)
     path = str(tmp_path / "weights.weights.h5")
     model.save_weights(path)
     saved = tf.train.Checkpoint(weights=plain_variables(model)).save(str(tmp_path / "plain"))
@@ -210,20 +224,20 @@ def test_weights_come_back_from_files(case, inputs, filled, tmp_path):
     [case for case in CASES.values() if case.static],
     ids=[n for n in CASES if CASES[n].static],
 )
-def test_xla_compiles_it(case, inputs, filled):
-    model = case.make(filled)
+def test_xla_compiles_it(case, inputs, ready):
+    model, wanted = ready(case)
     compiled = tf.function(lambda inputs: case.run(model, inputs), jit_compile=True)
-    ours, wanted = compiled(inputs), case.run(model, inputs)
+    ours = compiled(inputs)
     assert len(ours) == len(wanted)
     same(ours[: case.comparable], wanted[: case.comparable])
 
 
 @every_case
-def test_mixed_precision_stays_finite_and_gives_float32(case, inputs, filled):
+def test_mixed_precision_stays_finite_and_gives_float32(case, inputs, ready, filled):
     model = case.make(filled, dtype="mixed_bfloat16")
     assert {variable.dtype for variable in model.variables} == {"float32"}
     ours = case.run(model, inputs)
-    exact = case.run(case.make(filled), inputs)
+    _, exact = ready(case)
     assert [tensor.dtype for tensor in ours] == [tensor.dtype for tensor in exact]
     assert all(np.isfinite(tensor).all() for tensor in ours)
     if case.model is CPMN:
@@ -239,10 +253,10 @@ def test_mixed_precision_stays_finite_and_gives_float32(case, inputs, filled):
         assert (ours[0] != exact[0]).numpy().any()
 
 
-def test_a_saved_keras_file_opens(inputs, filled, tmp_path):
-    model = CASES["cpmn"].make(filled)
+def test_a_saved_keras_file_opens(inputs, ready, tmp_path):
+    model, wanted = ready(CASES["cpmn"])
     model.save(tmp_path / "model.keras")
     again = keras.models.load_model(tmp_path / "model.keras")
     assert again.config == CONFIG
     assert list(again.streams) == ["rgb", "flow"]
-    same(cpmn(again, inputs), cpmn(model, inputs), rtol=1e-6)
+    same(cpmn(again, inputs), wanted, rtol=1e-6)
