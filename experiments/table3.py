@@ -14,7 +14,7 @@ import dataclasses
 import pathlib
 import statistics
 
-from absl import app, flags
+from absl import app, flags, logging
 
 from cpmn_tf import inference
 from cpmn_tf.commands.train import ProgressBar
@@ -133,6 +133,7 @@ def table(results: list[Result], tiou: tuple[float, ...]) -> str:
 
 def main(_) -> None:
     """Runs all seeds."""
+    logging.set_verbosity(logging.WARNING)  # TensorFlow tells of every checkpoint otherwise
     out = pathlib.Path(FLAGS.output_dir)
     results = []
     for seed in range(FLAGS.seeds):

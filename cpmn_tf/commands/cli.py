@@ -6,8 +6,10 @@ together. Each command here defines its flags on a ``FlagValues`` of its own, wh
 
 import contextlib
 import os
+import re
 import signal
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 
 from absl import flags
@@ -16,6 +18,10 @@ from cpmn_tf.errors import UserError
 
 # TensorFlow's start-up notices would bury a command's own lines; errors still show.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+_NO_GPU = re.compile(
+    "absl::InitializeLog|cudart_stub|cuda_platform|cpu_feature_guard|^To enable the"
+)
 
 Define = Callable[[flags.FlagValues], None]
 Run = Callable[[flags.FlagValues], None]
@@ -64,6 +70,32 @@ def execute(
         print(f"{program}: interrupted", file=sys.stderr)
         return 128 + signal.SIGINT
     return 0
+
+
+def load_tensorflow() -> None:
+    """Imports TensorFlow and finds its devices, without the notices that there is no GPU.
+
+    They come from native code before any log level holds, several lines in every command on a
+    machine without CUDA. Every other line is passed on.
+    """
+    sys.stderr.flush()
+    try:
+        descriptor = os.dup(2)
+    except OSError:  # there is no stderr to keep clean
+        return
+    with tempfile.TemporaryFile() as notices:
+        os.dup2(notices.fileno(), 2)
+        try:
+            import tensorflow as tf
+
+            tf.config.list_physical_devices()
+        finally:
+            os.dup2(descriptor, 2)
+            os.close(descriptor)
+            notices.seek(0)
+            for line in notices.read().decode(errors="replace").splitlines():
+                if not _NO_GPU.search(line):
+                    print(line, file=sys.stderr)
 
 
 class Stopped(Exception):

@@ -32,6 +32,7 @@ def define_flags(values: flags.FlagValues) -> None:
 def run(values: flags.FlagValues) -> None:
     """Exports."""
     cli.require(values, "model_dir", "export_dir")
+    cli.load_tensorflow()
 
     from cpmn_tf.serving.export import export
     from cpmn_tf.training.model_folder import load_model

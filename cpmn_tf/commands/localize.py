@@ -81,6 +81,7 @@ def run(values: flags.FlagValues) -> None:
         raise UserError("give either --model_dir or --saved_model")
     if values.saved_model and values.set:
         raise UserError("--set: an export's settings are fixed; export anew with --set instead")
+    cli.load_tensorflow()
 
     from cpmn_tf import inference
     from cpmn_tf.data.annotations import load_annotations, save_detections

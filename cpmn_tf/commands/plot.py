@@ -99,6 +99,7 @@ def chosen(split: "Split", ids: Sequence[str], count: int) -> "Split":
 def run(values: flags.FlagValues) -> None:
     """Draws, one file per recording."""
     cli.require(values, "data_dir", "model_dir", "output_dir")
+    cli.load_tensorflow()
 
     from cpmn_tf import inference, plotting
     from cpmn_tf.data.pipeline import Split

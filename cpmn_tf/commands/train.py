@@ -71,6 +71,7 @@ def run(values: flags.FlagValues) -> None:
         print(describe(config))
         return
     cli.require(values, "data_dir", "model_dir")
+    cli.load_tensorflow()
 
     import tensorflow as tf
 
