@@ -8,7 +8,9 @@ import scipy.ndimage
 import tensorflow as tf
 
 from cpmn_tf.config import Config, with_overrides
+from cpmn_tf.localization import Detected
 from cpmn_tf.models import CPMN
+from cpmn_tf.models.cpmn import Trace
 
 CLASSES = 4
 SMALL = [
@@ -282,15 +284,16 @@ def check(settings, videos, paper, arrays, padded, filled, external=None):
     )
     given = None if external is None else tf.constant(external, tf.float32)
     trace = model.trace(features, lengths, rates, given)
-    found = model.detect(trace, durations)
+    found = Detected(*(value.numpy() for value in model.detect(trace, durations)))
+    trace = Trace(*(value.numpy() for value in trace))
     row = total = 0
     for number, video in enumerate(videos):
         scores, rows = reference.trace(video, None if external is None else external[number])
         np.testing.assert_allclose(trace.class_scores[number], scores, rtol=1e-4, atol=1e-5)
         for own, wanted in rows.items():
-            assert trace.rows[row].numpy().tolist() == [number, own]
+            assert trace.rows[row].tolist() == [number, own]
             for key, curve in wanted.items():
-                ours = getattr(trace, key)[row].numpy()
+                ours = getattr(trace, key)[row]
                 if np.ndim(curve):
                     ours = ours[..., : np.shape(curve)[-1]]
                 name = f"{key} of class {own}"
