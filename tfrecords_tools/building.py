@@ -146,7 +146,7 @@ class Build:
         half = to_float16(values)
         bits = half.view(np.uint16) & 0x7FFF  # without signs: as the values' magnitudes are ordered
         overflow = float16_overflow(values) if bits.max(initial=0) >= 0x7C00 else ""
-        lost = not overflow and np.count_nonzero(bits) != np.count_nonzero(values)
+        lost = not overflow and np.count_nonzero(bits) != np.count_nonzero(values != 0)
         if (overflow or lost) and strict:
             reason = overflow or float16_zeros(values)
             raise _NeedsFloat32(f"in video {key!r}, {name}, {reason}")
@@ -210,7 +210,9 @@ def to_float16(values: np.ndarray) -> np.ndarray:
 
     TensorFlow's cast is used: it is the processor's own instruction, NumPy's a loop.
     """
-    return values if values.dtype == np.float16 else tf.cast(values, tf.float16).numpy()
+    if values.dtype == np.float16:
+        return values
+    return np.asarray(memoryview(tf.cast(values, tf.float16)))  # unlike .numpy(), no copy
 
 
 class _Progress:

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from cpmn_tf.data.annotations import Video
+from cpmn_tf.data.arrays import all_finite
 from tfrecords_tools.building import TRIM, odd_length
 from tfrecords_tools.findings import SHOWN, Findings
 
-SAMPLE = 64  # units of a stream that its digest is taken of
+SAMPLE = 16  # units of a stream that its digest is taken of
 MANY = 0.5  # of the videos whose durations are known; that many wrong ones are the settings' fault
 TRAINING_NAMES = ("training", "train", "validation")
 
@@ -85,7 +86,7 @@ class Checker:
         if values.shape[1] != width:
             text = f"video {key!r}: {name} has {values.shape[1]} values per unit, {first!r} {width}"
             self._findings.add("width", text, key)
-        if not np.isfinite(values).all():
+        if not all_finite(values):
             unit = int(np.argwhere(~np.isfinite(values))[0][0])
             text = f"video {key!r}: {name} holds NaN or infinite values, first in unit {unit}"
             self._findings.add("nan", text, key)

@@ -46,7 +46,7 @@ def open_array(path: str | os.PathLike, dimensions: Sequence[str]) -> np.ndarray
         check_numbers(path, shape, dtype, dimensions)
         if os.path.getsize(path) != begin + math.prod(shape) * dtype.itemsize:
             raise UserError(f"{path}: is not as long as its header says; copy the file anew")
-        return np.memmap(path, dtype, "r", begin, shape, "F" if fortran else "C")
+        return np.memmap(os.fspath(path), dtype, "r", begin, shape, "F" if fortran else "C")
     except UserError:
         raise
     except OSError as error:
@@ -87,6 +87,17 @@ def check_numbers(
             f"{name}: is an array of {dtype} and shape {list(shape)}; "
             f"it must be numbers of shape [{', '.join(dimensions)}]"
         )
+
+
+def all_finite(values: np.ndarray) -> bool:
+    """Whether no float16 or float32 value is NaN or infinite, several times faster than a mask."""
+    if values.dtype == np.float16:
+        exponents = np.ascontiguousarray(values).view(np.uint16) & 0x7C00
+        return int(exponents.max(initial=0)) < 0x7C00  # the exponent of NaN and infinity is full
+    with np.errstate(over="ignore", invalid="ignore"):
+        if np.isfinite(np.sum(values)):  # as it is if they all are, unless they are huge
+            return True
+    return bool(np.isfinite(values).all())
 
 
 def _unreadable(name: str | os.PathLike, error: Exception) -> UserError:

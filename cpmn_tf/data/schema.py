@@ -24,6 +24,7 @@ import numpy as np
 import tensorflow as tf
 
 from cpmn_tf.data.annotations import check_id
+from cpmn_tf.data.arrays import all_finite
 from cpmn_tf.data.manifest import Manifest
 from cpmn_tf.errors import UserError
 
@@ -120,7 +121,7 @@ def encode(record: VideoRecord, manifest: Manifest) -> bytes:
         data_key, dimensions_key = stream_keys(spec.name)
         with np.errstate(over="ignore"):
             values = np.ascontiguousarray(record.features[spec.name], dtype)
-        if not np.isfinite(values).all():
+        if not all_finite(values):
             raise UserError(
                 f"{what}: {spec.name} holds NaN or infinite values in {manifest.dtype}; mend them"
             )

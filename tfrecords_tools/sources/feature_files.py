@@ -6,7 +6,6 @@ length, and an archive that would grow a hundredfold is refused.
 
 import math
 import os
-import pathlib
 import re
 import zipfile
 import zlib
@@ -14,7 +13,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from cpmn_tf.data.arrays import check_numbers, open_array, read_header
+from cpmn_tf.data.arrays import all_finite, check_numbers, open_array, read_header
 from cpmn_tf.data.schema import MAX_RECORD
 from cpmn_tf.errors import UserError
 from tfrecords_tools.findings import Defect
@@ -41,8 +40,7 @@ def load_features(path: str | os.PathLike) -> np.ndarray:
     Raises:
       UserError: naming the file, if it is no such array or holds NaN or infinite values.
     """
-    path = pathlib.Path(path)
-    return finite(path, _READERS[path.suffix](path))
+    return finite(path, _READERS[os.path.splitext(path)[1]](path))
 
 
 def load_streams(path: str | os.PathLike, split_at: int | None) -> dict[str, np.ndarray]:
@@ -56,7 +54,6 @@ def load_streams(path: str | os.PathLike, split_at: int | None) -> dict[str, np.
     Raises:
       UserError: naming the file.
     """
-    path = pathlib.Path(path)
     if split_at is not None:
         values = load_features(path)
         if values.shape[1] <= split_at:
@@ -87,7 +84,6 @@ def stream_names(path: str | os.PathLike) -> list[str]:
     Raises:
       UserError: naming the file.
     """
-    path = pathlib.Path(path)
     with _archive(path) as archive:
         return sorted(_members(path, archive))
 
@@ -111,21 +107,11 @@ def finite(name: str | os.PathLike, array: np.ndarray) -> np.ndarray:
     return values
 
 
-def all_finite(values: np.ndarray) -> bool:
-    """Whether no float16 or float32 value is NaN or infinite, without a mask as large."""
-    if values.dtype == np.float16:
-        return int((values.view(np.uint16) & 0x7FFF).max(initial=0)) < 0x7C00  # exponent not full
-    with np.errstate(over="ignore", invalid="ignore"):
-        if np.isfinite(np.sum(values)):  # as it is if they all are, unless they are huge
-            return True
-    return bool(np.isfinite(values).all())
-
-
-def _load_npy(path: pathlib.Path) -> np.ndarray:
+def _load_npy(path: str | os.PathLike) -> np.ndarray:
     return open_array(path, DIMENSIONS)
 
 
-def _load_npz(path: pathlib.Path) -> np.ndarray:
+def _load_npz(path: str | os.PathLike) -> np.ndarray:
     with _archive(path) as archive:
         members = _members(path, archive)
         if len(members) != 1:
@@ -136,7 +122,7 @@ def _load_npz(path: pathlib.Path) -> np.ndarray:
         return _member(path, archive, next(iter(members.values())))
 
 
-def _load_csv(path: pathlib.Path) -> np.ndarray:
+def _load_csv(path: str | os.PathLike) -> np.ndarray:
     """A line of comma-separated numbers per unit, with or without a header."""
     try:
         size = os.path.getsize(path)
@@ -164,14 +150,14 @@ def _load_csv(path: pathlib.Path) -> np.ndarray:
     return values
 
 
-_READERS: dict[str, Callable[[pathlib.Path], np.ndarray]] = {
+_READERS: dict[str, Callable[[str | os.PathLike], np.ndarray]] = {
     ".npy": _load_npy,
     ".npz": _load_npz,
     ".csv": _load_csv,
 }
 
 
-def _archive(path: pathlib.Path) -> zipfile.ZipFile:
+def _archive(path: str | os.PathLike) -> zipfile.ZipFile:
     try:
         return zipfile.ZipFile(path)
     except OSError as error:
@@ -180,7 +166,7 @@ def _archive(path: pathlib.Path) -> zipfile.ZipFile:
         raise UserError(f"{path}: is not an .npz archive ({error}); save it anew") from None
 
 
-def _members(path: pathlib.Path, archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
+def _members(path: str | os.PathLike, archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
     """The archive's arrays by name, sizes checked."""
     members = {}
     for info in archive.infolist():
@@ -198,7 +184,7 @@ def _members(path: pathlib.Path, archive: zipfile.ZipFile) -> dict[str, zipfile.
     return members
 
 
-def _member(path: pathlib.Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
+def _member(path: str | os.PathLike, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
     name = f"{path}: {info.filename}"
     try:
         with archive.open(info) as file:

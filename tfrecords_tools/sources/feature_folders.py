@@ -174,7 +174,9 @@ class FeatureFolders:
                 )
             return streams
         return {
-            stream: load_features(self.root / group / stream / self._files[group, stream][video_id])
+            stream: load_features(
+                os.path.join(self.root, group, stream, self._files[group, stream][video_id])
+            )
             for stream in self.streams
         }
 

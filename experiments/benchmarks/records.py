@@ -1,0 +1,200 @@
+"""How fast records are built, read and validated, against copying and against lists of floats.
+
+- *build*: `cpmn-build-records` on a folder of .npy files (a steady rate: the program's start is not
+  counted), against copying the files, and against writing the same features as FloatLists, which is
+  how most converters store them: `FloatList(value=array.ravel())`, or of `array.ravel().tolist()`;
+- *read*: the shards through the training parser, in MB of features per second;
+- *validate*: `cpmn-validate-records` on the folder and on the records.
+
+Everything lies in the page cache; rounds are taken in turns and medians given. The lists of floats
+are written of a part of the videos and scaled up, for they take long.
+
+    python -m experiments.benchmarks.records
+"""
+
+import contextlib
+import io
+import json
+import pathlib
+import shutil
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+
+import numpy as np
+import tensorflow as tf
+from absl import app, flags
+
+from cpmn_tf.data import records
+from cpmn_tf.data.manifest import Manifest
+from tfrecords_tools import build_records, validate_records
+
+FLAGS = flags.FLAGS
+flags.DEFINE_integer("videos", 1000, "Videos of the folder.")
+flags.DEFINE_integer("units", 100, "Units per video.")
+flags.DEFINE_integer("width", 1024, "Values per unit, in each of two streams.")
+flags.DEFINE_enum("dtype", "float32", ["float16", "float32"], "Type of the .npy files.")
+flags.DEFINE_integer("rounds", 3, "Rounds of everything, in turns.")
+flags.DEFINE_integer("listed", 20, "Videos written as lists of floats.")
+flags.DEFINE_bool(
+    "processor", False, "Count the processor's seconds: on a machine that others use as well."
+)
+flags.DEFINE_string("output", "", "JSON to write the figures to.")
+
+FPS, UNIT_FRAMES, CLASSES = 25, 16, 20
+STREAMS = ("rgb", "flow")
+
+
+def write_folder(folder: pathlib.Path) -> int:
+    """Writes features and annotations; returns the features' bytes."""
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(FLAGS.units, FLAGS.width)).astype(FLAGS.dtype)
+    database, total = {}, 0
+    for stream in STREAMS:
+        (folder / "features" / stream).mkdir(parents=True)
+    for number in range(FLAGS.videos):
+        key = f"video_{number:05d}"
+        for place, stream in enumerate(STREAMS):
+            values[0, place] = number  # no two are the same
+            path = folder / "features" / stream / f"{key}.npy"
+            np.save(path, values)
+            total += path.stat().st_size
+        database[key] = {
+            "subset": "training" if number % 5 else "testing",
+            "fps": FPS,
+            "duration": FLAGS.units * UNIT_FRAMES / FPS,
+            "annotations": [{"label": f"class {number % 5 * 4 % CLASSES}", "segment": [1, 2]}],
+        }
+        database[key]["annotations"].append({"label": f"class {number % 7}", "segment": [3, 4]})
+    (folder / "annotations.json").write_text(json.dumps({"database": database}))
+    return total
+
+
+def source_flags(folder: pathlib.Path) -> list[str]:
+    """The flags that name the folder."""
+    return [
+        f"--features_dir={folder / 'features'}",
+        f"--annotations={folder / 'annotations.json'}",
+        f"--unit_frames={UNIT_FRAMES}",
+    ]
+
+
+def build(folder: pathlib.Path, *more: str) -> None:
+    """Builds the records of the folder."""
+    shutil.rmtree(folder / "records", ignore_errors=True)
+    arguments = [*source_flags(folder), f"--output_dir={folder / 'records'}", *more]
+    with contextlib.redirect_stdout(io.StringIO()):
+        code = build_records.main(arguments)
+    assert code == 0
+
+
+def copy(folder: pathlib.Path) -> None:
+    """Copies the features, file by file."""
+    shutil.rmtree(folder / "copy", ignore_errors=True)
+    shutil.copytree(folder / "features", folder / "copy")
+
+
+def write_lists(folder: pathlib.Path, listed: bool) -> None:
+    """Writes some videos' features as FloatLists, of the array or of a list made of it first."""
+    with tf.io.TFRecordWriter(str(folder / "lists.tfrecord")) as writer:
+        for number in range(FLAGS.listed):
+            example = tf.train.Example()
+            for stream in STREAMS:
+                values = np.load(folder / "features" / stream / f"video_{number:05d}.npy").ravel()
+                values = values.tolist() if listed else values
+                example.features.feature[stream].float_list.value.extend(values)
+            writer.write(example.SerializeToString())
+
+
+def open_records(folder: pathlib.Path) -> list[tf.data.Dataset]:
+    """The splits' records as training reads them."""
+    manifest = Manifest.load(folder / "records")
+    return [
+        tf.data.TFRecordDataset(manifest.shard_paths(split))
+        .map(
+            lambda item: records.parse_training(item, manifest),
+            num_parallel_calls=tf.data.AUTOTUNE,
+        )
+        .prefetch(tf.data.AUTOTUNE)
+        for split in manifest.splits
+    ]
+
+
+def read(datasets: list[tf.data.Dataset]) -> None:
+    """Reads and parses every record."""
+    for dataset in datasets:
+        for _ in dataset:
+            pass
+
+
+def validate(*arguments: str) -> None:
+    """Validates; the data have no defect."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        code = validate_records.main(list(arguments))
+    assert code == 0
+
+
+def read_files(folder: pathlib.Path) -> None:
+    """Reads the features' bytes and does nothing with them."""
+    for path in (folder / "features").rglob("*.npy"):
+        path.read_bytes()
+
+
+def timed(function: Callable[[], None]) -> float:
+    """Seconds that a call takes: of the processor, kernel included, or on the wall."""
+    clock = time.process_time if FLAGS.processor else time.perf_counter
+    start = clock()
+    function()
+    return clock() - start
+
+
+def measure(folder: pathlib.Path) -> dict[str, float]:
+    """Seconds of everything, medians over the rounds, and what follows from them."""
+    size = write_folder(folder)
+    build(folder)  # warms up: imports, page cache
+    datasets = open_records(folder)  # the records' files change, their bytes do not
+    tasks = {
+        "build": lambda: build(folder),
+        "copy": lambda: copy(folder),
+        "float_lists": lambda: write_lists(folder, False),
+        "float_lists_of_lists": lambda: write_lists(folder, True),
+        "read_records": lambda: read(datasets),
+        "read_files": lambda: read_files(folder),
+        "validate_source": lambda: validate(*source_flags(folder)),
+        "validate_records": lambda: validate(f"--data_dir={folder / 'records'}"),
+    }
+    times: dict[str, list[float]] = {name: [] for name in tasks}
+    for _ in range(FLAGS.rounds):
+        for name, task in tasks.items():
+            times[name].append(timed(task))
+    seconds = {name: statistics.median(values) for name, values in times.items()}
+    for name in ("float_lists", "float_lists_of_lists"):
+        seconds[name] *= FLAGS.videos / FLAGS.listed
+    stored = sum(path.stat().st_size for path in (folder / "records").glob("*.tfrecord"))
+    return {
+        "videos": FLAGS.videos,
+        "source_megabytes": size / 1e6,
+        "records_megabytes": stored / 1e6,
+        **{f"{name}_seconds": value for name, value in seconds.items()},
+        "build_megabytes_per_second": size / 1e6 / seconds["build"],
+        "read_megabytes_per_second": stored / 1e6 / seconds["read_records"],
+        "build_times_faster_than_float_lists": seconds["float_lists"] / seconds["build"],
+        "build_times_faster_than_lists_of_lists": seconds["float_lists_of_lists"]
+        / seconds["build"],
+        "build_per_copy": seconds["build"] / seconds["copy"],
+    }
+
+
+def main(_) -> None:
+    """Measures and prints."""
+    with tempfile.TemporaryDirectory() as folder:
+        figures = measure(pathlib.Path(folder))
+    for name, value in figures.items():
+        print(f"{name}: {value:.4g}")
+    if FLAGS.output:
+        pathlib.Path(FLAGS.output).write_text(json.dumps(figures, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    app.run(main)
