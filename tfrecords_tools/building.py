@@ -1,11 +1,13 @@
 """Turns a source into a data set: splits, trimming, the type on disk, one record a video."""
 
+import concurrent.futures
 import dataclasses
 import pathlib
 import re
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -117,7 +119,7 @@ class Build:
             splits={},
             source=facts,
         )
-        records = self._records(_chain(first, videos), dtype, strict)
+        records = _ahead(self._records(_chain(first, videos), dtype, strict))
         manifest = write_shards(self._folder, manifest, records, shards=self._shards)
         if len(self._rates) == 1:
             manifest = dataclasses.replace(manifest, rate=next(iter(self._rates)))
@@ -178,6 +180,15 @@ class Build:
 def _chain(first: SourceVideo, rest: Iterator[SourceVideo]) -> Iterator[SourceVideo]:
     yield first
     yield from rest
+
+
+def _ahead(items: Iterator[Any]) -> Iterator[Any]:
+    """The items (none is None), the next one being made while the last one is used."""
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        future = pool.submit(next, items, None)
+        while (item := future.result()) is not None:
+            future = pool.submit(next, items, None)
+            yield item
 
 
 def align(video: SourceVideo) -> tuple[dict[str, np.ndarray], bool]:

@@ -1,5 +1,6 @@
 """Writes a data set's folder: shards, manifest, annotations and TFDS metadata."""
 
+import concurrent.futures
 import contextlib
 import dataclasses
 import hashlib
@@ -69,14 +70,17 @@ class SplitWriter:
     def finish(self) -> tuple[Shard, ...]:
         """Closes the shards and gives them their final names."""
         self.close()
-        result = []
-        for index, shard in enumerate(self._shards):
-            name = f"{self._split}-{index:05d}-of-{len(self._shards):05d}.tfrecord"
-            path = shard.path.rename(self._folder / name)
-            result.append(
-                Shard(name, shard.videos, shard.units, path.stat().st_size, file_sha256(path))
-            )
-        return tuple(result)
+        total = len(self._shards)
+        paths = [
+            shard.path.rename(self._folder / f"{self._split}-{index:05d}-of-{total:05d}.tfrecord")
+            for index, shard in enumerate(self._shards)
+        ]
+        with concurrent.futures.ThreadPoolExecutor() as pool:
+            digests = list(pool.map(file_sha256, paths))
+        return tuple(
+            Shard(path.name, shard.videos, shard.units, path.stat().st_size, digest)
+            for path, shard, digest in zip(paths, self._shards, digests, strict=True)
+        )
 
 
 def file_sha256(path: pathlib.Path) -> str:
