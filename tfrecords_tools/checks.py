@@ -169,8 +169,6 @@ class Checker:
     def _rates(self) -> None:
         """A few odd lengths are the videos' fault, many are the settings'."""
         many = len(self._odd) > MANY * self._timed
-        for key, (_, text) in self._odd.items():
-            self._findings.add("rate" if many else "few", text, key)
         if many and len(self._odd) > SHOWN:
             ratio = statistics.median(ratio for ratio, _ in self._odd.values())
             text = (
@@ -178,3 +176,5 @@ class Checker:
                 "median of these videos"
             )
             self._findings.add("rate", text)
+        for key, (_, text) in self._odd.items():
+            self._findings.add("rate" if many else "few", text, key)

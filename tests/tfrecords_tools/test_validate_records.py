@@ -5,8 +5,11 @@ import json
 import numpy as np
 import pytest
 
+from cpmn_tf.data.annotations import Video
 from cpmn_tf.data.manifest import Manifest
 from tfrecords_tools import build_records, validate_records
+from tfrecords_tools.checks import Checker
+from tfrecords_tools.findings import Findings
 
 
 @pytest.fixture
@@ -218,3 +221,18 @@ def test_the_same_video_in_two_shards(built, capsys):
     path.write_text(json.dumps(content))
     _, found = validate(capsys, f"--data_dir={built.output}")
     assert found["overlap"]["count"] == 2
+
+
+def test_by_which_factor_fps_is_off():
+    """I3D at 25 frames per second, read as if at 30: units last 30/25 = 1.2 times as long."""
+    findings = Findings()
+    checker = Checker(findings=findings)
+    rng = np.random.default_rng(0)
+    for number in range(9):
+        known = Video(id=f"v{number}", subset="training", labels=("run",), duration=64.0)
+        features = {"rgb": rng.normal(size=(100, 4)).astype(np.float32)}  # 100 · 16 / 25 = 64
+        checker.video(known, "training", 30 / 16, features)
+    checker.finish({}, (), "training")
+    (item,) = findings.to_json()
+    assert item["kind"] == "rate"
+    assert item["findings"][0]["message"].startswith("units are 1.2 times as long as")
