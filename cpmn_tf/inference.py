@@ -35,7 +35,7 @@ def compiled(model: CPMN, with_class_scores: bool = False) -> Detect:
     if with_class_scores:
         signature.append(tf.TensorSpec([None, model.num_classes], tf.float32))
 
-    @tf.function(input_signature=signature)
+    @tf.function(input_signature=signature, autograph=False)
     def detect(features, lengths, rates, durations, class_scores=None):
         return model(features, lengths, rates, durations, class_scores)
 

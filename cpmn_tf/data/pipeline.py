@@ -17,6 +17,9 @@ from cpmn_tf.data import records, sampling
 from cpmn_tf.data.manifest import Manifest
 from cpmn_tf.errors import UserError
 
+# No Python control flow here depends on tensors; AutoGraph would take half of the start-up time.
+_plainly = tf.autograph.experimental.do_not_convert
+
 # Distinct streams of random numbers for distinct uses of the same (seed, epoch, video).
 _SAMPLE, _WINDOWS = 1, 2
 
@@ -52,7 +55,7 @@ class Split:
             dimensions: tf.io.FixedLenFeature([2], tf.int64),
         }
         dataset = tf.data.TFRecordDataset(manifest.shard_paths(name)).batch(64)
-        dataset = dataset.map(lambda batch: tf.io.parse_example(batch, spec))
+        dataset = dataset.map(_plainly(lambda batch: tf.io.parse_example(batch, spec)))
         lengths: dict[str, int] = {}
         for parsed in readable(dataset, manifest, name):
             ids, units = parsed[records.ID].numpy(), parsed[dimensions].numpy()[:, 0]
@@ -181,6 +184,7 @@ def cascade_batches(
     """
     size = config.training.batch_size
 
+    @_plainly
     def epoch_of(epoch: tf.Tensor) -> tf.data.Dataset:
         order = tf.constant(seed, tf.int64) * 2**20 + epoch
         dataset = split.shuffled(order, config.training.shuffle_buffer)
@@ -297,6 +301,7 @@ def pyramid_batches(
 
         return tf.data.Dataset.from_tensor_slices(starts).map(cut)
 
+    @_plainly
     def epoch_of(epoch: tf.Tensor) -> tf.data.Dataset:
         order = tf.constant(seed, tf.int64) * 2**20 + epoch
         dataset = split.shuffled(order, config.training.shuffle_buffer)
@@ -329,7 +334,7 @@ def whole_videos(
     """
     parse = records.parse_with_segments if segments else records.parse_training
     dataset = split.serialized().map(
-        lambda serialized: parse(serialized, split.manifest, streams),
+        _plainly(lambda serialized: parse(serialized, split.manifest, streams)),
         num_parallel_calls=tf.data.AUTOTUNE,
         deterministic=True,
     )

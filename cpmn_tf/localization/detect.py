@@ -28,7 +28,7 @@ class Detected(NamedTuple):
     silent: tf.Tensor
 
 
-@tf.function(reduce_retracing=True)  # suppression loops: op by op it takes 50 times as long
+@tf.function(autograph=False, reduce_retracing=True)  # op by op, suppression is 50 times slower
 def localize(
     *,
     curves: tf.Tensor,

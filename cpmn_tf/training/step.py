@@ -78,7 +78,7 @@ def make_step(
       and the regularization loss before the update, [2] float32.
     """
 
-    @tf.function(jit_compile=xla)
+    @tf.function(jit_compile=xla, autograph=False)
     def step(batch: dict[str, tf.Tensor], number: tf.Tensor) -> tf.Tensor:
         with tf.GradientTape() as tape:
             loss = loss_of(model, batch, config, tf.stack([tf.constant(seed, tf.int64), number]))
