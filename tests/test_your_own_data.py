@@ -142,7 +142,7 @@ def test_basnet(here, capsys):
         items = [{"label": CLASSES[number % 2], "segment": ["9.6", "19.2"]}]
         database[key] = {"annotations": items, "subset": subset}
     (here / "THUMOS14" / "gt.json").write_text(json.dumps({"database": database}))
-    assert run("basnet") == [0, 0, 0, 0]
+    assert run("basnet") == [0, 0, 0]
     output = capsys.readouterr().out
     assert "activitynet" in output and "thumos14" in output and "0.7" in output
     assert len(load_detections(here / "detections.json").videos) == 4

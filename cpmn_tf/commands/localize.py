@@ -27,7 +27,10 @@ def define_flags(values: flags.FlagValues) -> None:
     )
     cli.define_string(values, "model_dir", None, "Folder of cpmn-train.")
     cli.define_string(
-        values, "saved_model", None, "Instead of --model_dir: a version folder of cpmn-export."
+        values,
+        "saved_model",
+        None,
+        "Instead of --model_dir: a version folder of cpmn-export.",
     )
     cli.define_string(values, "output", None, "Result JSON to write.")
     cli.define_string(
@@ -57,6 +60,13 @@ def define_flags(values: flags.FlagValues) -> None:
         None,
         "A text file with the name of each column, or its number counted from 1 and the name, "
         "as THUMOS14's detclasslist.txt; needed where the file holds other classes than the data.",
+    )
+    flags.DEFINE_enum(
+        "evaluate",
+        None,
+        ["activitynet", "thumos14", "both"],
+        "Print the mAP by this protocol too, against the data set's own annotations.",
+        flag_values=values,
     )
     flags.DEFINE_multi_string(
         "set",
@@ -119,6 +129,28 @@ def run(values: flags.FlagValues) -> None:
     print(f"{len(detections)} detections in {len(detections.videos)} videos: {values.output}")
     if silent:
         print(f"{silent} times a class's T-CAS in one stream was nowhere positive: no proposals")
+    if values.evaluate:
+        _evaluate(values, split.name, card.config.preset)
+
+
+def _evaluate(values: flags.FlagValues, split: str, preset: str) -> None:
+    """Runs cpmn-evaluate on what was written."""
+    from cpmn_tf.commands import evaluate
+
+    own = flags.FlagValues()
+    evaluate.define_flags(own)
+    truth = pathlib.Path(values.data_dir) / "annotations.json"
+    files = (f"--annotations={truth}", f"--detections={values.output}")
+    own(
+        [
+            "cpmn-evaluate",
+            *files,
+            f"--split={split}",
+            f"--preset={preset}",
+            f"--protocol={values.evaluate}",
+        ]
+    )
+    evaluate.run(own)
 
 
 def main(argv: list[str] | None = None) -> int:

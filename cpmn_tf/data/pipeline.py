@@ -293,13 +293,15 @@ def pyramid_batches(
         key = _seed(seed, epoch, video["id"], _WINDOWS)
         starts = tf.random.experimental.stateless_shuffle(starts[0], key)
         features = tf.pad(features, [[0, tf.maximum(window - length, 0)], [0, 0]])
-        valid = tf.range(window) < length  # only a short video's one window has padding
-
-        def cut(start: tf.Tensor) -> dict[str, tf.Tensor]:
-            part = tf.ensure_shape(features[start : start + window], [window, features.shape[1]])
-            return {"features": part, "valid": valid, "labels": video["labels"]}
-
-        return tf.data.Dataset.from_tensor_slices(starts).map(cut)
+        count = tf.size(starts)
+        # All windows at once: cut one by one they would cost more than a step of the pyramid.
+        parts = {
+            "features": tf.gather(features, starts[:, tf.newaxis] + tf.range(window)),
+            # Only a short video's one window has padding.
+            "valid": tf.repeat([tf.range(window) < length], count, axis=0),
+            "labels": tf.repeat([video["labels"]], count, axis=0),
+        }
+        return tf.data.Dataset.from_tensor_slices(parts)
 
     @_plainly
     def epoch_of(epoch: tf.Tensor) -> tf.data.Dataset:

@@ -25,6 +25,44 @@ class Linear(keras.layers.Dense):
         return super().call(inputs) if bias else tf.linalg.matmul(inputs, self.kernel)
 
 
+@tf.custom_gradient
+def _convolve(values: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+    """Convolution of stride 1 and odd kernel, zero-padded to the same length.
+
+    Its gradient for the input is a convolution of the same kind, with the kernel mirrored in time
+    and its channels swapped; on CPUs that takes half the time of TensorFlow's own gradient.
+    """
+
+    def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        mirrored = tf.transpose(tf.reverse(kernel, [0]), [0, 2, 1])
+        for_kernel = tf.compat.v1.nn.conv2d_backprop_filter(
+            values[:, tf.newaxis],
+            tf.concat([[1], tf.shape(kernel)], axis=0),
+            upstream[:, tf.newaxis],
+            strides=[1, 1, 1, 1],
+            padding="SAME",
+        )
+        return tf.nn.conv1d(upstream, mirrored, 1, "SAME"), for_kernel[0]
+
+    return tf.nn.conv1d(values, kernel, 1, "SAME"), gradient
+
+
+@keras.saving.register_keras_serializable(package="cpmn_tf")
+class TemporalConvolution(keras.layers.Conv1D):
+    """``Conv1D`` of stride 1 whose gradient is as fast as its forward pass."""
+
+    def convolution_op(self, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+        """Convolves [batch, units, channels] with [size, channels, filters]."""
+        if self.kernel_size[0] % 2 == 0:  # padded to one side, which mirroring would swap
+            return super().convolution_op(inputs, kernel)
+        return _convolve(tf.convert_to_tensor(inputs), tf.convert_to_tensor(kernel))
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        """As ``Conv1D``, whose addition of a reshaped bias has a slower gradient than BiasAdd."""
+        outputs = self.convolution_op(inputs, self.kernel)
+        return self.activation(tf.nn.bias_add(outputs, tf.convert_to_tensor(self.bias)))
+
+
 @keras.saving.register_keras_serializable(package="cpmn_tf")
 class TemporalClassifier(keras.Model):
     r"""One stage: temporal convolutions, global average pooling and a linear classifier.
@@ -58,7 +96,7 @@ class TemporalClassifier(keras.Model):
         self.num_layers = num_layers
         self.kernel_size = kernel_size
         self.convolutions = [
-            keras.layers.Conv1D(
+            TemporalConvolution(
                 filters, kernel_size, padding="same", activation="relu", dtype=self.dtype_policy
             )
             for _ in range(num_layers)
@@ -76,17 +114,26 @@ class TemporalClassifier(keras.Model):
         self.built = True
 
     def encode(self, features: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:
-        """Z: [batch, units, channels] -> [batch, units, filters] float32, zeros in padding."""
+        """Z: [batch, units, channels] -> [batch, units, filters] float32; padding is not masked."""
         weight = tf.cast(valid, self.compute_dtype)[..., tf.newaxis]
-        encoded = tf.cast(features, self.compute_dtype) * weight
+        encoded = tf.cast(features, self.compute_dtype)
         for layer in self.convolutions:
             # ReLU(bias) in the padding would reach the last valid units through the next kernel.
-            encoded = layer(encoded) * weight
+            encoded = layer(encoded * weight)
         return tf.cast(encoded, tf.float32)
 
-    def tcas(self, encoded: tf.Tensor) -> tf.Tensor:
-        """Eq. 2: Z [batch, units, filters] -> M [batch, units, classes]."""
-        return self.classifier(encoded, bias=False)
+    def pool(self, encoded: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:
+        """Global average pooling over the valid units: [batch, units, filters] -> [batch, filters].
+
+        One product per video instead of a masked copy of Z, forward and backward.
+        """
+        weight = tf.cast(valid, tf.float32)[:, tf.newaxis]
+        weight = tf.math.divide_no_nan(weight, tf.reduce_sum(weight, axis=-1, keepdims=True))
+        return tf.linalg.matmul(weight, encoded)[:, 0]
+
+    def tcas(self, encoded: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:
+        """Eq. 2: Z [batch, units, filters] -> M [batch, units, classes], zeros in padding."""
+        return tf.where(valid[..., tf.newaxis], self.classifier(encoded, bias=False), 0.0)
 
     def call(self, features: tf.Tensor, valid: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Classifies and localizes.
@@ -99,7 +146,7 @@ class TemporalClassifier(keras.Model):
           logits [batch, classes] and the T-CAS [batch, units, classes], both float32.
         """
         encoded = self.encode(features, valid)
-        return self.classifier(masked_mean(encoded, valid)), self.tcas(encoded)
+        return self.classifier(self.pool(encoded, valid)), self.tcas(encoded, valid)
 
     def call_in_chunks(
         self, features: tf.Tensor, valid: tf.Tensor, chunk: int
@@ -119,7 +166,7 @@ class TemporalClassifier(keras.Model):
         def one(index: tf.Tensor) -> tf.Tensor:
             part = slice(index * chunk, index * chunk + chunk + 2 * reach)
             encoded = self.encode(features[:, part], valid_padded[:, part])
-            return self.tcas(encoded)[:, reach : reach + chunk]
+            return self.tcas(encoded, valid_padded[:, part])[:, reach : reach + chunk]
 
         spec = tf.TensorSpec([features.shape[0], chunk, self.num_classes], tf.float32)
         parts = tf.map_fn(one, tf.range(chunks), fn_output_signature=spec, parallel_iterations=1)
