@@ -14,16 +14,10 @@ import time
 from absl import app, flags
 
 from cpmn_tf.files import read_json, write_json
+from experiments.rows import TABLE3
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("output_dir", "runs/demo", "Folder for everything the demo makes.")
-
-# Table 3 of the paper: which parts are used, from one training.
-ROWS = {
-    "original T-CAS": ["localization.attention=false", "localization.mining=false"],
-    "+ mining T-CAS": ["localization.attention=false"],
-    "+ attention (CPMN)": [],
-}
 
 
 class Step:
@@ -56,12 +50,12 @@ class Step:
 
 def row_file(number: int) -> str:
     """The detections of a row of Table 3; the last row is the full method's."""
-    return "detections.json" if number == len(ROWS) else f"table3/row{number}.json"
+    return "detections.json" if number == len(TABLE3) else f"table3/row{number}.json"
 
 
 def metrics_file(number: int) -> str:
     """The evaluation of a row of Table 3."""
-    return "metrics.json" if number == len(ROWS) else f"table3/row{number}_metrics.json"
+    return "metrics.json" if number == len(TABLE3) else f"table3/row{number}_metrics.json"
 
 
 def main(_) -> None:
@@ -85,7 +79,7 @@ def main(_) -> None:
         f"--data_dir={records}",
         f"--model_dir={model}",
     )
-    for number, (name, settings) in enumerate(ROWS.items(), 1):
+    for number, (name, settings) in enumerate(TABLE3.items(), 1):
         step(
             f"Localize in the recordings of people 7-10: {name}",
             out / row_file(number),
@@ -125,14 +119,14 @@ def main(_) -> None:
 
 def summarize(out: pathlib.Path, seconds: float) -> None:
     """Prints the rows of Table 3 and where everything is."""
-    results = [json.loads((out / metrics_file(n)).read_text()) for n in range(1, len(ROWS) + 1)]
+    results = [json.loads((out / metrics_file(n)).read_text()) for n in range(1, len(TABLE3) + 1)]
     tiou = results[0]["tiou"]
     print(
         "\nmAP (%) on the test people, recordings composed from real recordings; protocol "
         "activitynet\n"
     )
     print(f"{'tIoU':20s}" + "".join(f"{value:7.1f}" for value in tiou) + "   average")
-    for name, result in zip(ROWS, results, strict=True):
+    for name, result in zip(TABLE3, results, strict=True):
         cells = "".join(f"{100 * value:7.1f}" for value in result["map"])
         print(f"{name:20s}{cells}{100 * result['average_map']:10.1f}")
     pictures = sorted((out / "plots").glob("*.png"))

@@ -25,6 +25,7 @@ from cpmn_tf.evaluation import evaluate, parse_tiou
 from cpmn_tf.files import write_json, write_text
 from cpmn_tf.training import load_model, train
 from cpmn_tf.training.loop import Runtime
+from experiments.rows import TABLE3
 
 FLAGS = flags.FLAGS
 flags.DEFINE_enum("preset", "thumos14", list(PRESETS), "Settings to start from.")
@@ -35,19 +36,13 @@ flags.DEFINE_integer("seeds", 3, "Trainings, of seeds 0, 1, ...", lower_bound=1)
 flags.DEFINE_enum("protocol", "activitynet", ["activitynet", "thumos14"], "Evaluation protocol.")
 flags.DEFINE_multi_string("set", [], "Change one setting, as section.field=value.")
 
-ROWS = {
-    "original T-CAS": ["localization.attention=false", "localization.mining=false"],
-    "+ mining T-CAS": ["localization.attention=false"],
-    "+ attention (CPMN)": [],
-}
-
 
 @dataclasses.dataclass(frozen=True)
 class Result:
     """One row of one seed; fractions.
 
     Attributes:
-      row: name in ``ROWS``.
+      row: name in ``TABLE3``.
       seed: of the training.
       map: mAP at each tIoU.
       average_map: their mean.
@@ -93,8 +88,8 @@ def run_seed(seed: int, out: pathlib.Path) -> list[Result]:
     split = Split.open(FLAGS.data_dir, FLAGS.split or config.data.test_split)
     truth = load_annotations(pathlib.Path(FLAGS.data_dir) / "annotations.json").subset(split.name)
     results = []
-    for row, settings in ROWS.items():
-        model, _ = load_model(model_dir, settings)
+    for row, settings in TABLE3.items():
+        model, _ = load_model(model_dir, list(settings))
         detections, _ = inference.detect_split(inference.compiled(model), split)
         judged = evaluate(
             truth, detections, protocol=FLAGS.protocol, tiou=parse_tiou(TIOU[FLAGS.preset])
@@ -118,7 +113,7 @@ def table(results: list[Result], tiou: tuple[float, ...]) -> str:
         "| row | " + " | ".join(f"{t:g}" for t in tiou) + " | average | top class | detections |",
         "| --- |" + " --- |" * (len(tiou) + 3),
     ]
-    for row in ROWS:
+    for row in TABLE3:
         mine = [result for result in results if result.row == row]
         cells = [
             f"{100 * statistics.mean(column):.1f}"
@@ -142,7 +137,8 @@ def main(_) -> None:
         write_json(out / "table3.json", [dataclasses.asdict(result) for result in results])
         write_text(out / "table3.md", shown)
         print(
-            f"\n{len(results) // len(ROWS)} of {FLAGS.seeds} seeds, mAP in %\n\n{shown}", flush=True
+            f"\n{len(results) // len(TABLE3)} of {FLAGS.seeds} seeds, mAP in %\n\n{shown}",
+            flush=True,
         )
 
 

@@ -70,6 +70,14 @@ def test_wrong_values_end_with_1(capsys, arguments, expected):
     assert expected in error_of(capsys, 1, *arguments)
 
 
+def test_flags_can_come_from_a_file(capsys, tmp_path):
+    (tmp_path / "flags").write_text("--preset=watch\n--set=cascade.units=7\n--print_config\n")
+    assert train.main([f"--flagfile={tmp_path / 'flags'}", "--set=cascade.filters=5"]) == 0
+    shown = capsys.readouterr().out
+    assert "cascade.units=7" in shown and "cascade.filters=5" in shown
+    assert "pyramid.window=512" in shown
+
+
 def test_unknown_split_names_those_there_are(capsys, data_set, tmp_path):
     line = error_of(
         capsys, 1, f"--data_dir={data_set}", f"--model_dir={tmp_path / 'm'}", "--split=other"
