@@ -26,7 +26,7 @@ def train(
     *,
     data_dir: str | os.PathLike,
     model_dir: str | os.PathLike,
-    config: Config,
+    config: Config | None = None,
     split: str = "",
     validation_split: str = "",
     runtime: Runtime | None = None,
@@ -37,7 +37,7 @@ def train(
     Args:
       data_dir: of `cpmn-build-records`.
       model_dir: for weights, ``model.json`` and TensorBoard; made if it is not there.
-      config: all settings.
+      config: all settings; the preset `thumos14` by default, as for the command.
       split: to train on; the configuration's by default.
       validation_split: to validate on; by default ``training.validation_fraction`` of ``split``.
       runtime: seed, precision, XLA, progress.
@@ -50,7 +50,7 @@ def train(
       UserError: if the data cannot be read, or the folder is of another model.
       Interrupted: if ``runtime.stop`` asked for it; the state was saved.
     """
-    runtime = runtime or Runtime()
+    config, runtime = config or Config(), runtime or Runtime()
     name = split or config.data.train_split
     whole = Split.open(data_dir, name)
     manifest = whole.manifest
