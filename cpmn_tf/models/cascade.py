@@ -25,6 +25,13 @@ class Linear(keras.layers.Dense):
         return super().call(inputs) if bias else tf.linalg.matmul(inputs, self.kernel)
 
 
+def _convolve_plainly(values: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+    """[batch, units, channels] with [size, channels, filters]; of any batch, an empty one too."""
+    outputs = tf.nn.conv1d(values, kernel, 1, "SAME")
+    # Of an empty batch, oneDNN (TensorFlow 2.21, AVX-512) returns the input's shape.
+    return tf.reshape(outputs, tf.concat([tf.shape(values)[:2], [kernel.shape[2]]], axis=0))
+
+
 @tf.custom_gradient
 def _convolve(values: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
     """Convolution of stride 1 and odd kernel, zero-padded to the same length.
@@ -42,9 +49,9 @@ def _convolve(values: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
             strides=[1, 1, 1, 1],
             padding="SAME",
         )
-        return tf.nn.conv1d(upstream, mirrored, 1, "SAME"), for_kernel[0]
+        return _convolve_plainly(upstream, mirrored), for_kernel[0]
 
-    return tf.nn.conv1d(values, kernel, 1, "SAME"), gradient
+    return _convolve_plainly(values, kernel), gradient
 
 
 @keras.saving.register_keras_serializable(package="cpmn_tf")
