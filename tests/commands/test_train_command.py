@@ -5,7 +5,7 @@ import json
 import pytest
 import tensorflow as tf
 
-from cpmn_tf.commands import train
+from cpmn_tf.commands import localize, train
 from cpmn_tf.config import PRESETS, Config, describe, with_overrides
 
 
@@ -163,3 +163,30 @@ def test_validation_writes_video_and_localization_map(capsys, data_set, tmp_path
 def test_config_round_trip():
     for config in PRESETS.values():
         assert Config.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+
+
+def test_streams_trained_one_by_one_give_the_same_model(
+    data_set, model_dir, small_settings, tmp_path, capsys
+):
+    settings = [f"--set={item}" for item in small_settings]
+    arguments = [f"--data_dir={data_set}", f"--model_dir={tmp_path / 'model'}", *settings]
+    assert train.main([*arguments, "--streams=flow"]) == 0
+    localized = [f"--data_dir={data_set}", f"--output={tmp_path / 'found.json'}"]
+    one = [*localized, f"--model_dir={tmp_path / 'model'}"]
+    assert localize.main(one) == 1  # rgb is not trained yet
+    assert "cpmn-train" in capsys.readouterr().err
+    assert localize.main([*one, "--streams=flow"]) == 0
+    flow_alone = (tmp_path / "found.json").read_text()
+    assert train.main([*arguments, "--streams=rgb"]) == 0
+    assert localize.main(one) == 0
+    both = json.loads((tmp_path / "found.json").read_text())["results"]
+    assert both != json.loads(flow_alone)["results"]
+    assert localize.main([*localized, f"--model_dir={model_dir}"]) == 0  # trained in one call
+    assert json.loads((tmp_path / "found.json").read_text())["results"] == both
+
+
+def test_unknown_stream_is_named(data_set, small_settings, tmp_path, capsys):
+    settings = [f"--set={item}" for item in small_settings]
+    arguments = [f"--data_dir={data_set}", f"--model_dir={tmp_path / 'model'}", *settings]
+    assert "--streams=audio" in error_of(capsys, 1, *arguments, "--streams=audio")
+    assert not (tmp_path / "model").exists()
