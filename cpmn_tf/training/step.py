@@ -85,7 +85,11 @@ def make_step(
             total = loss.classification + loss.regularization
             scaled = optimizer.scale_loss(total)
         variables = model.trainable_variables
-        optimizer.apply(tape.gradient(scaled, variables), variables)
+        gradients = tape.gradient(scaled, variables)
+        # A barrier: a stage's weights are otherwise updated as soon as its own gradient is there,
+        # while its T-CAS, which passes no gradient, may still be read for the next stage's mask.
+        with tf.control_dependencies([total, *gradients]):
+            optimizer.apply(gradients, variables)
         return tf.stack([loss.classification, loss.regularization])
 
     return step
