@@ -1,0 +1,173 @@
+"""What the paper's tables and figures share: variants, trained over seeds, judged, written down.
+
+A variant is a list of settings. Each is trained once per seed (:mod:`experiments.bank` sees to
+it that two variants share what they can), localized and judged by both protocols; a result once
+computed is kept. A run that is killed goes on where it was, and the same command gives the same
+numbers.
+"""
+
+import dataclasses
+import pathlib
+from typing import Any
+
+from absl import flags, logging
+
+from cpmn_tf import inference
+from cpmn_tf.commands.train import ProgressBar
+from cpmn_tf.config import PRESETS, TIOU, preset, with_overrides
+from cpmn_tf.data.annotations import Annotations, Detections, load_annotations
+from cpmn_tf.data.pipeline import Split
+from cpmn_tf.evaluation import evaluate, parse_tiou
+from cpmn_tf.files import read_json, write_json
+from cpmn_tf.training import load_model
+from experiments.bank import Bank, apart, digest
+
+PROTOCOLS = ("activitynet", "thumos14")
+
+FLAGS = flags.FLAGS
+flags.DEFINE_enum("preset", "thumos14", list(PRESETS), "Settings to start from.")
+flags.DEFINE_string("data_dir", None, "Data set of cpmn-build-records.", required=True)
+flags.DEFINE_string(
+    "output_dir",
+    None,
+    "Folder for trained models and results; experiments that name the same one share them.",
+    required=True,
+)
+flags.DEFINE_string("split", "", "Split to evaluate on; the preset's test split if empty.")
+flags.DEFINE_integer("seeds", 3, "Trainings, of seeds 0, 1, ...", lower_bound=1)
+flags.DEFINE_enum(
+    "precision", "float32", ["float32", "mixed_float16", "mixed_bfloat16"], "As of cpmn-train."
+)
+flags.DEFINE_multi_string("set", [], "Change one setting, as section.field=value.")
+
+
+@dataclasses.dataclass(frozen=True)
+class Variant:
+    """One row of a table or line of a figure.
+
+    Attributes:
+      name: as it is shown.
+      settings: ``section.field=value`` on top of the preset and ``--set``.
+    """
+
+    name: str
+    settings: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """One variant of one seed; fractions.
+
+    Attributes:
+      variant: its name.
+      seed: of the training.
+      tiou: thresholds.
+      map: by protocol, mAP at each tIoU.
+      top_class: share of the videos whose best-scored detection has one of the video's labels.
+      detections: their number.
+      model: name of the model's folder in the bank.
+    """
+
+    variant: str
+    seed: int
+    tiou: list[float]
+    map: dict[str, list[float]]
+    top_class: float
+    detections: int
+    model: str
+
+    def average(self, protocol: str) -> float:
+        """Mean of the mAP over tIoU."""
+        return sum(self.map[protocol]) / len(self.tiou)
+
+
+def top_class(truth: Annotations, detections: Detections) -> float:
+    """Share of ``truth``'s videos whose best-scored detection has one of the video's labels."""
+    best: dict[str, tuple[float, str]] = {}
+    for video, label, score in zip(
+        detections.video, detections.label, detections.score, strict=True
+    ):
+        name = detections.videos[video]
+        found = (score, detections.classes[label])
+        if name not in best or found[0] > best[name][0]:
+            best[name] = found
+    right = sum(name in best and best[name][1] in v.labels for name, v in truth.videos.items())
+    return right / len(truth.videos)
+
+
+class Study:
+    """The data, the models and the results that the flags name."""
+
+    def __init__(self):
+        logging.set_verbosity(logging.WARNING)  # TensorFlow tells of every checkpoint otherwise
+        self.output = pathlib.Path(FLAGS.output_dir)
+        self.config = preset(FLAGS.preset)
+        self._common, self._late = apart(list(FLAGS.set))
+        self._bar = ProgressBar()
+        self.bank = Bank(
+            self.output,
+            FLAGS.data_dir,
+            self.config,
+            precision=FLAGS.precision,
+            progress=self._bar.update,
+            report=self._bar.report,
+        )
+        self.split = Split.open(FLAGS.data_dir, FLAGS.split or self.config.data.test_split)
+        annotations = load_annotations(pathlib.Path(FLAGS.data_dir) / "annotations.json")
+        self.truth = annotations.subset(self.split.name)
+
+    def model_of(self, variant: Variant, seed: int) -> tuple[pathlib.Path, list[str]]:
+        """The folder of the variant's model, trained now if need be, and its late settings."""
+        early, late = apart([*self._common, *self._late, *variant.settings])
+        folder = self.bank.trained(early, seed)
+        self._bar.end()
+        return folder, late
+
+    def results(self, variants: list[Variant], seeds: int | None = None) -> list[Result]:
+        """All variants over all seeds, one after another; each is kept as soon as it is there."""
+        found = []
+        for seed in range(seeds or FLAGS.seeds):
+            for variant in variants:
+                print(f"{variant.name}, seed {seed}", flush=True)
+                found.append(self._result(variant, seed))
+        return found
+
+    def _result(self, variant: Variant, seed: int) -> Result:
+        folder, late = self.model_of(variant, seed)
+        judged = {
+            "model": folder.name,
+            "settings": with_overrides(self.config, late).to_dict()["localization"],
+            "late": sorted(late),
+            "records": self.split.manifest.fingerprint(self.split.name),
+        }
+        path = self.output / "results" / f"{digest(judged)}.json"
+        if not path.is_file():
+            write_json(path, self._judge(folder, late))
+        return Result(variant.name, seed, model=folder.name, **read_json(path))
+
+    def _judge(self, folder: pathlib.Path, late: list[str]) -> dict[str, Any]:
+        model, _ = load_model(folder, late)
+        detections, _ = inference.detect_split(inference.compiled(model), self.split)
+        tiou = parse_tiou(TIOU[FLAGS.preset])
+        return {
+            "tiou": list(tiou),
+            "map": {
+                name: evaluate(self.truth, detections, protocol=name, tiou=tiou).map.tolist()
+                for name in PROTOCOLS
+            },
+            "top_class": top_class(self.truth, detections),
+            "detections": len(detections),
+        }
+
+    def describe(self) -> dict[str, Any]:
+        """What was run, as plain values."""
+        source = self.split.manifest.source
+        return {
+            "data": source.get("description", str(FLAGS.data_dir)),
+            "simulated": source.get("source") == "simulated",
+            "split": self.split.name,
+            "preset": FLAGS.preset,
+            "set": list(FLAGS.set),
+            "precision": FLAGS.precision,
+            "seeds": FLAGS.seeds,
+        }

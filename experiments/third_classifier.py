@@ -1,0 +1,35 @@
+"""Section 4.3: one, two and three cascaded classifiers.
+
+The paper: a third classifier, fed what the first two left, gives no significant improvement. The
+row of one classifier is the CAM baseline, trained alone.
+
+    python -m experiments.third_classifier --preset=watch --data_dir=runs/watch \\
+        --output_dir=runs/results
+
+Trains one cascade per number of classifiers, seed and stream; the module is judged by itself,
+without attention. Writes third_classifier.json, .md and .png.
+"""
+
+from absl import app
+
+from experiments.report import write
+from experiments.study import Study, Variant
+
+PAPER = "no significant improvement by a third classifier (THUMOS14, no figures)."
+ALONE = "localization.attention=false"
+VARIANTS = [
+    Variant("one classifier", ("cascade.stages=1", ALONE)),
+    Variant("two classifiers", (ALONE,)),
+    Variant("three classifiers", ("cascade.stages=3", ALONE)),
+]
+
+
+def main(_) -> None:
+    """Runs all numbers of classifiers and seeds."""
+    study = Study()
+    results = study.results(VARIANTS)
+    write(study, "third_classifier", "A third classifier (Section 4.3)", PAPER, VARIANTS, results)
+
+
+if __name__ == "__main__":
+    app.run(main)
