@@ -15,15 +15,17 @@ and fig6c.png.
 
 import dataclasses
 import statistics
+import sys
 
-from absl import app
+from absl import flags
 
 from cpmn_tf import inference, plotting
+from cpmn_tf.commands import cli
 from cpmn_tf.data.annotations import Annotations, Video
 from cpmn_tf.errors import UserError
 from cpmn_tf.files import replaced
 from cpmn_tf.training import load_model
-from experiments.study import Study, Variant
+from experiments.study import Study, Variant, define_flags
 
 
 def chosen(truth: Annotations) -> dict[str, str]:
@@ -54,9 +56,9 @@ def _typical(video: Video) -> float:
     return statistics.median(item.end - item.start for item in video.instances)
 
 
-def main(_) -> None:
+def run(values: flags.FlagValues) -> None:
     """Draws the four pictures."""
-    study = Study()
+    study = Study(values)
     folder, late = study.model_of(Variant("CPMN"), 0)
     model, card = load_model(folder, late)
     for name, video_id in chosen(study.truth).items():
@@ -71,4 +73,4 @@ def main(_) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    sys.exit(cli.execute("experiments.fig4_fig6", __doc__, define_flags, run))

@@ -10,10 +10,13 @@ Trains one cascade per sampling, seed and stream; the module is judged by itself
 Writes fig5_sampling.json, .md and .png.
 """
 
-from absl import app
+import sys
 
+from absl import flags
+
+from cpmn_tf.commands import cli
 from experiments.report import write
-from experiments.study import Study, Variant
+from experiments.study import Study, Variant, define_flags
 
 PAPER = "sparse sampling best, then shot-based, then uniform (THUMOS14, drawn without figures)."
 ALONE = "localization.attention=false"
@@ -24,13 +27,13 @@ VARIANTS = [
 ]
 
 
-def main(_) -> None:
+def run(values: flags.FlagValues) -> None:
     """Runs all samplings and seeds."""
-    study = Study()
+    study = Study(values)
     results = study.results(VARIANTS)
     title = "Figure 5, left: sampling in the cascade"
     write(study, "fig5_sampling", title, PAPER, VARIANTS, results, reference=0)
 
 
 if __name__ == "__main__":
-    app.run(main)
+    sys.exit(cli.execute("experiments.fig5_sampling", __doc__, define_flags, run))

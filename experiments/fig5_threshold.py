@@ -10,10 +10,13 @@ Trains one cascade per threshold, seed and stream; the module is judged by itsel
 attention. Writes fig5_threshold.json, .md and .png.
 """
 
-from absl import app
+import sys
 
+from absl import flags
+
+from cpmn_tf.commands import cli
 from experiments.report import write
-from experiments.study import Study, Variant
+from experiments.study import Study, Variant, define_flags
 
 PAPER = "0.4 best of 0.3, 0.4, 0.5, 0.6, 0.7 (THUMOS14, drawn without figures)."
 ALONE = "localization.attention=false"
@@ -23,13 +26,13 @@ VARIANTS = [
 ]
 
 
-def main(_) -> None:
+def run(values: flags.FlagValues) -> None:
     """Runs all thresholds and seeds."""
-    study = Study()
+    study = Study(values)
     results = study.results(VARIANTS)
     title = "Figure 5, right: erasing threshold"
     write(study, "fig5_threshold", title, PAPER, VARIANTS, results, reference=1)
 
 
 if __name__ == "__main__":
-    app.run(main)
+    sys.exit(cli.execute("experiments.fig5_threshold", __doc__, define_flags, run))

@@ -11,8 +11,6 @@ from cpmn_tf.files import write_text
 from experiments import report
 from experiments.study import PROTOCOLS, Result, Study, Variant
 
-FLAGS = flags.FLAGS
-
 # Supervision, method, and mAP in % (with the average last where the table has one).
 Published = tuple[str, str, tuple[float | None, ...]]
 
@@ -47,6 +45,7 @@ def rows(
 
 
 def write_beside(
+    values: flags.FlagValues,
     name: str,
     title: str,
     preset: str,
@@ -58,9 +57,9 @@ def write_beside(
     Raises:
       UserError: if ``--preset`` does not report the table's thresholds.
     """
-    if not set(tiou) <= set(parse_tiou(TIOU[FLAGS.preset])):
-        raise UserError(f"--preset={FLAGS.preset} reports other tIoU; use --preset={preset}")
-    study = Study()
+    if not set(tiou) <= set(parse_tiou(TIOU[values.preset])):
+        raise UserError(f"--preset={values.preset} reports other tIoU; use --preset={preset}")
+    study = Study(values)
     variants = [Variant("CPMN")]
     results = study.results(variants)
     paper = f"CPMN {', '.join(f'{value:g}' for value in published[-1][2] if value is not None)}."

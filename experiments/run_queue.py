@@ -20,16 +20,19 @@ import sys
 import time
 from typing import Any
 
-from absl import app, flags
+from absl import flags
 
+from cpmn_tf.commands import cli
 from cpmn_tf.errors import UserError
 from cpmn_tf.files import read_json, write_json
 
-FLAGS = flags.FLAGS
-flags.DEFINE_string("plan", None, "Text file with a command a line.")
-flags.DEFINE_string("output_dir", "runs/queue", "Folder for logs and the journal.")
-flags.DEFINE_bool("detach", False, "Run on after the shell has gone.")
-flags.DEFINE_bool("status", False, "Say what has been run, and stop.")
+
+def define_flags(values: flags.FlagValues) -> None:
+    """Flags of the queue."""
+    cli.define_string(values, "plan", None, "Text file with a command a line.")
+    cli.define_string(values, "output_dir", "runs/queue", "Folder for logs and the journal.")
+    flags.DEFINE_bool("detach", False, "Run on after the shell has gone.", flag_values=values)
+    flags.DEFINE_bool("status", False, "Say what has been run, and stop.", flag_values=values)
 
 
 def read_plan(path: pathlib.Path) -> list[str]:
@@ -141,26 +144,26 @@ def detach(arguments: list[str], folder: pathlib.Path) -> int:
     return child.pid
 
 
-def main(_) -> None:
-    """Runs, detaches or reports."""
-    folder = pathlib.Path(FLAGS.output_dir)
+def run(values: flags.FlagValues) -> None:
+    """Runs, detaches or reports.
+
+    Raises:
+      UserError: if the plan cannot be read, or a command did not end well.
+    """
+    folder = pathlib.Path(values.output_dir)
     queue = Queue(folder)
-    try:
-        if FLAGS.status:
-            for command, entry in queue.journal().items():
-                print(f"exit code {entry['exit']}, {entry['seconds']} s: {command}")
-            return
-        if FLAGS.plan is None:
-            raise UserError("--plan must be given, or --status")
-        commands = read_plan(pathlib.Path(FLAGS.plan))
-        if FLAGS.detach:
-            arguments = [f"--plan={FLAGS.plan}", f"--output_dir={folder}"]
-            print(f"process {detach(arguments, folder)}; log: {folder / 'queue.log'}")
-        elif not queue.run(commands):
-            raise SystemExit(1)
-    except UserError as error:
-        raise SystemExit(f"error: {error}") from None
+    if values.status:
+        for command, entry in queue.journal().items():
+            print(f"exit code {entry['exit']}, {entry['seconds']} s: {command}")
+        return
+    cli.require(values, "plan")
+    commands = read_plan(pathlib.Path(values.plan))
+    if values.detach:
+        arguments = [f"--plan={values.plan}", f"--output_dir={folder}"]
+        print(f"process {detach(arguments, folder)}; log: {folder / 'queue.log'}")
+    elif not queue.run(commands):
+        raise UserError(f"{values.plan}: not every command has ended well; see --status")
 
 
 if __name__ == "__main__":
-    app.run(main)
+    sys.exit(cli.execute("experiments.run_queue", __doc__, define_flags, run))

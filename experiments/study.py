@@ -13,6 +13,7 @@ from typing import Any
 from absl import flags, logging
 
 from cpmn_tf import inference
+from cpmn_tf.commands import cli
 from cpmn_tf.commands.train import ProgressBar
 from cpmn_tf.config import PRESETS, TIOU, preset, with_overrides
 from cpmn_tf.data.annotations import Annotations, Detections, load_annotations
@@ -24,21 +25,33 @@ from experiments.bank import Bank, apart, digest
 
 PROTOCOLS = ("activitynet", "thumos14")
 
-FLAGS = flags.FLAGS
-flags.DEFINE_enum("preset", "thumos14", list(PRESETS), "Settings to start from.")
-flags.DEFINE_string("data_dir", None, "Data set of cpmn-build-records.", required=True)
-flags.DEFINE_string(
-    "output_dir",
-    None,
-    "Folder for trained models and results; experiments that name the same one share them.",
-    required=True,
-)
-flags.DEFINE_string("split", "", "Split to evaluate on; the preset's test split if empty.")
-flags.DEFINE_integer("seeds", 3, "Trainings, of seeds 0, 1, ...", lower_bound=1)
-flags.DEFINE_enum(
-    "precision", "float32", ["float32", "mixed_float16", "mixed_bfloat16"], "As of cpmn-train."
-)
-flags.DEFINE_multi_string("set", [], "Change one setting, as section.field=value.")
+
+def define_flags(values: flags.FlagValues) -> None:
+    """Flags of every experiment that trains."""
+    flags.DEFINE_enum(
+        "preset", "thumos14", list(PRESETS), "Settings to start from.", flag_values=values
+    )
+    cli.define_string(values, "data_dir", None, "Data set of cpmn-build-records.")
+    cli.define_string(
+        values,
+        "output_dir",
+        None,
+        "Folder for trained models and results; experiments that name the same one share them.",
+    )
+    cli.define_string(values, "split", "", "Split to evaluate on; the preset's by default.")
+    flags.DEFINE_integer(
+        "seeds", 3, "Trainings, of seeds 0, 1, ...", lower_bound=1, flag_values=values
+    )
+    flags.DEFINE_enum(
+        "precision",
+        "float32",
+        ["float32", "mixed_float16", "mixed_bfloat16"],
+        "As of cpmn-train.",
+        flag_values=values,
+    )
+    flags.DEFINE_multi_string(
+        "set", [], "Change one setting, as section.field=value.", flag_values=values
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,29 +109,37 @@ def top_class(truth: Annotations, detections: Detections) -> float:
 
 
 class Study:
-    """The data, the models and the results that the flags name."""
+    """The data, the models and the results that the flags name.
 
-    def __init__(self):
+    Args:
+      values: the flags of :func:`define_flags`.
+
+    Raises:
+      UserError: if the data cannot be read or a setting is wrong.
+    """
+
+    def __init__(self, values: flags.FlagValues):
+        cli.require(values, "data_dir", "output_dir")
         logging.set_verbosity(logging.WARNING)  # TensorFlow tells of every checkpoint otherwise
-        self.output = pathlib.Path(FLAGS.output_dir)
-        self.config = preset(FLAGS.preset)
-        self._common, self._late = apart(list(FLAGS.set))
+        self._flags = values
+        self.output = pathlib.Path(values.output_dir)
+        self.config = preset(values.preset)
         self._bar = ProgressBar()
         self.bank = Bank(
             self.output,
-            FLAGS.data_dir,
+            values.data_dir,
             self.config,
-            precision=FLAGS.precision,
+            precision=values.precision,
             progress=self._bar.update,
             report=self._bar.report,
         )
-        self.split = Split.open(FLAGS.data_dir, FLAGS.split or self.config.data.test_split)
-        annotations = load_annotations(pathlib.Path(FLAGS.data_dir) / "annotations.json")
+        self.split = Split.open(values.data_dir, values.split or self.config.data.test_split)
+        annotations = load_annotations(pathlib.Path(values.data_dir) / "annotations.json")
         self.truth = annotations.subset(self.split.name)
 
     def model_of(self, variant: Variant, seed: int) -> tuple[pathlib.Path, list[str]]:
         """The folder of the variant's model, trained now if need be, and its late settings."""
-        early, late = apart([*self._common, *self._late, *variant.settings])
+        early, late = apart([*self._flags.set, *variant.settings])
         folder = self.bank.trained(early, seed)
         self._bar.end()
         return folder, late
@@ -126,7 +147,7 @@ class Study:
     def results(self, variants: list[Variant], seeds: int | None = None) -> list[Result]:
         """All variants over all seeds, one after another; each is kept as soon as it is there."""
         found = []
-        for seed in range(seeds or FLAGS.seeds):
+        for seed in range(seeds or self._flags.seeds):
             for variant in variants:
                 print(f"{variant.name}, seed {seed}", flush=True)
                 found.append(self._result(variant, seed))
@@ -148,7 +169,7 @@ class Study:
     def _judge(self, folder: pathlib.Path, late: list[str]) -> dict[str, Any]:
         model, _ = load_model(folder, late)
         detections, _ = inference.detect_split(inference.compiled(model), self.split)
-        tiou = parse_tiou(TIOU[FLAGS.preset])
+        tiou = parse_tiou(TIOU[self._flags.preset])
         return {
             "tiou": list(tiou),
             "map": {
@@ -163,11 +184,11 @@ class Study:
         """What was run, as plain values."""
         source = self.split.manifest.source
         return {
-            "data": source.get("description", str(FLAGS.data_dir)),
+            "data": source.get("description", str(self._flags.data_dir)),
             "simulated": source.get("source") == "simulated",
             "split": self.split.name,
-            "preset": FLAGS.preset,
-            "set": list(FLAGS.set),
-            "precision": FLAGS.precision,
-            "seeds": FLAGS.seeds,
+            "preset": self._flags.preset,
+            "set": list(self._flags.set),
+            "precision": self._flags.precision,
+            "seeds": self._flags.seeds,
         }

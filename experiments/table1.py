@@ -8,9 +8,13 @@ training and an evaluator that it does not name. Full training takes about an ho
 on 2 cores. Writes table1.json, .md and .png.
 """
 
-from absl import app
+import sys
 
+from absl import flags
+
+from cpmn_tf.commands import cli
 from experiments.published import write_beside
+from experiments.study import define_flags
 
 TIOU = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
 # (supervision, method, mAP in % at TIOU; None where the paper prints none).
@@ -28,11 +32,11 @@ PUBLISHED = (
 )
 
 
-def main(_) -> None:
+def run(values: flags.FlagValues) -> None:
     """Trains all seeds and writes both protocols' rows beside the paper's."""
     title = "Table 1: comparison on THUMOS14"
-    write_beside("table1", title, "thumos14", TIOU, PUBLISHED)
+    write_beside(values, "table1", title, "thumos14", TIOU, PUBLISHED)
 
 
 if __name__ == "__main__":
-    app.run(main)
+    sys.exit(cli.execute("experiments.table1", __doc__, define_flags, run))

@@ -8,9 +8,13 @@ are named as what they are, and the paper's are no comparison. The field reports
 the protocol `activitynet`; the average is over tIoU 0.5:0.05:0.95. Writes table2.json, .md, .png.
 """
 
-from absl import app
+import sys
 
+from absl import flags
+
+from cpmn_tf.commands import cli
 from experiments.published import write_beside
+from experiments.study import define_flags
 
 TIOU = (0.5, 0.75, 0.95)
 # (supervision, method, mAP in % at TIOU and the average; None where the paper prints none).
@@ -25,11 +29,11 @@ PUBLISHED = (
 )
 
 
-def main(_) -> None:
+def run(values: flags.FlagValues) -> None:
     """Trains all seeds and writes both protocols' rows beside the paper's."""
     title = "Table 2: comparison on ActivityNet-1.3"
-    write_beside("table2", title, "activitynet13", TIOU, PUBLISHED)
+    write_beside(values, "table2", title, "activitynet13", TIOU, PUBLISHED)
 
 
 if __name__ == "__main__":
-    app.run(main)
+    sys.exit(cli.execute("experiments.table2", __doc__, define_flags, run))

@@ -9,21 +9,24 @@ pyramidal attention map 16.1.
 Two minutes a seed on `watch` on 2 cores. Writes table3.json, .md and .png.
 """
 
-from absl import app
+import sys
 
+from absl import flags
+
+from cpmn_tf.commands import cli
 from experiments.report import write
 from experiments.rows import TABLE3
-from experiments.study import Study, Variant
+from experiments.study import Study, Variant, define_flags
 
 PAPER = "original T-CAS 11.4, + mining T-CAS 14.5, + attention 16.1 (THUMOS14, tIoU 0.5)."
 ROWS = [Variant(name, settings) for name, settings in TABLE3.items()]
 
 
-def main(_) -> None:
+def run(values: flags.FlagValues) -> None:
     """Runs all rows and seeds."""
-    study = Study()
+    study = Study(values)
     write(study, "table3", "Table 3: parts of CPMN", PAPER, ROWS, study.results(ROWS))
 
 
 if __name__ == "__main__":
-    app.run(main)
+    sys.exit(cli.execute("experiments.table3", __doc__, define_flags, run))

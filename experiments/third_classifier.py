@@ -10,10 +10,13 @@ Trains one cascade per number of classifiers, seed and stream; the module is jud
 without attention. Writes third_classifier.json, .md and .png.
 """
 
-from absl import app
+import sys
 
+from absl import flags
+
+from cpmn_tf.commands import cli
 from experiments.report import write
-from experiments.study import Study, Variant
+from experiments.study import Study, Variant, define_flags
 
 PAPER = "no significant improvement by a third classifier (THUMOS14, no figures)."
 ALONE = "localization.attention=false"
@@ -24,12 +27,12 @@ VARIANTS = [
 ]
 
 
-def main(_) -> None:
+def run(values: flags.FlagValues) -> None:
     """Runs all numbers of classifiers and seeds."""
-    study = Study()
+    study = Study(values)
     results = study.results(VARIANTS)
     write(study, "third_classifier", "A third classifier (Section 4.3)", PAPER, VARIANTS, results)
 
 
 if __name__ == "__main__":
-    app.run(main)
+    sys.exit(cli.execute("experiments.third_classifier", __doc__, define_flags, run))
