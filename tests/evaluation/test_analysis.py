@@ -136,9 +136,7 @@ def test_bootstrap_of_every_video_once_is_the_evaluation(protocol):
 def test_bootstrap_equals_evaluation_of_the_drawn_videos(protocol):
     annotations, detections = random_data(2)
     generator = np.random.default_rng(3)
-    # Copies of a hit share a rank only where precision is interpolated; else draw 0 or 1 times.
-    most = 3 if protocol == "activitynet" else 2
-    weights = generator.integers(0, most, 12)
+    weights = generator.integers(0, 4, 12)
     videos, rows = {}, []
     for (name, video), weight in zip(annotations.videos.items(), weights, strict=True):
         for copy in range(weight):
@@ -227,6 +225,16 @@ def test_fifths_hold_about_a_fifth_each():
     length = next(group for group in groups if group.name == "length")
     assert len(length.bins) == 5 and sum(length.instances) == 48
     assert min(length.instances) >= 6
+
+
+def test_few_instances_leave_no_bin_empty():
+    instances = (Instance(0.0, 10.0, "run"), Instance(20.0, 28.0, "run"), Instance(1.0, 1.5, "run"))
+    truth = Annotations({"a": Video("a", "t", instances=instances, duration=40.0)}, ("run",))
+    problem, matching = matched(truth, Detections.from_rows((), []), "activitynet")
+    _, groups = sensitivities(problem, matching, interpolated=True)
+    assert [group.name for group in groups] == ["length", "coverage", "instances"]
+    for group in groups:
+        assert min(group.instances) > 0 and sum(group.instances) == 3
 
 
 def test_a_run_does_not_differ_from_itself_and_beats_a_worse_one():
