@@ -74,13 +74,13 @@ def run(values: flags.FlagValues) -> None:
             f"baseline     {other.detection_file}",
             f"             SHA-256 {other.detection_sha256}",
         ]
-    print("\n".join([*lines, "", *analysis_text(analysis)]))
     write_json(os.path.join(values.output_dir, "analysis.json"), written)
     from cpmn_tf.evaluation.page import save_page  # matplotlib is slow to load: not for --help
 
     page = os.path.join(values.output_dir, "analysis.png")
-    save_page(page, analysis, sources)
-    print(f"\nplots: {page}")
+    save_page(page, analysis, sources, values.baseline or "")
+    lines += inputs.remarks(detections, truth)
+    print("\n".join([*lines, "", *analysis_text(analysis), "", f"plots: {page}"]))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
