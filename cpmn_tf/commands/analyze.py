@@ -1,4 +1,12 @@
-"""Tells why a detector errs and how sure its mAP is: tables, one JSON, one page of plots."""
+"""Tells why a detector errs and how sure its mAP is: tables, one JSON, one page of plots.
+
+Example:
+
+  cpmn-analyze --annotations=thumos14.json --split=test --protocol=thumos14 \\
+      --detections=new.json --baseline=old.json --output_dir=analysis
+
+Kinds of errors are DETAD's (Alwassel et al., ECCV 2018); intervals are bootstrapped over videos.
+"""
 
 import os
 import sys
@@ -34,7 +42,7 @@ def define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_string(
         "output_dir",
         None,
-        "Folder that analysis.json and analysis.png are written to.",
+        "Folder that analysis.json (every figure) and analysis.png (the page) are written to.",
         flag_values=values,
     )
     flags.DEFINE_integer(

@@ -1,4 +1,9 @@
-"""Gives the mAP of detections by a named protocol, on screen and as JSON."""
+"""Gives the mAP of detections by a named protocol, on screen and as JSON.
+
+Example:
+
+  cpmn-evaluate --annotations=thumos14.json --split=test --detections=found.json --protocol=both
+"""
 
 import sys
 from collections.abc import Sequence

@@ -33,7 +33,8 @@ def define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_string(
         "annotations",
         None,
-        "The truth: ActivityNet-style JSON, or a folder of official THUMOS14 text files.",
+        "The truth: ActivityNet-style JSON, a video also with a list of ambiguous intervals; or a "
+        "folder of official THUMOS14 text files (CLASS_test.txt, Ambiguous_test.txt).",
         flag_values=values,
     )
     flags.DEFINE_string(
@@ -47,7 +48,7 @@ def define_flags(values: flags.FlagValues) -> None:
         "preset",
         None,
         list(config.PRESETS),
-        "Names the default --split and --tiou.",
+        "Names the default --split and --tiou, and the bins of cpmn-analyze.",
         flag_values=values,
     )
     flags.DEFINE_string(
