@@ -21,6 +21,7 @@ from cpmn_tf.commands.train import ProgressBar
 from cpmn_tf.config import PRESETS, TIOU, preset, with_overrides
 from cpmn_tf.data.annotations import Annotations, Detections, load_annotations
 from cpmn_tf.data.pipeline import Split
+from cpmn_tf.data.thumos_files import digest
 from cpmn_tf.evaluation import evaluate, parse_tiou
 from cpmn_tf.files import write_json, write_text
 from cpmn_tf.training import load_model, train
@@ -48,6 +49,10 @@ class Result:
       average_map: their mean.
       top_class: share of the videos whose best-scored detection has one of the video's labels.
       detections: their number.
+      protocol: by which it was evaluated.
+      annotation_sha256: of the truth.
+      videos, instances: of the split.
+      videos_without_detections: of ``videos``.
     """
 
     row: str
@@ -56,6 +61,11 @@ class Result:
     average_map: float
     top_class: float
     detections: int
+    protocol: str
+    annotation_sha256: str
+    videos: int
+    instances: int
+    videos_without_detections: int
 
 
 def top_class(truth: Annotations, detections: Detections) -> float:
@@ -86,7 +96,8 @@ def run_seed(seed: int, out: pathlib.Path) -> list[Result]:
     )
     bar.end()
     split = Split.open(FLAGS.data_dir, FLAGS.split or config.data.test_split)
-    truth = load_annotations(pathlib.Path(FLAGS.data_dir) / "annotations.json").subset(split.name)
+    annotations = pathlib.Path(FLAGS.data_dir) / "annotations.json"
+    truth = load_annotations(annotations).subset(split.name)
     results = []
     for row, settings in TABLE3.items():
         model, _ = load_model(model_dir, list(settings))
@@ -94,9 +105,20 @@ def run_seed(seed: int, out: pathlib.Path) -> list[Result]:
         judged = evaluate(
             truth, detections, protocol=FLAGS.protocol, tiou=parse_tiou(TIOU[FLAGS.preset])
         )
-        share = top_class(truth, detections)
         results.append(
-            Result(row, seed, judged.map.tolist(), judged.average_map, share, len(detections))
+            Result(
+                row=row,
+                seed=seed,
+                map=judged.map.tolist(),
+                average_map=judged.average_map,
+                top_class=top_class(truth, detections),
+                detections=len(detections),
+                protocol=judged.protocol,
+                annotation_sha256=digest(annotations),
+                videos=judged.counts.videos,
+                instances=judged.counts.instances,
+                videos_without_detections=judged.counts.videos_without_detections,
+            )
         )
     return results
 
@@ -108,10 +130,16 @@ def spread(values: list[float]) -> str:
 
 
 def table(results: list[Result], tiou: tuple[float, ...]) -> str:
-    """The rows as Markdown."""
+    """The rows as Markdown, under what they were evaluated by."""
+    first = results[0]
     lines = [
-        "| row | " + " | ".join(f"{t:g}" for t in tiou) + " | average | top class | detections |",
-        "| --- |" + " --- |" * (len(tiou) + 3),
+        f"mAP in %, protocol `{first.protocol}`: {first.videos} videos, {first.instances} "
+        f"instances; annotations SHA-256 {first.annotation_sha256}",
+        "",
+        "| row | "
+        + " | ".join(f"{t:g}" for t in tiou)
+        + " | average | top class | detections | videos without |",
+        "| --- |" + " --- |" * (len(tiou) + 4),
     ]
     for row in TABLE3:
         mine = [result for result in results if result.row == row]
@@ -122,6 +150,7 @@ def table(results: list[Result], tiou: tuple[float, ...]) -> str:
         cells.append(spread([result.average_map for result in mine]))
         cells.append(spread([result.top_class for result in mine]))
         cells.append(f"{statistics.mean(result.detections for result in mine):.0f}")
+        cells.append(f"{statistics.mean(r.videos_without_detections for r in mine):.1f}")
         lines.append(f"| {row} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
@@ -137,7 +166,7 @@ def main(_) -> None:
         write_json(out / "table3.json", [dataclasses.asdict(result) for result in results])
         write_text(out / "table3.md", shown)
         print(
-            f"\n{len(results) // len(TABLE3)} of {FLAGS.seeds} seeds, mAP in %\n\n{shown}",
+            f"\n{len(results) // len(TABLE3)} of {FLAGS.seeds} seeds\n\n{shown}",
             flush=True,
         )
 
