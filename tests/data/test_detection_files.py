@@ -117,7 +117,9 @@ def test_times_that_are_fractions_are_refused(minute_videos):
 
 def test_plausible_times_pass(minute_videos):
     check_seconds(times(*[5.0] * 20, 700.0), minute_videos, "f")  # one wrong duration is no harm
-    check_seconds(times(61.0, 60.0), minute_videos, "f")
+    check_seconds(times(92.0, 60.0), minute_videos, "f")  # half as long again and 2 s
+    with pytest.raises(UserError, match="far after their videos"):
+        check_seconds(times(92.1, 60.0), minute_videos, "f")
     check_seconds(times(0.5, 0.9), minute_videos, "f")  # too few to tell
     check_seconds(times(), minute_videos, "f")
     unknown = Annotations({"a": Video("a", "test")}, ())

@@ -303,6 +303,27 @@ def test_instances_are_counted_by_class_and_impossible_coverage_is_unknown():
     assert number.instances == (1, 2, 0, 0)  # one jump; two runs in one video
 
 
+def test_classes_are_normalised_to_the_same_number_of_instances():
+    """Hoiem's normalised precision: R·N / (R·N + F), with recall R, mean number N, F misses."""
+    three = tuple(Instance(at, at + 5.0, "jump") for at in (20.0, 30.0, 40.0))
+    truth = {"a": Video("a", "t", instances=(Instance(0.0, 10.0, "run"), *three))}
+    jump = ("a", "jump", 20.0, 25.0, 1.0)
+    for misses, run_precision, missed in (
+        (1, 2 / 3, 2 / 4),
+        (30, 2 / 32, 2 / 4),
+        (40, 2 / 42, 3 / 4),
+    ):
+        rows = [("a", "run", 50.0 + n, 60.0 + n, 2.0) for n in range(misses)]
+        rows += [("a", "run", 0.0, 10.0, 1.0), jump]
+        problem, matching = matched(
+            Annotations(truth, ("jump", "run")), Detections.from_rows((), rows), "thumos14"
+        )
+        overall, _ = sensitivities(problem, matching, interpolated=False)
+        # N = 2. run: R = 1, so 2 / (2 + misses), of use while over 5 %. jump: R = 1/3 at 1.
+        assert overall.map_n == pytest.approx((run_precision + 1 / 3) / 2)
+        assert overall.missed == missed
+
+
 def test_a_hit_deep_in_the_ranking_is_a_miss():
     videos = {"a": Video("a", "t", instances=(Instance(0.0, 1.0, "run"),))}
     rows = [("a", "run", 5.0 + n, 6.0 + n, 2.0) for n in range(30)]
