@@ -121,7 +121,7 @@ def canonical_order(segments: Segments, score: np.ndarray) -> np.ndarray:
     take a sixth of the time of sorting by the columns. Where these do not decide, the columns do.
     """
     with np.errstate(over="ignore"):
-        bits = _ascending_bits((0.0 - score).astype(np.float32))  # 0 − 0 is +0, as −(−0)
+        bits = _ascending_bits(0 - score.astype(np.float32))  # 0 − 0 is +0, as −(−0)
     label = segments.label.view(np.uint32)
     order = np.argsort(bits.astype(np.uint16), kind="stable")
     for key, shift in ((bits, 16), (label, 0), (label, 16)):
