@@ -237,7 +237,7 @@ def _detections(
     label, video = to_class.take(detections.label), to_video.take(detections.video)
     segments = Segments(video, label, detections.start, detections.end)
     score = detections.score
-    unscored = np.count_nonzero(label < 0)
+    unscored = int(np.count_nonzero(label < 0))
     if unscored:
         keep = np.flatnonzero(label >= 0)
         segments, score = segments.take(keep), score.take(keep)

@@ -1,5 +1,7 @@
 """Hand-computed cases, one per rule in which the two protocols differ or could be misread."""
 
+import dataclasses
+
 import pytest
 
 from cpmn_tf.data.annotations import Annotations, Detections, Instance, Video
@@ -179,6 +181,7 @@ def test_counts():
         protocol="thumos14",
         subset="test",
     ).counts
+    assert all(type(number) is int for number in dataclasses.astuple(counts))  # as JSON needs them
     assert (counts.videos, counts.instances, counts.classes, counts.detections) == (2, 2, 1, 3)
     assert counts.videos_without_detections == 1
     assert (counts.unlisted_videos, counts.unlisted_detections) == (2, 2)
