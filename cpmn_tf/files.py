@@ -26,21 +26,29 @@ def replaced(path: str | os.PathLike) -> Iterator[pathlib.Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         scratch = pathlib.Path(tempfile.mkdtemp(prefix=f".{path.name[:100]}-", dir=path.parent))
     except OSError as error:
-        raise UserError(
-            f"{path}: cannot be written ({error.strerror}); choose another path"
-        ) from error
+        raise _unwritable(path, error) from error
     try:
         yield scratch / path.name
         if (scratch / path.name).exists():
-            os.replace(scratch / path.name, path)
+            try:
+                os.replace(scratch / path.name, path)
+            except OSError as error:
+                raise _unwritable(path, error) from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _unwritable(path: str | os.PathLike, error: OSError) -> UserError:
+    return UserError(f"{path}: cannot be written ({error.strerror}); choose another path")
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:
     """Writes ``text`` as UTF-8, whole or not at all."""
     with replaced(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        try:
+            temporary.write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise _unwritable(path, error) from error
 
 
 def write_json(path: str | os.PathLike, value: Any, *, indent: int | None = 1) -> None:
@@ -59,7 +67,7 @@ def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def read_json(path: str | os.PathLike, *, unique_keys: bool = True) -> Any:
-    """Reads a JSON file.
+    """Reads a JSON file, with or without a byte order mark.
 
     Args:
       path: the file.
@@ -69,7 +77,7 @@ def read_json(path: str | os.PathLike, *, unique_keys: bool = True) -> Any:
       UserError: if the file is missing, is not UTF-8 or not JSON, or repeats a key.
     """
     try:
-        text = pathlib.Path(path).read_text(encoding="utf-8")
+        text = pathlib.Path(path).read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: is not UTF-8 text ({error.reason}); save it as UTF-8") from error
     except OSError as error:

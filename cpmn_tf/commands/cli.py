@@ -38,7 +38,8 @@ def execute(
 
     Returns:
       The exit code: 0 on success, 1 for an error in data or files, 2 for a wrong flag, 130 after
-      Ctrl-C. Errors are one line on stderr. Anything else is a bug and keeps its traceback.
+      Ctrl-C, 141 if nobody reads its output any more. Errors are one line on stderr. Anything else
+      is a bug and keeps its traceback.
     """
     values = flags.FlagValues()
     flags.DEFINE_bool("help", False, "Show this help.", short_name="h", flag_values=values)
@@ -59,13 +60,26 @@ def execute(
         line = " ".join(str(error).split())
         print(f"{program}: {line} (see {program} --help)", file=sys.stderr)
         return 2
+    return _run(program, run, values)
+
+
+def _run(program: str, run: Run, values: flags.FlagValues) -> int:
+    """Runs a command; every end but a bug becomes an exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # names may hold what the terminal cannot show
+            stream.reconfigure(errors="backslashreplace")
     try:
         run(values)
+        sys.stdout.flush()
     except UserError as error:
         print(f"{program}: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
     except Stopped as stop:
         return 128 + stop.signal
+    except BrokenPipeError:  # of `| head`
+        with contextlib.suppress(OSError):  # what is left to print must not fail at exit
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
     except KeyboardInterrupt:
         print(f"{program}: interrupted", file=sys.stderr)
         return 128 + signal.SIGINT

@@ -37,8 +37,9 @@ def define_flags(values: flags.FlagValues) -> None:
         values,
         "class_scores",
         "",
-        "External class probabilities of the videos (.npy, .csv or .json), by which classes are "
-        "selected and scored instead of the model's own.",
+        "External class probabilities of the videos, by which classes are selected and scored "
+        "instead of the model's own: .npy [videos, classes], .csv (a header video,CLASS,CLASS,... "
+        "and a line per video) or .json ({VIDEO: {CLASS: score}}).",
     )
     flags.DEFINE_float(
         "class_scores_scale",
