@@ -55,7 +55,7 @@ def table(
     tiou = results[0].tiou
     to = "the row above" if reference is None else variants[reference].name
     heads = [*(f"{value:g}" for value in tiou), "average ± s.d.", f"Δ ± s.e. to {to}"]
-    heads += ["top class ± s.d.", "detections"]
+    heads += ["top class ± s.d.", "detections", "videos without"]
     lines = [f"| {protocol} | " + " | ".join(heads) + " |", "| --- " * (len(heads) + 1) + "|"]
     for number, variant in enumerate(variants):
         mine = of(results, variant)
@@ -71,6 +71,7 @@ def table(
             cells.append(difference(averages, theirs))
         cells.append(spread([r.top_class for r in mine]))
         cells.append(f"{statistics.mean(r.detections for r in mine):.0f}")
+        cells.append(f"{statistics.mean(r.videos_without_detections for r in mine):.1f}")
         lines.append(f"| {variant.name} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
@@ -143,7 +144,11 @@ def write(
         },
     )
     tables = "\n".join(table(results, variants, protocol, reference) for protocol in PROTOCOLS)
-    text = f"# {title}\n\nmAP in %. Data: {about}.\n\nThe paper: {paper}\n\n{tables}"
+    against = (
+        f"Split {facts['split']}, {facts['videos']} videos, {facts['instances']} instances; "
+        f"{facts['annotations']}, SHA-256 {facts['annotation_sha256']}."
+    )
+    text = f"# {title}\n\nmAP in %. {about}. {against}\n\nThe paper: {paper}\n\n{tables}"
     write_text(study.output / f"{name}.md", text)
     save_figure(study.output / f"{name}.png", plot(results, variants, f"{title}\n{about}"))
     print(f"\n{text}\n{study.output / name}.json, .md, .png", flush=True)

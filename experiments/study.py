@@ -7,6 +7,7 @@ numbers.
 """
 
 import dataclasses
+import hashlib
 import pathlib
 from typing import Any
 
@@ -78,6 +79,7 @@ class Result:
       map: by protocol, mAP at each tIoU.
       top_class: share of the videos whose best-scored detection has one of the video's labels.
       detections: their number.
+      videos_without_detections: videos of the split that no detection is in.
       model: name of the model's folder in the bank.
     """
 
@@ -87,6 +89,7 @@ class Result:
     map: dict[str, list[float]]
     top_class: float
     detections: int
+    videos_without_detections: int
     model: str
 
     def average(self, protocol: str) -> float:
@@ -134,8 +137,8 @@ class Study:
             report=self._bar.report,
         )
         self.split = Split.open(values.data_dir, values.split or self.config.data.test_split)
-        annotations = load_annotations(pathlib.Path(values.data_dir) / "annotations.json")
-        self.truth = annotations.subset(self.split.name)
+        self.annotations = pathlib.Path(values.data_dir) / "annotations.json"
+        self.truth = load_annotations(self.annotations).subset(self.split.name)
 
     def model_of(self, variant: Variant, seed: int) -> tuple[pathlib.Path, list[str]]:
         """The folder of the variant's model, trained now if need be, and its late settings."""
@@ -159,6 +162,7 @@ class Study:
             "model": folder.name,
             "settings": with_overrides(self.config, late).to_dict()["localization"],
             "late": sorted(late),
+            "form": 2,  # of what is kept; another number has it judged anew
             "records": self.split.manifest.fingerprint(self.split.name),
         }
         path = self.output / "results" / f"{digest(judged)}.json"
@@ -170,14 +174,16 @@ class Study:
         model, _ = load_model(folder, late)
         detections, _ = inference.detect_split(inference.compiled(model), self.split)
         tiou = parse_tiou(TIOU[self._flags.preset])
+        judged = {
+            name: evaluate(self.truth, detections, protocol=name, tiou=tiou) for name in PROTOCOLS
+        }
+        counts = judged[PROTOCOLS[0]].counts
         return {
             "tiou": list(tiou),
-            "map": {
-                name: evaluate(self.truth, detections, protocol=name, tiou=tiou).map.tolist()
-                for name in PROTOCOLS
-            },
+            "map": {name: result.map.tolist() for name, result in judged.items()},
             "top_class": top_class(self.truth, detections),
             "detections": len(detections),
+            "videos_without_detections": counts.videos_without_detections,
         }
 
     def describe(self) -> dict[str, Any]:
@@ -187,6 +193,10 @@ class Study:
             "data": source.get("description", str(self._flags.data_dir)),
             "simulated": source.get("source") == "simulated",
             "split": self.split.name,
+            "videos": len(self.truth.videos),
+            "instances": sum(len(video.instances) for video in self.truth.videos.values()),
+            "annotations": str(self.annotations),
+            "annotation_sha256": hashlib.sha256(self.annotations.read_bytes()).hexdigest(),
             "preset": self._flags.preset,
             "set": list(self._flags.set),
             "precision": self._flags.precision,
