@@ -98,7 +98,7 @@ def test_a_refusing_disk_is_one_line_and_a_bug_keeps_its_traceback(capsys):
 
 def test_a_full_disk_names_the_file_that_was_to_be_and_leaves_nothing(tmp_path):
     with (
-        pytest.raises(UserError, match="out.json: cannot be written"),
+        pytest.raises(UserError, match=r"out\.json: cannot be written"),
         replaced(tmp_path / "out.json") as temporary,
     ):
         temporary.write_text("half")
