@@ -200,7 +200,8 @@ def _legend(view: RecordingView) -> list[Line2D | Patch]:
     phi = "Φ" if attention else "M(Cas)"
     shares = [f"{theta:g}" for theta in view.thresholds]
     shares = ", ".join(shares) if len(shares) <= 3 else f"{shares[0]} … {shares[-1]}"
-    handles.append(Line2D([], [], **panels.PHI, label=f"{phi} (filled: proposed)"))
+    formula = f"Φ = {view.fused}" if attention else phi
+    handles.append(Line2D([], [], **panels.PHI, label=f"{formula} (filled: proposed)"))
     handles.append(Line2D([], [], **panels.CUT, label=f"{shares} · max {phi}"))
     return handles
 
