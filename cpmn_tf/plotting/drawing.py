@@ -142,7 +142,8 @@ def _frame(axes: Axes, row: _Row) -> None:
 
 
 def _heading(axes: Axes, item: ClassView) -> None:
-    name, missed = _short(item.name, 60), item.p_class is None
+    missed = item.p_class is None
+    name = _short(item.name, 40 if missed else 54)  # leaves room for the description
     common = {"textcoords": "offset points", "va": "bottom", "parse_math": False}
     bold = axes.annotate(
         f"Missed class: {name}" if missed else name,
