@@ -1,6 +1,7 @@
 """`cpmn-train`: flags, refusals, settings, TensorBoard."""
 
 import json
+import signal
 
 import pytest
 import tensorflow as tf
@@ -175,3 +176,13 @@ def test_validation_writes_video_and_localization_map(capsys, data_set, tmp_path
 def test_config_round_trip():
     for config in PRESETS.values():
         assert Config.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_asks_to_stop_and_a_second_one_acts_at_once(number):
+    before = signal.getsignal(number)
+    with train._stop_requests() as requested:
+        signal.raise_signal(number)
+        assert requested == [number]
+        assert signal.getsignal(number) == signal.SIG_DFL
+    assert signal.getsignal(number) == before
