@@ -1,15 +1,37 @@
 """Reading and writing files so that nothing is half written and bad input is named."""
 
 import contextlib
+import errno
 import json
 import os
 import pathlib
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
 from typing import Any
 
 from cpmn_tf.errors import UserError
+
+# What writing meets where a disk is full, broken or protected.
+_DISK = frozenset(
+    (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM)
+)
+
+
+def disk_error(error: BaseException) -> str | None:
+    """What a disk refused, in a line that names the file; None if ``error`` is of another kind.
+
+    TensorFlow writes checkpoints, events and graphs itself and raises errors of its own, whose
+    text holds ``FILE; REASON``.
+    """
+    if isinstance(error, OSError):
+        if error.errno not in _DISK:
+            return None
+        return f"{error.filename or 'a file'}: cannot be written ({error.strerror})"
+    reasons = "|".join(re.escape(os.strerror(number)) for number in sorted(_DISK))
+    found = re.search(rf"^(?:{{{{.*}}}} )?(.+?); ({reasons})", str(error))
+    return found and f"{found[1]}: cannot be written ({found[2]})"
 
 
 @contextlib.contextmanager
@@ -19,7 +41,7 @@ def replaced(path: str | os.PathLike) -> Iterator[pathlib.Path]:
     Works for a file and for a folder; a folder that stands at ``path`` already is an error.
 
     Raises:
-      UserError: if the parent folder cannot be made or written.
+      UserError: if the parent folder cannot be made or written, or the disk is full.
     """
     path = pathlib.Path(path)
     try:
@@ -34,6 +56,10 @@ def replaced(path: str | os.PathLike) -> Iterator[pathlib.Path]:
                 os.replace(scratch / path.name, path)
             except OSError as error:
                 raise _unwritable(path, error) from error
+    except OSError as error:
+        if disk_error(error) is None:
+            raise
+        raise UserError(f"{path}: cannot be written ({error.strerror}); make room") from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 

@@ -42,9 +42,9 @@ def test_what_ended_well_is_not_run_again(tmp_path):
 
 
 def test_a_bad_plan_is_named(tmp_path):
-    with pytest.raises(UserError, match="line 3: .*quot"):
+    with pytest.raises(UserError, match=r"line 3: .*quot"):
         plan(tmp_path, "python -c 'open")
-    with pytest.raises(UserError, match="none.txt"):
+    with pytest.raises(UserError, match=r"none\.txt"):
         read_plan(tmp_path / "none.txt")
 
 

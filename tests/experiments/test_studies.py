@@ -73,7 +73,8 @@ def test_table_3_killed_and_taken_up_gives_the_same_file(
     data_set, small_settings, tmp_path, monkeypatch, capsys
 ):
     short = [*small_settings, "training.epochs=1", "training.final_epochs=0"]
-    arguments = [f"--data_dir={data_set}", "--seeds=2", *(f"--set={item}" for item in short)]
+    arguments = ["--preset=watch", f"--data_dir={data_set}", "--seeds=2"]
+    arguments += [f"--set={item}" for item in short]
     assert execute(table3, *arguments, f"--output_dir={tmp_path / 'whole'}") == 0
 
     judge, calls = study.Study._judge, []
