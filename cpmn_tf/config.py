@@ -157,7 +157,9 @@ class TrainingConfig(_Section):
     cascade_l2: float = setting(0.0025, "λ of the cascade: λ·Σ½w² over kernels and biases", low=0.0)
     pyramid_l2: float = setting(0.0, "λ of the pyramid (Eq. 6 is the cascade's)", low=0.0)
     class_reduction: str = setting(
-        "mean", "how the cross-entropy is reduced over classes", choices=("sum", "mean")
+        "sum",
+        "how the cross-entropy is reduced over classes; it rescales λ",
+        choices=("sum", "mean"),
     )
     validation_fraction: float = setting(
         0.0, "share of the training videos held out by id for validation", low=0.0, high=0.9
@@ -285,7 +287,7 @@ PRESETS = {
         # Every window inherits its video's labels, so it must reach from any background stretch
         # (up to 25 s) into an instance.
         pyramid=PyramidConfig(levels=6, filters=128, window=512, train_stride=256, stride=512),
-        training=TrainingConfig(epochs=20, final_epochs=10, class_reduction="sum"),
+        training=TrainingConfig(epochs=20, final_epochs=10),
         localization=LocalizationConfig(
             fusion="raw",
             selection="score",
