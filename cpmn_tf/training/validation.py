@@ -100,9 +100,9 @@ class Validator:
         if self._truth is not None:
             detections, _ = inference.detect_split(detect, self._held_out, streams=self._streams)
             result = evaluate(self._truth, detections, protocol="activitynet", tiou=self._tiou)
-            values["validation/localization_mAP_average"] = float(result.average_map)
+            values["validation/localization_mAP_activitynet_average"] = float(result.average_map)
             for tiou, value in zip(result.tiou, result.map, strict=True):
-                values[f"validation/localization_mAP@{tiou:g}"] = float(value)
+                values[f"validation/localization_mAP_activitynet@{tiou:g}"] = float(value)
         return values
 
 

@@ -168,8 +168,8 @@ def test_validation_writes_video_and_localization_map(capsys, data_set, tmp_path
         found = tags(tmp_path / "m" / "tensorboard" / f"flow_{module}")
         assert {
             "validation/video_mAP",
-            "validation/localization_mAP@0.5",
-            "validation/localization_mAP_average",
+            "validation/localization_mAP_activitynet@0.5",
+            "validation/localization_mAP_activitynet_average",
         } <= found
 
 
