@@ -43,7 +43,7 @@ class Bank:
     Args:
       folder: where they are kept.
       data_dir: of `cpmn-build-records`.
-      config: settings that the variants start from; its own inference settings are left to them.
+      config: settings that the variants start from.
       precision: Keras' dtype policy.
       progress, report: see :func:`cpmn_tf.training.train`.
     """

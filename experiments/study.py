@@ -126,7 +126,7 @@ class Study:
         logging.set_verbosity(logging.WARNING)  # TensorFlow tells of every checkpoint otherwise
         self._flags = values
         self.output = pathlib.Path(values.output_dir)
-        self.config = preset(values.preset)
+        self.config = with_overrides(preset(values.preset), values.set)
         self._bar = ProgressBar()
         self.bank = Bank(
             self.output,
@@ -142,7 +142,7 @@ class Study:
 
     def model_of(self, variant: Variant, seed: int) -> tuple[pathlib.Path, list[str]]:
         """The folder of the variant's model, trained now if need be, and its late settings."""
-        early, late = apart([*self._flags.set, *variant.settings])
+        early, late = apart(list(variant.settings))
         folder = self.bank.trained(early, seed)
         self._bar.end()
         return folder, late

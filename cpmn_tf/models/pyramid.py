@@ -4,8 +4,8 @@ import keras
 import tensorflow as tf
 
 from cpmn_tf.data import sampling
-from cpmn_tf.models.cascade import masked_mean
 from cpmn_tf.models.erasing import extremes
+from cpmn_tf.models.layers import masked_mean
 
 
 @keras.saving.register_keras_serializable(package="cpmn_tf")
