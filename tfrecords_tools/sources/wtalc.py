@@ -147,6 +147,9 @@ class WtalcSource:
         items = self._items(name, counted)
         if items is None:
             raise UserError(f"{self._folder / name}.npy: there is no such file; see --annotations")
+        for item in items:
+            if isinstance(item, (list, tuple, StoredArray, np.ndarray)):
+                raise UserError(f"{self._folder / name}.npy: holds lists; it must hold names")
         return [_text(item) for item in items]
 
     def _lists(self, name: str) -> list[list] | None:
