@@ -69,7 +69,7 @@ def read_json(path: str | os.PathLike, *, unique_keys: bool = True) -> Any:
       UserError: if the file is missing, is not UTF-8 or not JSON, or repeats a key.
     """
     try:
-        text = pathlib.Path(path).read_text(encoding="utf-8")
+        text = pathlib.Path(path).read_text(encoding="utf-8-sig")  # Windows' byte order mark
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: is not UTF-8 text ({error.reason}); save it as UTF-8") from error
     except OSError as error:

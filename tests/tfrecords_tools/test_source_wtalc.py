@@ -137,6 +137,22 @@ def test_fps_may_be_in_the_files(tmp_path):
     ]
 
 
+def test_numbers_in_lists(tmp_path):
+    """Durations as MATLAB's cells became: a number alone, in lists, or none."""
+    data = Data(tmp_path)
+    data.put("duration", objects([[[3.2]], 4.5, []]))
+    data.put("segments", objects([[[0.5, 1.0]], [], [[1, 2], (3.25, np.float64(4.0))]]))
+    videos = data.open().annotations.videos
+    assert [videos[name].duration for name in NAMES] == [3.2, 4.5, None]
+    data.put("duration", objects([["x"], 4.5, 5.8]))
+    with pytest.raises(UserError, match=r"'video_validation_1': duration is 'x', not a number"):
+        data.open()
+    data.put("duration", objects([[3.2], 4.5, 5.8]))
+    data.put("segments", objects([[[[0.5], 1.0]], [], [[1, 2], [3.25, 4.0]]]))
+    with pytest.raises(UserError, match=r"the segment of 'Dive' is \[0.5\], not a number"):
+        data.open()
+
+
 class Bomb:
     def __reduce__(self):
         return exec, ("raise SystemExit('unpickled')",)
