@@ -123,7 +123,8 @@ class FeatureFolders:
                 if not name.endswith(".npz"):
                     raise UserError(
                         f"{self.root / group / stream / name}: which columns belong to which "
-                        "stream? give --split_at, the number of the first stream's columns"
+                        "stream? give --split_at, the number of the first stream's columns; files "
+                        f"of one stream go to {self.root / group / 'STREAM'}"
                     )
                 return stream_names(self.root / group / stream / name)
         raise UserError(f"{self.root}: holds no features; check --features_dir")
