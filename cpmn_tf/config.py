@@ -5,6 +5,7 @@ the options. ``Config`` is what `cpmn-train` saves beside the weights.
 """
 
 import dataclasses
+import difflib
 import json
 import math
 from typing import Any
@@ -23,6 +24,9 @@ def setting(
     """A dataclass field with its meaning and the values it may take (bounds are inclusive)."""
     metadata = {"help": help, "choices": choices, "low": low, "high": high}
     return dataclasses.field(default=default, metadata=metadata)
+
+
+_LARGEST = 2**31 - 1  # units, steps and shapes are int32
 
 
 class _Section:
@@ -44,6 +48,8 @@ def _check(field: dataclasses.Field, value: Any, owner: str) -> None:
             raise UserError(f"{name}={item} is not a finite number")
         if meta["choices"] is not None and item not in meta["choices"]:
             raise UserError(f"{name}={item!r} is not one of {', '.join(map(str, meta['choices']))}")
+        if isinstance(item, int) and item > _LARGEST:
+            raise UserError(f"{name}={item} is above {_LARGEST}")
         if meta["low"] is not None and item < meta["low"]:
             raise UserError(f"{name}={item} is below {meta['low']}")
         if meta["high"] is not None and item > meta["high"]:
@@ -321,7 +327,7 @@ def with_overrides(config: Config, assignments: list[str]) -> Config:
             raise UserError(f"--set={assignment}: write it as section.field=value")
         fields = {f.name: f for f in dataclasses.fields(SECTIONS.get(section, _Nothing))}
         if field_name not in fields:
-            raise UserError(f"--set={assignment}: no such field; see --print_config")
+            raise UserError(f"--set={assignment}: no such field{_near(name)}; see --print_config")
         value = _parse(fields[field_name].type, text.strip(), assignment)
         try:
             changed = dataclasses.replace(getattr(config, section), **{field_name: value})
@@ -336,6 +342,15 @@ class _Nothing:
     """Stands for a section that does not exist."""
 
 
+def _near(name: str) -> str:
+    known = [f"{s}.{f.name}" for s, kind in SECTIONS.items() for f in dataclasses.fields(kind)]
+    found = difflib.get_close_matches(name.strip(), known, 1)
+    return f" (did you mean {found[0]}?)" if found else ""
+
+
+_KINDS = {bool: "true or false", int: "a whole number", float: "a number"}
+
+
 def _parse(kind: Any, text: str, assignment: str) -> Any:
     try:
         if kind is bool:
@@ -344,12 +359,8 @@ def _parse(kind: Any, text: str, assignment: str) -> Any:
             return tuple(float(part) for part in text.split(",") if part.strip())
         return kind(text)
     except (KeyError, ValueError):
-        name = (
-            getattr(kind, "__name__", "list of numbers")
-            if kind in (bool, int, float)
-            else ("comma-separated list of numbers")
-        )
-        raise UserError(f"--set={assignment}: {text!r} is not a {name}") from None
+        wanted = _KINDS.get(kind, "a comma-separated list of numbers")
+        raise UserError(f"--set={assignment}: {text!r} is not {wanted}") from None
 
 
 def describe(config: Config) -> str:

@@ -1,15 +1,37 @@
 """Reading and writing files so that nothing is half written and bad input is named."""
 
 import contextlib
+import errno
 import json
 import os
 import pathlib
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
 from typing import Any
 
 from cpmn_tf.errors import UserError
+
+# What writing meets where a disk is full, broken or protected.
+_DISK = frozenset(
+    (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM)
+)
+
+
+def disk_error(error: BaseException) -> str | None:
+    """What a disk refused, in a line that names the file; None if ``error`` is of another kind.
+
+    TensorFlow writes checkpoints, events and graphs itself and raises errors of its own, whose
+    text holds ``FILE; REASON``.
+    """
+    if isinstance(error, OSError):
+        if error.errno not in _DISK:
+            return None
+        return f"{error.filename or 'a file'}: cannot be written ({error.strerror})"
+    reasons = "|".join(re.escape(os.strerror(number)) for number in sorted(_DISK))
+    found = re.search(rf"^(?:{{{{.*}}}} )?(.+?); ({reasons})", str(error))
+    return found and f"{found[1]}: cannot be written ({found[2]})"
 
 
 @contextlib.contextmanager
@@ -19,28 +41,40 @@ def replaced(path: str | os.PathLike) -> Iterator[pathlib.Path]:
     Works for a file and for a folder; a folder that stands at ``path`` already is an error.
 
     Raises:
-      UserError: if the parent folder cannot be made or written.
+      UserError: if the parent folder cannot be made or written, or the disk is full.
     """
     path = pathlib.Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         scratch = pathlib.Path(tempfile.mkdtemp(prefix=f".{path.name[:100]}-", dir=path.parent))
     except OSError as error:
-        raise UserError(
-            f"{path}: cannot be written ({error.strerror}); choose another path"
-        ) from error
+        raise _unwritable(path, error) from error
     try:
         yield scratch / path.name
         if (scratch / path.name).exists():
-            os.replace(scratch / path.name, path)
+            try:
+                os.replace(scratch / path.name, path)
+            except OSError as error:
+                raise _unwritable(path, error) from error
+    except OSError as error:
+        if disk_error(error) is None:
+            raise
+        raise UserError(f"{path}: cannot be written ({error.strerror}); make room") from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _unwritable(path: str | os.PathLike, error: OSError) -> UserError:
+    return UserError(f"{path}: cannot be written ({error.strerror}); choose another path")
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:
     """Writes ``text`` as UTF-8, whole or not at all."""
     with replaced(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        try:
+            temporary.write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise _unwritable(path, error) from error
 
 
 def write_json(path: str | os.PathLike, value: Any, *, indent: int | None = 1) -> None:
@@ -59,7 +93,7 @@ def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def read_json(path: str | os.PathLike, *, unique_keys: bool = True) -> Any:
-    """Reads a JSON file.
+    """Reads a JSON file, with or without a byte order mark.
 
     Args:
       path: the file.
@@ -69,7 +103,7 @@ def read_json(path: str | os.PathLike, *, unique_keys: bool = True) -> Any:
       UserError: if the file is missing, is not UTF-8 or not JSON, or repeats a key.
     """
     try:
-        text = pathlib.Path(path).read_text(encoding="utf-8-sig")  # Windows' byte order mark
+        text = pathlib.Path(path).read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: is not UTF-8 text ({error.reason}); save it as UTF-8") from error
     except OSError as error:

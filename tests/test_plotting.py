@@ -1,5 +1,6 @@
 """Pictures: what is drawn is what the model said."""
 
+import dataclasses
 import subprocess
 import sys
 
@@ -328,3 +329,24 @@ def test_neither_pyplot_nor_tensorflow_is_imported():
         "sys.exit(bool({'matplotlib.pyplot', 'tensorflow'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("fusion, formula", [("sigmoid", "Φ = sigmoid(M)·H"), ("raw", "Φ = M·H")])
+def test_legend_says_what_phi_is(fusion, formula):
+    drawn = plotting.figure(view_of(make_model(f"localization.fusion={fusion}")))
+    labels = [text.get_text() for text in drawn.legends[0].get_texts()]
+    assert f"{formula} (filled: proposed)" in labels
+
+
+def test_detections_dropped_for_their_length_are_said():
+    view = view_of(make_model("localization.min_seconds=1000"))
+    assert "no detections of at least 1000 s" in texts(plotting.figure(view))
+
+
+def test_headings_of_long_names_end_within_the_picture(view):
+    long = "a class whose Name goes on, " * 9
+    renamed = [dataclasses.replace(item, name=long) for item in view.classes]
+    drawn = plotting.figure(dataclasses.replace(view, classes=tuple(renamed)))
+    plotting.png(drawn)
+    edges = [text.get_window_extent().x1 for axes in drawn.axes for text in axes.texts]
+    assert view.missed and view.predicted and max(edges) <= drawn.bbox.x1

@@ -13,6 +13,7 @@
   wtalc      W-TALC's DATASET-FEATURES-JOINTFeatures.npy and DATASET-Annotations
   bsn        BSN's one CSV per video, anet_anno_action.json and video_info_new.csv
   youtube8m  YouTube-8M's frame-level TFRecords
+  simulated  simulated scores of THUMOS14's size along real or drawn timelines; not real features
   watch      smartwatch recordings of shoulder exercises, embedded
 
 cpmn-validate-records takes the same flags and says first what is wrong. docs/your_own_data.md has

@@ -17,7 +17,8 @@ def define_source_flags(values: flags.FlagValues, default: str | None = "folders
             "annotations",
             "folders: ActivityNet-style JSON; labels: a CSV; thumos14: folders of text files, "
             "separated by commas; wtalc: the folder *-Annotations; bsn: anet_anno_action.json; "
-            "youtube8m: vocabulary.csv, if classes are to have names.",
+            "youtube8m: vocabulary.csv, if classes are to have names; simulated: ActivityNet-style "
+            "JSON whose timelines are taken, drawn ones without.",
         ),
         (
             "video_info",
@@ -50,7 +51,18 @@ def define_source_flags(values: flags.FlagValues, default: str | None = "folders
         flag_values=values,
     )
     flags.DEFINE_integer(
-        "seed", 0, "watch: seed of the composition.", lower_bound=0, flag_values=values
+        "seed",
+        0,
+        "watch: seed of the composition; simulated: of the simulation.",
+        lower_bound=0,
+        flag_values=values,
+    )
+    flags.DEFINE_enum(
+        "difficulty",
+        "standard",
+        ["easier", "standard", "harder"],
+        "simulated: how far actions stand out of the noise.",
+        flag_values=values,
     )
 
 

@@ -1,4 +1,12 @@
-"""Tells why a detector errs and how sure its mAP is: tables, one JSON, one page of plots."""
+"""Tells why a detector errs and how sure its mAP is: tables, one JSON, one page of plots.
+
+Example:
+
+  cpmn-analyze --annotations=thumos14.json --split=test --protocol=thumos14 \\
+      --detections=new.json --baseline=old.json --output_dir=analysis
+
+Kinds of errors are DETAD's (Alwassel et al., ECCV 2018); intervals are bootstrapped over videos.
+"""
 
 import os
 import sys
@@ -34,7 +42,7 @@ def define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_string(
         "output_dir",
         None,
-        "Folder that analysis.json and analysis.png are written to.",
+        "Folder that analysis.json (every figure) and analysis.png (the page) are written to.",
         flag_values=values,
     )
     flags.DEFINE_integer(
@@ -74,13 +82,13 @@ def run(values: flags.FlagValues) -> None:
             f"baseline     {other.detection_file}",
             f"             SHA-256 {other.detection_sha256}",
         ]
-    print("\n".join([*lines, "", *analysis_text(analysis)]))
     write_json(os.path.join(values.output_dir, "analysis.json"), written)
     from cpmn_tf.evaluation.page import save_page  # matplotlib is slow to load: not for --help
 
     page = os.path.join(values.output_dir, "analysis.png")
-    save_page(page, analysis, sources)
-    print(f"\nplots: {page}")
+    save_page(page, analysis, sources, values.baseline or "")
+    lines += inputs.remarks(detections, truth)
+    print("\n".join([*lines, "", *analysis_text(analysis), "", f"plots: {page}"]))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -15,12 +15,14 @@ from collections.abc import Callable, Sequence
 from absl import flags
 
 from cpmn_tf.errors import UserError
+from cpmn_tf.files import disk_error
 
 # TensorFlow's start-up notices would bury a command's own lines; errors still show.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-_NO_GPU = re.compile(
+_NOTICES = re.compile(
     "absl::InitializeLog|cudart_stub|cuda_platform|cpu_feature_guard|^To enable the"
+    "|oneDNN custom operations are on|oneDNN supports DT_HALF only"
 )
 
 Define = Callable[[flags.FlagValues], None]
@@ -38,7 +40,8 @@ def execute(
 
     Returns:
       The exit code: 0 on success, 1 for an error in data or files, 2 for a wrong flag, 130 after
-      Ctrl-C. Errors are one line on stderr. Anything else is a bug and keeps its traceback.
+      Ctrl-C, 141 if nobody reads its output any more. Errors are one line on stderr. Anything else
+      is a bug and keeps its traceback.
     """
     values = flags.FlagValues()
     flags.DEFINE_bool("help", False, "Show this help.", short_name="h", flag_values=values)
@@ -59,24 +62,44 @@ def execute(
         line = " ".join(str(error).split())
         print(f"{program}: {line} (see {program} --help)", file=sys.stderr)
         return 2
+    return _run(program, run, values)
+
+
+def _run(program: str, run: Run, values: flags.FlagValues) -> int:
+    """Runs a command; every end but a bug becomes an exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # names may hold what the terminal cannot show
+            stream.reconfigure(errors="backslashreplace")
     try:
         run(values)
+        sys.stdout.flush()
     except UserError as error:
         print(f"{program}: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
     except Stopped as stop:
         return 128 + stop.signal
+    except BrokenPipeError:  # of `| head`
+        with contextlib.suppress(OSError):  # what is left to print must not fail at exit
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
     except KeyboardInterrupt:
         print(f"{program}: interrupted", file=sys.stderr)
         return 128 + signal.SIGINT
+    except Exception as error:
+        line = disk_error(error)
+        if line is None:
+            raise
+        mend = "make room, or choose another folder, and give the same command again"
+        print(f"{program}: error: {line}; {mend}", file=sys.stderr)
+        return 1
     return 0
 
 
 def load_tensorflow() -> None:
-    """Imports TensorFlow and finds its devices, without the notices that there is no GPU.
+    """Imports TensorFlow and finds its devices, without its notices of what the machine has.
 
     They come from native code before any log level holds, several lines in every command on a
-    machine without CUDA. Every other line is passed on.
+    machine without CUDA or without float16 arithmetic. Every other line is passed on.
     """
     sys.stderr.flush()
     try:
@@ -89,12 +112,13 @@ def load_tensorflow() -> None:
             import tensorflow as tf
 
             tf.config.list_physical_devices()
+            tf.zeros([1], tf.float16)  # the first one brings the notice of float16
         finally:
             os.dup2(descriptor, 2)
             os.close(descriptor)
             notices.seek(0)
             for line in notices.read().decode(errors="replace").splitlines():
-                if not _NO_GPU.search(line):
+                if not _NOTICES.search(line):
                     print(line, file=sys.stderr)
 
 
@@ -132,6 +156,9 @@ def _help(program: str, description: str | None, values: flags.FlagValues) -> st
     lines = [f"{program}: {(description or '').strip()}", "", "flags:"]
     for name in [*sorted(own), "flagfile", "help"]:
         flag = values[name]
-        shown = "" if flag.default in (None, "") else f" (default: {flag.default_as_str})"
-        lines += [f"  --{name}{shown}", f"      {flag.help}"]
+        silent = flag.default in (None, "", []) or flag.default is False
+        shown = "" if silent else f" (default: {flag.default})"
+        # absl's own remark on flags that repeat says it once more, on two lines.
+        text = flag.help.partition(";\n    repeat this option")[0]
+        lines += [f"  --{name}{shown}", f"      {text}"]
     return "\n".join(lines)

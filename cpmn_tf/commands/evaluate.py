@@ -1,4 +1,9 @@
-"""Gives the mAP of detections by a named protocol, on screen and as JSON."""
+"""Gives the mAP of detections by a named protocol, on screen and as JSON.
+
+Example:
+
+  cpmn-evaluate --annotations=thumos14.json --split=test --detections=found.json --protocol=both
+"""
 
 import sys
 from collections.abc import Sequence
@@ -7,7 +12,7 @@ from absl import flags
 
 from cpmn_tf.commands import cli, inputs
 from cpmn_tf.evaluation import PROTOCOLS, evaluate
-from cpmn_tf.evaluation.report import remarks_on_classes, to_json, to_text
+from cpmn_tf.evaluation.report import to_json, to_text
 from cpmn_tf.files import write_json
 
 
@@ -45,12 +50,12 @@ def run(values: flags.FlagValues) -> None:
     results = [
         evaluate(truth.annotations, detections, protocol=name, tiou=truth.tiou) for name in names
     ]
-    print(to_text(results, sources))
-    for line in remarks_on_classes(inputs.strange_classes(detections, truth.annotations)):
-        print(line)
-    if values.output:
+    if values.output:  # before printing, which `| head` cuts short
         written = {result.protocol: to_json(result, sources) for result in results}
         write_json(values.output, written if len(results) > 1 else written[names[0]])
+    print(to_text(results, sources))
+    for line in inputs.remarks(detections, truth):
+        print(line)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -8,11 +8,11 @@ from absl import flags
 from cpmn_tf import config
 from cpmn_tf.commands import cli
 from cpmn_tf.data.annotations import Annotations, Detections
-from cpmn_tf.data.detection_files import check_seconds, load_detection_file
+from cpmn_tf.data.detection_files import check_seconds, doubt_of_seconds, load_detection_file
 from cpmn_tf.data.thumos_files import digest, load_truth
 from cpmn_tf.errors import UserError
 from cpmn_tf.evaluation import parse_tiou
-from cpmn_tf.evaluation.report import Sources
+from cpmn_tf.evaluation.report import Sources, many, note
 
 _PRESETLESS_TIOU = "0.1:0.1:0.7"
 
@@ -33,7 +33,8 @@ def define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_string(
         "annotations",
         None,
-        "The truth: ActivityNet-style JSON, or a folder of official THUMOS14 text files.",
+        "The truth: ActivityNet-style JSON, a video also with a list of ambiguous intervals; or a "
+        "folder of official THUMOS14 text files (CLASS_test.txt, Ambiguous_test.txt).",
         flag_values=values,
     )
     flags.DEFINE_string(
@@ -47,7 +48,7 @@ def define_flags(values: flags.FlagValues) -> None:
         "preset",
         None,
         list(config.PRESETS),
-        "Names the default --split and --tiou.",
+        "Names the default --split and --tiou, and the bins of cpmn-analyze.",
         flag_values=values,
     )
     flags.DEFINE_string(
@@ -110,7 +111,7 @@ def load_judged(path: str, inputs: Inputs) -> Detections:
     found = {detections.videos[place] for place in np.unique(detections.video)}
     if found and not found & set(inputs.annotations.videos):
         raise UserError(
-            f"{path}: none of its {len(found)} videos ({min(found)!r}, …) belongs to the subset "
+            f"{path}: its videos are others ({min(found)!r}, …): none belongs to the subset "
             f"{inputs.split!r}; give the right --split or --annotations"
         )
     return detections
@@ -127,12 +128,14 @@ def sources_of(path: str, inputs: Inputs) -> Sources:
     )
 
 
-def strange_classes(detections: Detections, annotations: Annotations) -> dict[str, int]:
-    """Classes of detections that the data set does not have, with their number of detections."""
+def remarks(detections: Detections, inputs: Inputs) -> list[str]:
+    """Notes on classes that the data set does not have, and on times that look late."""
     counts = np.bincount(detections.label, minlength=len(detections.classes))
-    known = set(annotations.classes)
-    return {
-        name: int(number)
-        for name, number in zip(detections.classes, counts, strict=True)
+    known = set(inputs.annotations.classes)
+    texts = [
+        f"{many(number, 'detection')} of {name!r}, which is no class of the data set"
+        for name, number in zip(detections.classes, counts.tolist(), strict=True)
         if name not in known
-    }
+    ]
+    doubt = doubt_of_seconds(detections, inputs.annotations)
+    return [note(text) for text in [*texts, *filter(None, [doubt])]]

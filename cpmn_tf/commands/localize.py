@@ -37,8 +37,9 @@ def define_flags(values: flags.FlagValues) -> None:
         values,
         "class_scores",
         "",
-        "External class probabilities of the videos (.npy, .csv or .json), by which classes are "
-        "selected and scored instead of the model's own.",
+        "External class probabilities of the videos, by which classes are selected and scored "
+        "instead of the model's own: .npy [videos, classes], .csv (a header video,CLASS,CLASS,... "
+        "and a line per video) or .json ({VIDEO: {CLASS: score}}).",
     )
     flags.DEFINE_float(
         "class_scores_scale",
@@ -75,6 +76,12 @@ def define_flags(values: flags.FlagValues) -> None:
         "localization.nms_threshold=0.5; may be repeated.",
         flag_values=values,
     )
+    flags.DEFINE_list(
+        "streams",
+        [],
+        "With --model_dir: streams to use, separated by commas; all by default.",
+        flag_values=values,
+    )
     flags.DEFINE_integer(
         "batch_size",
         1,
@@ -91,6 +98,8 @@ def run(values: flags.FlagValues) -> None:
         raise UserError("give either --model_dir or --saved_model")
     if values.saved_model and values.set:
         raise UserError("--set: an export's settings are fixed; export anew with --set instead")
+    if values.saved_model and values.streams:
+        raise UserError("--streams: an export takes all of its streams; use --model_dir instead")
     cli.load_tensorflow()
 
     from cpmn_tf import inference
@@ -103,8 +112,10 @@ def run(values: flags.FlagValues) -> None:
     external = bool(values.class_scores)
     if values.saved_model:
         detect, card = load_exported(values.saved_model, external)
+        streams = list(card.streams)
     else:
-        model, card = load_model(values.model_dir, values.set)
+        model, card = load_model(values.model_dir, values.set, values.streams)
+        streams = list(model.streams)
         detect = inference.compiled(model, external)
     split = Split.open(values.data_dir, values.split or card.config.data.test_split)
     card.check_data(split.manifest)
@@ -122,7 +133,7 @@ def run(values: flags.FlagValues) -> None:
         )
         scores = dict(zip(ids, table, strict=True))
     detections, silent = inference.detect_split(
-        detect, split, batch_size=values.batch_size, class_scores=scores
+        detect, split, batch_size=values.batch_size, streams=streams, class_scores=scores
     )
     origin = values.saved_model or values.model_dir
     save_detections(values.output, detections, f"cpmn_tf, {origin}")

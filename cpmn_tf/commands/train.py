@@ -42,6 +42,13 @@ def define_flags(values: flags.FlagValues) -> None:
         "Split to validate on while training; --set training.validation_fraction=0.1 instead "
         "holds out that share of the training videos.",
     )
+    flags.DEFINE_list(
+        "streams",
+        [],
+        "Streams to train in this call, separated by commas; all by default. Others are left for "
+        "another call with the same --model_dir, on another machine or GPU if you like.",
+        flag_values=values,
+    )
     flags.DEFINE_integer(
         "seed", 0, "Seed of weights, order and sampling.", lower_bound=0, flag_values=values
     )
@@ -96,6 +103,7 @@ def run(values: flags.FlagValues) -> None:
                 config=config,
                 split=values.split,
                 validation_split=values.validation_split,
+                streams=values.streams,
                 runtime=runtime,
                 report=bar.report,
             )

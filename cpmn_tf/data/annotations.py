@@ -15,6 +15,11 @@ import numpy as np
 from cpmn_tf.errors import UserError
 from cpmn_tf.files import read_json, write_json
 
+_ANNOTATIONS = (
+    '{"database": {VIDEO: {"subset": NAME, "annotations": [{"label": CLASS, "segment": [START, '
+    "END]}]}}}"
+)
+_RESULTS = '{"results": {VIDEO: [{"label": CLASS, "score": SCORE, "segment": [START, END]}]}}'
 VERSION = "VERSION 1.3"  # what ActivityNet's own evaluator expects of a result file
 
 
@@ -118,16 +123,25 @@ def _positive(entry: Mapping, key: str, what: str) -> float | None:
     return number
 
 
-def _mapping(value: Any, what: str) -> Mapping:
+def _mapping(value: Any, what: str, form: str = _ANNOTATIONS) -> Mapping:
     if not isinstance(value, dict):
-        raise UserError(f"{what} is not a JSON object; see the annotation format in the README")
+        raise UserError(f"{what} is not a JSON object; write {form}")
     return value
 
 
-def _listing(value: Any, what: str) -> list:
+def _listing(value: Any, what: str, form: str = _ANNOTATIONS) -> list:
     if not isinstance(value, list):
-        raise UserError(f"{what} is not a JSON list; see the annotation format in the README")
+        raise UserError(f"{what} is not a JSON list; write {form}")
     return value
+
+
+def _label(item: Mapping, what: str) -> str:
+    label = item.get("label")
+    if label is None or label == "":
+        raise UserError(f"{what} has no label; add it or remove the whole entry")
+    if not isinstance(label, str):
+        raise UserError(f"{what} has the label {label!r:.60}; write the class's name in quotes")
+    return label
 
 
 def parse_video(video_id: str, entry: Any) -> Video:
@@ -144,9 +158,12 @@ def parse_video(video_id: str, entry: Any) -> Video:
     labels, instances = {}, []
     for item in _listing(entry.get("annotations", []), f"{what}: annotations"):
         item = _mapping(item, f"{what}: an annotation")
-        label = item.get("label")
-        if not isinstance(label, str) or not label:
-            raise UserError(f"{what}: an annotation has no label; add it or remove the annotation")
+        label = _label(item, f"{what}: an annotation")
+        if any("\ud800" <= mark <= "\udfff" for mark in label):
+            raise UserError(
+                f"{what}: the label {label!r} holds half a surrogate pair, which cannot be written "
+                "again; rename the class"
+            )
         labels[label] = None
         if item.get("segment") is not None:
             start, end = parse_segment(item["segment"], f"{what}: the segment of {label!r}")
@@ -308,8 +325,8 @@ def load_detections(path: str | os.PathLike) -> Detections:
       UserError: naming the file, the video and the mend.
     """
     try:
-        value = _mapping(read_json(path), "the file")
-        results = _mapping(value.get("results"), 'its "results"')
+        value = _mapping(read_json(path), "the file", _RESULTS)
+        results = _mapping(value.get("results"), 'its "results"', _RESULTS)
         return Detections.from_rows(tuple(results), _result_rows(results))
     except UserError as error:
         raise _in_file(path, error) from None
@@ -318,10 +335,8 @@ def load_detections(path: str | os.PathLike) -> Detections:
 def _result_rows(results: dict) -> Iterable[tuple[str, str, float, float, float]]:
     for video_id in list(results):
         what = f"video {video_id!r}"
-        for item in _listing(results.pop(video_id), f"{what}: its detections"):  # frees them
-            item = _mapping(item, f"{what}: a detection")
-            label = item.get("label")
-            if not isinstance(label, str) or not label:
-                raise UserError(f"{what}: a detection has no label; add it")
+        for item in _listing(results.pop(video_id), f"{what}: its entry", _RESULTS):  # frees them
+            item = _mapping(item, f"{what}: a detection", _RESULTS)
+            label = _label(item, f"{what}: a detection")
             start, end = parse_segment(item.get("segment"), f"{what}: the segment of {label!r}")
             yield video_id, label, start, end, parse_number(item.get("score"), f"{what}: a score")

@@ -95,7 +95,10 @@ def _from_cells(path, cells, video_ids, classes, scale, known: set, allowed: set
                 "file's classes with --class_scores_classes"
             )
         if score < 0:
-            raise UserError(f"{place}: video {video!r}, class {label!r}: the score {score} is < 0")
+            raise UserError(
+                f"{place}: video {video!r}, class {label!r}: the score {score} is negative; "
+                "scores are probabilities"
+            )
         row = scores.setdefault(video, np.zeros(len(classes)))
         sums[video] = sums.get(video, 0.0) + score
         largest = max(largest, score)
@@ -227,10 +230,10 @@ def _check_array(path, array, ids, names, scale) -> None:
         wrong = np.argwhere(~np.isfinite(block) | (block < 0))
         if len(wrong):
             row, column = wrong[0].tolist()
+            named = f"class {names[column]!r}" if column in names else f"column {column + 1}"
             raise UserError(
-                f"{path}: video {ids[begin + row]!r}, class "
-                f"{names.get(column, f'of column {column + 1}')!r}: the score "
-                f"{block[row, column]} is negative or not finite; scores are probabilities"
+                f"{path}: video {ids[begin + row]!r}, {named}: the score {block[row, column]} is "
+                "negative or not finite; scores are probabilities"
             )
         largest = max(largest, float(block.max()))
         sums.append(block.sum(axis=1))

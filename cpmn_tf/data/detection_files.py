@@ -104,12 +104,13 @@ def _row(place: str, video: str, start: str, end: str, label: str, score: str) -
 def check_seconds(
     detections: Detections, annotations: Annotations, source: str | os.PathLike
 ) -> None:
-    """Refuses detections whose times cannot be seconds, as far as durations are known.
+    """Refuses detections whose times cannot be seconds; what ends too late only durations tell.
 
     Raises:
       UserError: if over a tenth of them end far after their videos do (frames or milliseconds), or
         if all end within 1 although instances do not (fractions of the duration).
     """
+    _refuse_fractions(detections, annotations, source)
     known = annotations.videos
     durations = np.array(
         [
@@ -129,11 +130,34 @@ def check_seconds(
         raise UserError(
             f"{source}: {int(outside.sum())} of {len(rows)} detections end far after their videos "
             f"(video {name!r} lasts {known[name].duration:g} s, one ends at "
-            f"{detections.end[worst]:g}); times must be seconds: divide frames by the video's fps"
+            f"{detections.end[worst]:g}); times must be seconds: divide frames by the video's fps, "
+            "milliseconds by 1000"
         )
-    truth = [item.end for video in known.values() if video.duration for item in video.instances]
-    if len(rows) >= _FEWEST and end.max() <= 1 and truth and np.median(truth) > 2:
+
+
+def _refuse_fractions(
+    detections: Detections, annotations: Annotations, source: str | os.PathLike
+) -> None:
+    truth = [item.end for video in annotations.videos.values() for item in video.instances]
+    if len(detections) < _FEWEST or not truth:
+        return
+    if detections.end.max() <= 1 and np.median(truth) > 2:
         raise UserError(
-            f"{source}: all {len(rows)} detections end within 1 s, the median instance at "
+            f"{source}: all {len(detections)} detections end within 1 s, the median instance at "
             f"{np.median(truth):g} s; times must be seconds: multiply fractions by the duration"
         )
+
+
+def doubt_of_seconds(detections: Detections, annotations: Annotations) -> str | None:
+    """A remark on times that look late, where annotations hold no duration to hold them against."""
+    videos = annotations.videos.values()
+    if any(video.duration for video in videos) or not len(detections):
+        return None
+    last = max(item.end for video in videos for item in video.instances)
+    late = int((detections.start > last).sum())
+    if late <= _SHARE * len(detections):
+        return None
+    return (
+        f"{late} of {len(detections)} detections start after the last instance of all videos "
+        f"({last:g} s): are their times seconds? The annotations hold no durations that would tell"
+    )

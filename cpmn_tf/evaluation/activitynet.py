@@ -60,11 +60,8 @@ def _settle_ties(problem: Problem, pairs: Pairs) -> Pairs:
     if not len(detections):
         return pairs
     truth, found = problem.instances, problem.detections
-    videos = len(problem.videos)
     first, count = group_rows(
-        found.label[detections].astype(np.int64) * videos + found.video[detections],
-        truth.label.astype(np.int64) * videos + truth.video,
-        videos * len(problem.classes),
+        problem.cells(found.take(detections)), problem.cells(truth), problem.size
     )
     instance = pairs.instance.copy()
     many = count > _INSERTION_SORTED

@@ -1,8 +1,8 @@
 """How far mAP may be trusted: bootstrap intervals over videos.
 
 Videos of the split are drawn with replacement, as often as there are; matching within a video does
-not depend on the others, so a video drawn twice counts twice and nothing is matched anew. Where the
-protocols need a rank, the copies of a detection stand together. Videos outside the split are kept.
+not depend on the others, so a video drawn twice counts twice and nothing is matched anew. A
+detection's copies stand together in the ranking. Videos outside the split are kept.
 """
 
 import dataclasses
@@ -74,12 +74,14 @@ class _Hits:
 
     Attributes:
       thresholds: T.
+      classes: C.
       row: [K] detection.
       cell: [K] threshold · C + class, ascending.
       ignored: [K] bool: not among the ranked but for being a true positive.
     """
 
     thresholds: int
+    classes: int
     row: np.ndarray
     cell: np.ndarray
     ignored: np.ndarray
@@ -88,15 +90,15 @@ class _Hits:
     def of(cls, problem: Problem, matching: Matching) -> "_Hits":
         row = np.concatenate(matching.detection)
         threshold = np.repeat(np.arange(len(matching.detection)), [*map(len, matching.detection)])
-        cell = threshold * len(problem.classes) + problem.detections.label[row]
-        return cls(len(matching.detection), row, cell, matching.ignored[row])
+        classes = len(problem.classes)
+        cell = threshold * classes + problem.detections.label[row]
+        return cls(len(matching.detection), classes, row, cell, matching.ignored[row])
 
     def mean_precision(
         self, problem: Problem, matching: Matching, weight: np.ndarray, interpolated: bool
     ) -> np.ndarray:
         """[T] mAP where video v counts weight[v] times."""
-        classes = len(problem.classes)
-        cells = self.thresholds * classes
+        classes, cells = self.classes, self.thresholds * self.classes
         each = weight[problem.detections.video]
         ranked = np.append(0.0, np.cumsum(np.where(matching.ignored, 0.0, each)))
         step = each[self.row]
@@ -105,15 +107,32 @@ class _Hits:
         excused = _running(np.where(self.ignored, step, 0.0), begins, self.cell)
         class_begin = problem.class_starts()[self.cell % classes]
         among = ranked[self.row + 1] - ranked[class_begin] + excused
-        # A hit drawn 0 times before any other detection would divide 0 by 0; it weighs nothing.
-        misses = np.where(among > 0, among - hits, 1.0)
-        precision = average_precision(
-            self.cell, hits, misses, step, classes=cells, interpolated=interpolated
-        ).reshape(self.thresholds, classes)
+        if interpolated:
+            # A hit drawn 0 times before any other detection would divide 0 by 0; it weighs nothing.
+            misses = np.where(among > 0, among - hits, 1.0)
+            precision = average_precision(
+                self.cell, hits, misses, step, classes=cells, interpolated=True
+            )
+        else:
+            sums = _copies_precision(among, among - hits, step)
+            precision = np.bincount(self.cell, sums, minlength=cells)
+        precision = precision.reshape(self.thresholds, classes)
         total = np.bincount(
             problem.instances.label, weights=weight[problem.instances.video], minlength=classes
         )
         return (precision[:, total > 0] / total[total > 0]).mean(axis=1)
+
+
+def _copies_precision(rank: np.ndarray, misses: np.ndarray, copies: np.ndarray) -> np.ndarray:
+    """[K] sum of the precision at each hit's copies, the last of which stands at ``rank``.
+
+    At rank r the precision is 1 − misses / r, so the sum is copies − misses · Σ 1/r over the
+    copies' ranks: a difference of harmonic numbers.
+    """
+    last = rank.astype(np.intp)
+    ranks = np.arange(1, last.max(initial=0) + 1)
+    harmonic = np.append(0.0, np.cumsum(1.0 / ranks))
+    return copies - misses * (harmonic[last] - harmonic[last - copies.astype(np.intp)])
 
 
 def _running(values: np.ndarray, begins: np.ndarray, cell: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ import numpy as np
 from cpmn_tf.evaluation.problem import Problem, Segments
 
 # Pairs looked at together: their columns fit a processor's cache, and memory is bounded.
-_PAIRS = 1 << 16
+_PAIRS = 1 << 15
 
 # A table over all classes and videos is used up to so many entries per row of input.
 _TABLE = 8
@@ -45,7 +45,10 @@ def intersection_over_union(start, end, other_start, other_end) -> np.ndarray:
     shared = np.minimum(end, other_end) - np.maximum(start, other_start)
     np.maximum(shared, 0.0, out=shared)
     union = (other_end - other_start) + (end - start) - shared
-    return np.divide(shared, union, out=np.full_like(shared, np.inf), where=union > 0)
+    empty = union <= 0
+    if not empty.any():  # twice as fast as dividing under a mask
+        return np.divide(shared, union, out=shared)
+    return np.divide(shared, union, out=np.full_like(shared, np.inf), where=~empty)
 
 
 def intersection_over_hull(start, end, other_start, other_end) -> np.ndarray:
@@ -74,10 +77,12 @@ def group_rows(
     if size > _TABLE * (len(keys) + len(sorted_keys)):
         first = np.searchsorted(sorted_keys, keys)
         return first, np.searchsorted(sorted_keys, keys, side="right") - first
-    group = np.full(size, len(starts), np.int32)  # the number of the key's group, or one past all
+    # The number of the key's group, or one past all; small types, for touching memory costs most.
+    group = np.full(size, len(starts), np.min_scalar_type(len(starts)))
     group[sorted_keys[starts]] = np.arange(len(starts))
     group = group.take(keys)
-    return np.append(starts, 0).take(group), np.append(counts, 0).take(group)
+    first, count = np.append(starts, 0).astype(np.int32), np.append(counts, 0).astype(np.int32)
+    return first.take(group), count.take(group)
 
 
 def expand(first: np.ndarray, count: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -88,14 +93,13 @@ def expand(first: np.ndarray, count: np.ndarray) -> Iterator[tuple[np.ndarray, n
     while begin < len(rows):
         done = totals[begin - 1] if begin else 0
         stop = max(begin + 1, int(np.searchsorted(totals, done + _PAIRS, side="right")))
-        block = rows[begin:stop]
-        sizes = count.take(block)
-        # Row number within the block plus what brings each detection's first to its own first.
-        shift = first.take(block) - (totals[begin:stop] - sizes - done)
-        yield (
-            np.repeat(block, sizes),
-            np.arange(totals[stop - 1] - done) + np.repeat(shift, sizes),
-        )
+        block, ends = rows[begin:stop], totals[begin:stop] - done
+        member = np.zeros(ends[-1], np.intp)  # of which n of the block each pair is
+        member[ends[:-1]] = 1
+        np.cumsum(member, out=member)
+        # Row number within the block plus what brings each n's first to its own first.
+        shift = first.take(block) - (ends - count.take(block))
+        yield block.take(member), np.arange(ends[-1]) + shift.take(member)
         begin = stop
 
 
@@ -106,13 +110,7 @@ def overlapping(problem: Problem, least: float, tiou: Tiou) -> Pairs:
     t of the detection's length, so instances that do not overlap give at most 1/t per detection.
     """
     found, truth = problem.detections, problem.instances
-    videos = len(problem.videos)
-    size = videos * len(problem.classes)
-    first, count = group_rows(
-        found.label.astype(np.int64) * videos + found.video,
-        truth.label.astype(np.int64) * videos + truth.video,
-        size,
-    )
+    first, count = group_rows(problem.cells(found), problem.cells(truth), problem.size)
     parts = []
     for detection, instance in expand(first, count):
         value = tiou(

@@ -2,22 +2,25 @@
 
 import os
 import pathlib
+import warnings
 
+import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from cpmn_tf.evaluation.analysis import Analysis
-from cpmn_tf.evaluation.report import Sources
-from cpmn_tf.evaluation.sensitivity import Sensitivity
+from cpmn_tf.evaluation.bootstrap import Interval
+from cpmn_tf.evaluation.report import Sources, many
+from cpmn_tf.evaluation.sensitivity import LEAST_PRECISION, Sensitivity
 from cpmn_tf.files import replaced
 
 # Okabe and Ito's colours, which the colour-blind tell apart; the page also reads in grey.
-_BLUE, _ORANGE, _GREY = "#0072B2", "#E69F00", "#999999"
+_RUN, _BASELINE, _MISSED = "#0072B2", "#D55E00", "#666666"
 _KINDS = {
     "true positive": "#009E73",
     "double detection": "#56B4E9",
-    "localization": _ORANGE,
+    "localization": "#E69F00",
     "wrong label": "#CC79A7",
     "confusion": "#F0E442",
     "background": "#BBBBBB",
@@ -31,55 +34,94 @@ _MEANINGS = {
     "background": "background\n(no instance there)",
 }
 _CLASSES = 24  # more are cut to the best and the worst
+_TIOU = 10  # more thresholds are drawn without their values
 
 
-def save_page(path: str | os.PathLike, analysis: Analysis, sources: Sources) -> None:
-    """Draws the analysis; the suffix says the format (`.png`, `.pdf`, `.svg`)."""
-    figure = Figure(figsize=(16, 11.5), layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.12, h_pad=0.12)
-    figure.suptitle(_headline(analysis, sources), fontsize=13, x=0.012, ha="left")
+def save_page(
+    path: str | os.PathLike, analysis: Analysis, sources: Sources, baseline: str = "baseline"
+) -> None:
+    """Draws the analysis; the suffix says the format (`.png`, `.pdf`, `.svg`).
+
+    ``baseline`` is the other run's file, where there is one.
+    """
+    suffix = pathlib.Path(path).suffix.lstrip(".")
+    with matplotlib.rc_context({"text.parse_math": False}), warnings.catch_warnings():  # names: "$"
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        figure = _page(analysis, sources, baseline)
+        with replaced(path) as temporary:
+            figure.savefig(temporary, format=suffix, dpi=110)
+
+
+def _page(analysis: Analysis, sources: Sources, baseline: str) -> Figure:
+    figure = Figure(figsize=(16, 12), layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.12, h_pad=0.12, rect=(0, 0, 1, 0.915))
+    headline, facts = _headline(analysis, sources, baseline), _facts(analysis, sources)
+    figure.text(0.012, 0.987, headline, fontsize=13, va="top", linespacing=1.3)
+    below = 0.964 if analysis.comparison is None else 0.942
+    figure.text(0.012, below, facts, fontsize=9, va="top", color="#444444", linespacing=1.3)
     rows = figure.add_gridspec(2, 1, height_ratios=(1.0, 2.0))
     top = rows[0].subgridspec(1, 3, width_ratios=(1.0, 1.5, 0.95))
     _draw_map(figure.add_subplot(top[0]), analysis)
     _draw_profile(figure.add_subplot(top[1]), analysis)
     _draw_gains(figure.add_subplot(top[2]), analysis)
-    below = rows[1].subgridspec(2, 2, width_ratios=(2.0, 0.95))
-    _draw_bins(
-        figure.add_subplot(below[0, 0]),
-        analysis.sensitivities,
-        [item.map_n for item in analysis.sensitivities],
-        analysis.overall.map_n,
-        title="Which instances are found well: average mAP on each group alone, normalised by size",
-        label="average mAP, normalised [%]",
+    below = rows[1].subgridspec(2, 2, width_ratios=(2.2, 0.95))
+    groups = analysis.sensitivities
+    found, missed = figure.add_subplot(below[0, 0]), figure.add_subplot(below[1, 0])
+    _draw_bins(found, groups, [item.map_n for item in groups], analysis.overall.map_n, _RUN)
+    found.set_ylabel("average mAP, normalised [%]")
+    _tidy(
+        found,
+        "Which instances are found well: average mAP on each group alone "
+        "(normalised: as if all groups were equally large)",
     )
-    _draw_bins(
-        figure.add_subplot(below[1, 0]),
-        analysis.sensitivities,
-        [item.missed for item in analysis.sensitivities],
-        analysis.overall.missed,
-        title="Which instances are missed: no detection ranked high enough finds them",
-        label="missed instances [%]",
+    _draw_bins(missed, groups, [item.missed for item in groups], analysis.overall.missed, _MISSED)
+    missed.set_ylabel("missed instances [%]")
+    _tidy(
+        missed,
+        f"Which instances are missed: no detection finds them before precision falls to "
+        f"{100 * LEAST_PRECISION:.0f} %",
     )
     _draw_classes(figure.add_subplot(below[:, 1]), analysis)
-    with replaced(path) as temporary:
-        suffix = pathlib.Path(path).suffix.lstrip(".")
-        figure.savefig(temporary, format=suffix, dpi=110)
+    return figure
 
 
-def _headline(analysis: Analysis, sources: Sources) -> str:
-    result, counts = analysis.evaluation, analysis.evaluation.counts
-    bounds = analysis.interval
-    name, truth = (
-        os.path.basename(os.path.normpath(path))
-        for path in (sources.detection_file, sources.annotation_file)
-    )
+def _headline(analysis: Analysis, sources: Sources, baseline: str) -> str:
+    result, bounds = analysis.evaluation, analysis.interval
+    ends = sorted({result.tiou[0], result.tiou[-1]})
+    lines = [
+        f"{_file(sources.detection_file)}: average mAP {_interval(result.average_map, bounds)} "
+        f"by the {result.protocol} protocol, tIoU {' to '.join(f'{value:g}' for value in ends)}"
+    ]
+    if analysis.comparison is not None:
+        other = analysis.comparison
+        gap = other.difference_interval
+        lines.append(
+            f"baseline {_file(baseline)}: {_interval(other.baseline.average_map, other.interval)}; "
+            f"difference {100 * other.average_difference:+.2f} points "
+            f"({100 * gap.average_low:+.2f} to {100 * gap.average_high:+.2f})"
+        )
+    return "\n".join(lines)
+
+
+def _facts(analysis: Analysis, sources: Sources) -> str:
+    counts = analysis.evaluation.counts
     return (
-        f"{name}: average mAP {100 * result.average_map:.2f} % "
-        f"(95 % interval {100 * bounds.average_low:.2f} to {100 * bounds.average_high:.2f}) "
-        f"by the {result.protocol} protocol, tIoU {result.tiou[0]:g} to {result.tiou[-1]:g}\n"
-        f"{counts.detections} detections against {counts.instances} instances of "
-        f"{counts.classes} classes in {counts.videos} videos ({truth}, {sources.split})"
+        f"{many(counts.detections, 'detection')}: {_file(sources.detection_file)}, "
+        f"SHA-256 {sources.detection_sha256}\n"
+        f"truth: {_file(sources.annotation_file)}, SHA-256 {sources.annotation_sha256}, "
+        f"{sources.split}: {many(counts.videos, 'video')} ({counts.videos_without_detections} "
+        f"without detections), {many(counts.instances, 'instance')} of "
+        f"{many(counts.classes, 'class')}"
     )
+
+
+def _interval(average: float, bounds: Interval) -> str:
+    low, high = 100 * bounds.average_low, 100 * bounds.average_high
+    return f"{100 * average:.2f} % (95 % interval over videos {low:.2f} to {high:.2f})"
+
+
+def _file(path: str) -> str:
+    return _short(os.path.basename(os.path.normpath(path)), 60)
 
 
 def _tidy(axes: Axes, title: str, grid: str = "y") -> None:
@@ -90,41 +132,29 @@ def _tidy(axes: Axes, title: str, grid: str = "y") -> None:
 
 
 def _draw_map(axes: Axes, analysis: Analysis) -> None:
-    runs = [("this run", analysis.evaluation, analysis.interval, _BLUE, "o")]
+    runs = [("this run", analysis.evaluation, analysis.interval, _RUN, "o")]
     if analysis.comparison is not None:
         other = analysis.comparison
-        runs.insert(0, ("baseline", other.baseline, other.interval, _ORANGE, "s"))
+        runs.append(("baseline", other.baseline, other.interval, _BASELINE, "s"))
+    tiou = np.array(analysis.evaluation.tiou)
+    beside = 0.12 * np.diff(np.sort(tiou)).min(initial=0.1)
     for number, (name, result, bounds, colour, marker) in enumerate(runs):
-        tiou, middle = np.array(result.tiou), 100 * result.map
+        middle = 100 * result.map
         reach = np.abs([100 * bounds.low - middle, 100 * bounds.high - middle])
-        axes.errorbar(
-            tiou + 0.012 * (number - (len(runs) - 1) / 2),
-            middle,
-            reach,
-            color=colour,
-            fmt=marker,
-            capsize=3,
-            label=name,
-        )
-    for place, value in zip(analysis.evaluation.tiou, analysis.evaluation.map, strict=True):
-        axes.annotate(
-            f"{100 * value:.1f}",
-            (place, 100 * value),
-            xytext=(9, 4),
-            textcoords="offset points",
-            fontsize=8,
-        )
-    axes.set(xlabel="tIoU threshold", ylabel="mAP [%]", ylim=(0, None))
-    if analysis.comparison is not None:
-        gap = analysis.comparison
-        bounds = gap.difference_interval
-        axes.legend(
-            frameon=False,
-            loc="upper right",
-            alignment="right",
-            title=f"average over tIoU: {100 * gap.average_difference:+.2f} points\n"
-            f"(95 %: {100 * bounds.average_low:+.2f} to {100 * bounds.average_high:+.2f})",
-        )
+        place = tiou + beside * ((len(runs) - 1) / 2 - number)
+        axes.errorbar(place, middle, reach, color=colour, fmt=marker, capsize=3, label=name)
+        if len(tiou) <= _TIOU and number == 0:  # this run stands to the right of the baseline
+            axes.set_xticks(tiou, [f"{value:g}" for value in tiou], fontsize=9)
+            for x, y in zip(place, middle, strict=True):
+                axes.annotate(
+                    f"{y:.1f}", (x, y), xytext=(6, 0), textcoords="offset points", fontsize=8,
+                    va="center", color=colour,
+                )  # fmt: skip
+    axes.set_xlim(tiou.min() - 4 * beside, tiou.max() + 6 * beside)
+    axes.set(xlabel="tIoU threshold", ylabel="mAP [%]", ylim=(0, max(axes.get_ylim()[1], 1)))
+    if len(runs) > 1:
+        axes.set_ylim(0, 1.15 * axes.get_ylim()[1])
+        axes.legend(frameon=False, loc="upper right", ncols=2)
     _tidy(axes, "mAP with its 95 % interval over videos")
 
 
@@ -159,7 +189,8 @@ def _draw_profile(axes: Axes, analysis: Analysis) -> None:
         fontsize=8,
     )
     axes.set(
-        xlabel="rank within the class, in units of G = its number of instances; below: detections",
+        xlabel="each class's detections by score, G at a time (G: its number of instances); "
+        "below: how many",
         ylabel="share of detections [%]",
         ylim=(0, 100),
     )
@@ -168,7 +199,7 @@ def _draw_profile(axes: Axes, analysis: Analysis) -> None:
         handles[::-1], labels[::-1], frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5),
         fontsize=8,
     )  # fmt: skip
-    _tidy(axes, "What the detections are, from the best ranked on")
+    _tidy(axes, "What the detections are, from the best scored on")
 
 
 def _draw_gains(axes: Axes, analysis: Analysis) -> None:
@@ -177,8 +208,8 @@ def _draw_gains(axes: Axes, analysis: Analysis) -> None:
     bars = axes.barh(names, gains, color=[_KINDS[name] for name in names])
     axes.bar_label(bars, [f"+{value:.2f}" for value in gains], padding=3, fontsize=9)
     axes.set(
-        xlabel="gain in average mAP without it [points]",
-        xlim=(0, 1.18 * max(*gains, 0.01)),
+        xlabel="gain in average mAP [points] without it",
+        xlim=(0, 1.18 * max(*gains, 0.5)),
     )
     _tidy(axes, "What to mend first", grid="x")
 
@@ -188,37 +219,35 @@ def _draw_bins(
     groups: tuple[Sensitivity, ...],
     values: list[np.ndarray],
     overall: float,
-    *,
-    title: str,
-    label: str,
+    colour: str,
 ) -> None:
-    colours = {"length": _BLUE, "coverage": "#CC79A7", "instances": "#009E73"}
     ticks, names, begin = [], [], 0
-    top = max([overall, *(np.nanmax(row, initial=0.0) for row in values)])
+    top = 100 * max([overall, *(np.nanmax(row, initial=0.0) for row in values)]) or 1.0
     for group, row in zip(groups, values, strict=True):
         place = begin + np.arange(len(row))
-        bars = axes.bar(place, 100 * np.nan_to_num(row), 0.8, color=colours[group.name])
+        bars = axes.bar(place, 100 * np.nan_to_num(row), 0.8, color=colour)
         texts = ["–" if np.isnan(value) else f"{100 * value:.1f}" for value in row]
         axes.bar_label(
             bars, texts, padding=2, fontsize=8,
             bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.6},
         )  # fmt: skip
         axes.text(
-            place.mean(), 118 * top, group.title, ha="center", va="center", fontsize=9,
-            color=colours[group.name], fontweight="bold",
+            place.mean(), 1.18 * top, group.title, ha="center", va="center", fontsize=9,
+            fontweight="bold",
         )  # fmt: skip
         ticks.extend(place)
-        names.extend(
-            f"{text}\nn={number}" for text, number in zip(group.bins, group.instances, strict=True)
-        )
+        for text, number in zip(group.bins, group.instances, strict=True):
+            text = text if len(text) < 9 else text.replace("–", "–\n")  # beside its neighbours
+            names.append(f"{text}\nn={number}")
         begin += len(row) + 1
     axes.axhline(100 * overall, color="black", linestyle="--", linewidth=1, zorder=1.5)
     axes.text(
-        begin - 1.4, 100 * overall, f"all: {100 * overall:.1f}", va="bottom", ha="left", fontsize=9
-    )
+        begin - 1.4, 100 * overall, f"all: {100 * overall:.1f}", va="center", ha="left", fontsize=9,
+        bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.5},
+    )  # fmt: skip
     axes.set_xticks(ticks, names, fontsize=8)
-    axes.set(ylabel=label, ylim=(0, 125 * top or 1), xlim=(-0.7, begin - 0.3))
-    _tidy(axes, title)
+    axes.set(ylim=(0, 1.25 * top), xlim=(-0.7, begin - 0.3))
+    axes.set_yticks([tick for tick in axes.get_yticks() if 0 <= tick <= min(100, 1.1 * top)])
 
 
 def _draw_classes(axes: Axes, analysis: Analysis) -> None:
@@ -232,26 +261,29 @@ def _draw_classes(axes: Axes, analysis: Analysis) -> None:
         rows = [*rows[:half], *rows[-half:]]
     place = np.arange(len(rows))
     values = [100 * value for value, _ in rows]
-    axes.barh(place, values, 0.7, color=_BLUE)
+    axes.barh(place, values, 0.7, color=_RUN)
     for row, value in zip(place, values, strict=True):
         axes.text(
             1.0, row, f"{value:.1f}", va="center", ha="right", fontsize=8,
             transform=axes.get_yaxis_transform(),
         )  # fmt: skip
-    axes.set_xlim(0, 1.12 * max(*values, 1.0))
+    longest = max(*values, 1.0)
     if analysis.comparison is not None:
         other = analysis.comparison.baseline.per_class
+        others = [100 * float(other[name].mean()) for _, name in rows]
+        longest = max(longest, *others)
         axes.plot(
-            [100 * float(other[name].mean()) for _, name in rows],
+            others,
             place,
             linestyle="none",
             marker="|",
             markersize=13,
             markeredgewidth=2.5,
-            color=_ORANGE,
+            color=_BASELINE,
             label="baseline",
         )
-        axes.legend(frameon=False, loc="lower right", bbox_to_anchor=(0.93, 0.0))
+        axes.legend(frameon=False, loc="lower right", bbox_to_anchor=(1.0, 1.0), borderaxespad=0)
+    axes.set_xlim(0, 1.12 * longest)
     axes.axvline(100 * analysis.evaluation.average_map, color="black", linestyle="--", linewidth=1)
     axes.set_yticks(place, [_short(name) for _, name in rows], fontsize=8)
     axes.set(xlabel="average AP [%] (dashed: mean over classes)", ylim=(-0.6, len(rows) - 0.4))

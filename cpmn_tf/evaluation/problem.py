@@ -97,6 +97,18 @@ class Problem:
         """[C] number of instances, at least 1."""
         return np.bincount(self.instances.label, minlength=len(self.classes))
 
+    @property
+    def size(self) -> int:
+        """Number of classes times number of videos."""
+        return len(self.classes) * len(self.videos)
+
+    def cells(self, segments: Segments) -> np.ndarray:
+        """[N] integer in [0, size) that says class and video, ascending in that order."""
+        cell = segments.label.astype(np.int32 if self.size < 1 << 31 else np.int64)
+        cell *= len(self.videos)
+        cell += segments.video
+        return cell
+
     def class_starts(self) -> np.ndarray:
         """[C] row of each class's first detection."""
         return np.searchsorted(self.detections.label, np.arange(len(self.classes), dtype=np.int32))
@@ -105,24 +117,20 @@ class Problem:
 def canonical_order(segments: Segments, score: np.ndarray) -> np.ndarray:
     """[N] rows by (class, −score, video, start, end).
 
-    One sort of integers that hold class, the score's leading bits and the row takes a third of the
-    time of sorting by the columns; where the leading bits do not decide, the columns do.
+    NumPy sorts 16-bit integers by counting: three passes over the score as float32 and the class
+    take a sixth of the time of sorting by the columns. Where these do not decide, the columns do.
     """
-    label = segments.label
-    row_bits = len(label).bit_length()
-    score_bits = 64 - row_bits - int(label.max(initial=0)).bit_length()
-    if score_bits < 16:
-        keys = (segments.end, segments.start, segments.video, -score, label)
-        return np.lexsort(keys)
-    packed = label.astype(np.uint64)
-    packed <<= np.uint64(score_bits)
-    packed |= _ascending_bits(0.0 - score) >> np.uint64(64 - score_bits)  # 0 − 0 is +0, as −(−0)
-    packed <<= np.uint64(row_bits)
-    packed |= np.arange(len(label), dtype=np.uint64)
-    packed.sort()
-    order = (packed & np.uint64((1 << row_bits) - 1)).astype(np.intp)
-    packed >>= np.uint64(row_bits)
-    undecided = packed[1:] == packed[:-1]
+    with np.errstate(over="ignore"):
+        bits = _ascending_bits(0 - score.astype(np.float32))  # 0 − 0 is +0, as −(−0)
+    label = segments.label.view(np.uint32)
+    order = np.argsort(bits.astype(np.uint16), kind="stable")
+    for key, shift in ((bits, 16), (label, 0), (label, 16)):
+        if shift and key is label and label.max(initial=0) < 1 << 16:
+            break
+        digit = (key >> np.uint32(shift)).astype(np.uint16)
+        order = order.take(np.argsort(digit.take(order), kind="stable"))
+    bits, label = bits.take(order), label.take(order)
+    undecided = (bits[1:] == bits[:-1]) & (label[1:] == label[:-1])
     if undecided.any():
         member = np.append(undecided, False) | np.append(False, undecided)
         rows = order[member]
@@ -133,10 +141,10 @@ def canonical_order(segments: Segments, score: np.ndarray) -> np.ndarray:
 
 
 def _ascending_bits(values: np.ndarray) -> np.ndarray:
-    """[N] uint64 in the order of the float64 values: bits flipped so that negatives come first."""
-    bits = values.view(np.uint64)
-    negative = values.view(np.int64) >> np.int64(63)  # all ones or all zeros
-    return bits ^ (negative.view(np.uint64) | np.uint64(1 << 63))
+    """[N] uint32 in the order of the float32 values: bits flipped so that negatives come first."""
+    bits = values.view(np.uint32)
+    negative = values.view(np.int32) >> np.int32(31)  # all ones or all zeros
+    return bits ^ (negative.view(np.uint32) | np.uint32(1 << 31))
 
 
 def prepare(annotations: Annotations, detections: Detections, subset: str | None = None) -> Problem:
@@ -155,7 +163,7 @@ def prepare(annotations: Annotations, detections: Detections, subset: str | None
     split = annotations.videos
     used = np.bincount(detections.video, minlength=len(detections.videos)) > 0
     named = {name for name, has in zip(detections.videos, used.tolist(), strict=True) if has}
-    videos = tuple(sorted(named.union(split)))
+    videos = tuple(sorted([*split, *named.difference(split)]))  # fast where most stand sorted
     index = {name: position for position, name in enumerate(videos)}
     numbers = np.array([index[name] for name in split], np.int32)
     instances, classes = _instances(split.values(), numbers, annotations.classes, subset)
@@ -229,9 +237,9 @@ def _detections(
     label, video = to_class.take(detections.label), to_video.take(detections.video)
     segments = Segments(video, label, detections.start, detections.end)
     score = detections.score
-    keep = np.flatnonzero(label >= 0)
-    unscored = len(label) - len(keep)
+    unscored = int(np.count_nonzero(label < 0))
     if unscored:
+        keep = np.flatnonzero(label >= 0)
         segments, score = segments.take(keep), score.take(keep)
     return segments.take(canonical_order(segments, score)), unscored
 

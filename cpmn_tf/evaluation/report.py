@@ -1,13 +1,14 @@
 """Results as JSON and as text; both name the protocol, the files and what they hold."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from cpmn_tf.evaluation.analysis import Analysis
 from cpmn_tf.evaluation.bootstrap import Interval
 from cpmn_tf.evaluation.problem import Counts
 from cpmn_tf.evaluation.protocols import Evaluation
+from cpmn_tf.evaluation.sensitivity import LEAST_PRECISION
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,39 +61,43 @@ def to_text(results: Sequence[Evaluation], sources: Sources) -> str:
 
 def facts(counts: Counts, sources: Sources) -> list[str]:
     """Lines that name the files and what they hold."""
+    ambiguous = counts.ambiguous_intervals
     lines = [
         f"annotations  {sources.annotation_file}",
         f"             SHA-256 {sources.annotation_sha256}",
-        f"             {sources.split}: {_many(counts.videos, 'video')}, "
-        f"{_many(counts.instances, 'instance')} of {_many(counts.classes, 'class')}",
+        f"             {sources.split}: {many(counts.videos, 'video')}, "
+        f"{many(counts.instances, 'instance')} of {many(counts.classes, 'class')}"
+        + (f", {many(ambiguous, 'ambiguous interval')}" if ambiguous else ""),
         f"detections   {sources.detection_file}",
         f"             SHA-256 {sources.detection_sha256}",
-        f"             {_many(counts.detections, 'detection')}; "
-        f"{_many(counts.videos_without_detections, 'video')} without detections",
+        f"             {many(counts.detections, 'detection')}; "
+        f"{many(counts.videos_without_detections, 'video')} without detections",
     ]
     remarks = {
-        "classes without detections, each with an AP of 0": counts.classes_without_detections,
-        f"detections in {_many(counts.unlisted_videos, 'video')} outside the split, "
-        "counted as false positives (the official evaluators do so)": counts.unlisted_detections,
-        "detections left out: the split has no instance of their class": (
-            counts.unscored_detections
+        f"{many(counts.classes_without_detections, 'class')} without detections, with an AP of 0": (
+            counts.classes_without_detections
         ),
-        "instances of zero length": counts.zero_length_instances,
+        f"{many(counts.unlisted_detections, 'detection')} in "
+        f"{many(counts.unlisted_videos, 'video')} outside the split, "
+        "counted as false positives (the official evaluators do so)": counts.unlisted_detections,
+        f"{many(counts.unscored_detections, 'detection')} left out: the split has no instance of "
+        "their class": counts.unscored_detections,
+        f"{many(counts.zero_length_instances, 'instance')} of zero length": (
+            counts.zero_length_instances
+        ),
     }
-    lines += [f"note         {number} {text}" for text, number in remarks.items() if number]
+    lines += [note(text) for text, number in remarks.items() if number]
     return lines
 
 
-def remarks_on_classes(labels: Mapping[str, int]) -> list[str]:
-    """A note per class that the data set does not have, with its number of detections."""
-    return [
-        f"note         {_many(number, 'detection')} of {label!r}, which is no class of the data set"
-        for label, number in labels.items()
-    ]
+def note(text: str) -> str:
+    """A line beside the facts."""
+    return f"note         {text}"
 
 
 def table(rows: Sequence[Sequence[str]]) -> list[str]:
     """Aligned lines: the first column to the left, the others to the right."""
+    rows = [[text if text.isprintable() else ascii(text)[1:-1] for text in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  ".join(
@@ -118,23 +123,23 @@ def analysis_text(analysis: Analysis) -> list[str]:
             ["  to", *_percents([*gap.high, gap.average_high])],
         ]
     kinds = [
-        ["kind of detection", "gain [points]", "% of 1G", "2G", "5G", "10G"],
+        ["kind of detection", "gain [points]", "% of 1G", *(f"{row}G" for row in range(2, 11))],
         *(
             [
                 kind,
                 f"+{_percent(errors.gains[kind])}" if kind in errors.gains else "",
-                *(_share(errors.shares[row, place]) for row in (0, 1, 4, 9)),
+                *(_share(errors.shares[row, place]) for row in range(10)),
             ]
             for place, kind in enumerate(errors.kinds)
         ),
     ]
     lines = [*table(rows), "", *table(kinds)]
     lines += [
-        "gain: average mAP if the kind vanished; nG: detections ranked from (n-1)G to nG, G being "
-        "their class's number of instances",
+        "gain: of average mAP, if the kind vanished; nG: detections ranked from (n-1)G to nG in "
+        "their class, G being its number of instances",
         "",
     ]
-    groups = [["instances", "number", "average mAP_N [%]", "missed [%]"]]
+    groups = [["instances", "number", "normalised mAP [%]", "missed [%]"]]
     overall = analysis.overall
     groups.append(
         ["all", str(result.counts.instances), _percent(overall.map_n), _percent(overall.missed)]
@@ -145,7 +150,12 @@ def analysis_text(analysis: Analysis) -> list[str]:
             item.bins, item.instances, item.map_n, item.missed, strict=True
         ):
             groups.append([f"  {name}", str(number), _share(value, 2), _share(missed, 2)])
-    return [*lines, *table(groups)]
+    return [
+        *lines,
+        *table(groups),
+        "normalised: average mAP on the group alone, as if all groups were equally large; missed: "
+        f"no detection finds them before precision falls to {100 * LEAST_PRECISION:.0f} %",
+    ]
 
 
 def _map_rows(result: Evaluation, bounds: Interval, name: str | None = None) -> list[list[str]]:
@@ -168,6 +178,7 @@ def _percent(value: float) -> str:
     return f"{100 * value:.2f}"
 
 
-def _many(number: int, noun: str) -> str:
+def many(number: int, noun: str) -> str:
+    """The number and the noun in singular or plural."""
     plural = noun + ("es" if noun.endswith("s") else "s")
     return f"{number} {noun if number == 1 else plural}"

@@ -168,10 +168,11 @@ def _normalized(
 
 
 def _fifths(values: np.ndarray) -> tuple[float, ...]:
-    """Bounds of bins with about a fifth of the values each; fewer where values repeat."""
+    """Bounds of bins with about a fifth of the values each, or fewer bins where values repeat."""
     inner = [float(f"{value:.2g}") for value in np.quantile(values, (0.2, 0.4, 0.6, 0.8))]
-    inner = sorted({value for value in inner if values.min() <= value < values.max()})
-    return (0.0, *inner, _INF)
+    inner = sorted({value for value in inner if value < values.max()})
+    filled = np.unique(np.searchsorted(inner, values))  # a bound above an empty bin says nothing
+    return (0.0, *(inner[place] for place in filled[:-1]), _INF)
 
 
 def _bin_names(name: str, edges: Sequence[float]) -> tuple[str, ...]:

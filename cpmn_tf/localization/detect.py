@@ -1,5 +1,7 @@
 """The whole post-processing: curves to detections per video."""
 
+import functools
+from collections.abc import Callable
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -28,7 +30,6 @@ class Detected(NamedTuple):
     silent: tf.Tensor
 
 
-@tf.function(autograph=False, reduce_retracing=True)  # op by op, suppression is 50 times slower
 def localize(
     *,
     curves: tf.Tensor,
@@ -55,6 +56,41 @@ def localize(
     Returns:
       The detections of each video.
     """
+    return _graph(config)(curves, act, p_class, rows, lengths, unit_seconds, durations)
+
+
+@functools.lru_cache(maxsize=64)
+def _graph(config: LocalizationConfig) -> Callable[..., Detected]:
+    """One graph for tensors of any size: op by op, suppression is 50 times slower."""
+    shapes = {
+        "curves": [None, None, None],
+        "act": [None, None],
+        "p_class": [None],
+        "rows": [None, 2],
+        "lengths": [None],
+        "unit_seconds": [None],
+        "durations": [None],
+    }
+    signature = [
+        tf.TensorSpec(shape, tf.int32 if name in ("rows", "lengths") else tf.float32, name=name)
+        for name, shape in shapes.items()
+    ]
+    return tf.function(
+        functools.partial(_localize, config=config), input_signature=signature, autograph=False
+    )
+
+
+def _localize(
+    curves: tf.Tensor,
+    act: tf.Tensor,
+    p_class: tf.Tensor,
+    rows: tf.Tensor,
+    lengths: tf.Tensor,
+    unit_seconds: tf.Tensor,
+    durations: tf.Tensor,
+    *,
+    config: LocalizationConfig,
+) -> Detected:
     video = rows[:, 0]
     row_lengths = tf.gather(lengths, video)
     valid = tf.sequence_mask(row_lengths, tf.shape(curves)[2])

@@ -26,7 +26,7 @@ def extremes(values: tf.Tensor, valid: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor,
     return low, high, high - low > 1e-5 * tf.maximum(tf.abs(low), tf.abs(high))
 
 
-@tf.function(autograph=False)
+@tf.function(autograph=False, reduce_retracing=True)
 def normalize_tcas(tcas: tf.Tensor, valid: tf.Tensor, method: str = "min_max") -> tf.Tensor:
     """Brings each class's sequence to [0, 1] over the valid units.
 
@@ -56,7 +56,7 @@ def normalize_tcas(tcas: tf.Tensor, valid: tf.Tensor, method: str = "min_max") -
     return tf.where(inside & varies, tf.clip_by_value(scaled, 0.0, 1.0), 0.0)
 
 
-@tf.function(autograph=False)
+@tf.function(autograph=False, reduce_retracing=True)
 def erasing_mask(
     tcas: tf.Tensor,
     valid: tf.Tensor,
@@ -80,7 +80,7 @@ def erasing_mask(
     return tf.reduce_any(found & classes[:, tf.newaxis, :], axis=-1) & valid
 
 
-@tf.function(autograph=False)
+@tf.function(autograph=False, reduce_retracing=True)
 def random_mask(
     valid: tf.Tensor, seed: tf.Tensor, segment: int = 16, rate: float = 0.5
 ) -> tf.Tensor:
@@ -100,7 +100,7 @@ def random_mask(
     return tf.repeat(draws < rate, segment, axis=1)[:, :units] & valid
 
 
-@tf.function(autograph=False)
+@tf.function(autograph=False, reduce_retracing=True)
 def erase(
     features: tf.Tensor, erased: tf.Tensor, valid: tf.Tensor, value: str = "zero"
 ) -> tf.Tensor:

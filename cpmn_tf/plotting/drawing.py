@@ -142,7 +142,8 @@ def _frame(axes: Axes, row: _Row) -> None:
 
 
 def _heading(axes: Axes, item: ClassView) -> None:
-    name, missed = _short(item.name, 60), item.p_class is None
+    missed = item.p_class is None
+    name = _short(item.name, 40 if missed else 54)  # leaves room for the description
     common = {"textcoords": "offset points", "va": "bottom", "parse_math": False}
     bold = axes.annotate(
         f"Missed class: {name}" if missed else name,
@@ -200,7 +201,8 @@ def _legend(view: RecordingView) -> list[Line2D | Patch]:
     phi = "Φ" if attention else "M(Cas)"
     shares = [f"{theta:g}" for theta in view.thresholds]
     shares = ", ".join(shares) if len(shares) <= 3 else f"{shares[0]} … {shares[-1]}"
-    handles.append(Line2D([], [], **panels.PHI, label=f"{phi} (filled: proposed)"))
+    formula = f"Φ = {view.fused}" if attention else phi
+    handles.append(Line2D([], [], **panels.PHI, label=f"{formula} (filled: proposed)"))
     handles.append(Line2D([], [], **panels.CUT, label=f"{shares} · max {phi}"))
     return handles
 

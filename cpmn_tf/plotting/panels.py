@@ -86,7 +86,8 @@ def draw_detections(axes: Axes, view: RecordingView, item: ClassView) -> None:
     low, high = 1.1 * scores.min(), 1.1 * scores.max()
     axes.set_ylim(low, high if high > low else 1.0)
     if not len(item.detections):
-        _note(axes, "no detections")
+        dropped = f" of at least {view.min_seconds:g} s" if view.min_seconds else ""
+        _note(axes, f"no detections{dropped}")
         return
     ordered = item.detections[np.argsort(-item.detections[:, 2], kind="stable")]
     _bars(axes, ordered[:, :2], ordered[:, 2], zorder=2, **DETECTION)

@@ -68,6 +68,8 @@ class RecordingView:
       edges: [T + 1] seconds; unit j of the grid covers [edges[j], edges[j + 1]).
       thresholds: θ_TCAS, shares of the maximum of Φ.
       classes: those predicted, the most probable first, then those missed.
+      fused: how Φ comes about, such as ``sigmoid(M)·H``.
+      min_seconds: length below which proposals were dropped.
     """
 
     id: str
@@ -76,6 +78,8 @@ class RecordingView:
     edges: np.ndarray
     thresholds: tuple[float, ...]
     classes: tuple[ClassView, ...]
+    fused: str = "sigmoid(M)·H"
+    min_seconds: float = 0.0
 
     @property
     def truth(self) -> np.ndarray:
@@ -134,6 +138,7 @@ def view_of(
             detections=detections[marks == index],
         )
 
+    section = model.config.localization
     predicted = trace.rows[:, 1]
     best_first = np.argsort(-trace.p_class, kind="stable")
     there = np.concatenate([np.flatnonzero(labelled), () if truth is None else truth[1]])
@@ -144,7 +149,9 @@ def view_of(
         duration=float(batch["duration"][0]),
         streams=tuple(model.streams),
         edges=np.arange(int(trace.lengths[0]) + 1) * np.float64(trace.unit_seconds[0]),
-        thresholds=tuple(model.config.localization.thresholds),
+        thresholds=tuple(section.thresholds),
+        fused="M·H" if section.fusion == "raw" else "sigmoid(M)·H",
+        min_seconds=section.min_seconds,
         classes=tuple(view(int(predicted[row]), int(row)) for row in best_first)
         + tuple(view(int(index), None) for index in missed),
     )

@@ -97,8 +97,15 @@ class ModuleTrainer:
             config, self.steps_per_epoch, self.model.trainable_variables, runtime.precision
         )
         loss_of = objectives.cascade_loss if module == "cascade" else objectives.pyramid_loss
+        spec = self._dataset(0).element_spec
         self._step_function = make_step(
-            self.model, self._optimizer, loss_of, config, seed=self._seed, xla=runtime.xla
+            self.model,
+            self._optimizer,
+            loss_of,
+            config,
+            seed=self._seed,
+            xla=runtime.xla,
+            batch_spec=spec if spec["valid"].shape[1] is None else None,
         )
         self._state = tf.train.Checkpoint(
             weights=plain_variables(self.model),
@@ -164,7 +171,8 @@ class ModuleTrainer:
     def _train(self, on_epoch) -> None:
         step, section = self.step, self._config.training
         shown = 0.0
-        for batch in self._batches(step):
+        batches = pipeline.readable(self._dataset(step), self._split.manifest, self._split.name)
+        for batch in batches:
             losses = self._step_function(batch, tf.constant(step, tf.int64))
             self._state.totals.assign_add(losses)
             self._state.step.assign_add(1)
@@ -184,9 +192,10 @@ class ModuleTrainer:
                 self.save()
                 raise Interrupted(self.label)
 
-    def _batches(self, step: int):
+    def _dataset(self, step: int) -> tf.data.Dataset:
+        """The batches from ``step`` on."""
         make = pipeline.cascade_batches if self.module == "cascade" else pipeline.pyramid_batches
-        dataset = make(
+        return make(
             self._split,
             self.stream,
             self._config,
@@ -195,7 +204,6 @@ class ModuleTrainer:
             last_epoch=self.epochs,
             skip=step % self.steps_per_epoch,
         )
-        return pipeline.readable(dataset, self._split.manifest, self._split.name)
 
     def _end_epoch(self, step: int) -> None:
         classification, regularization = self._state.totals.numpy() / self.steps_per_epoch

@@ -8,6 +8,7 @@ each stream has its checkpoints in ``streams/STREAM/MODULE/``.
 import dataclasses
 import os
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -128,6 +129,18 @@ class ModelCard:
                     f"{_short(ours)}; use the data set it was trained on, or one built like it"
                 )
 
+    def check_streams(self, names: Sequence[str]) -> None:
+        """Checks that streams asked for by name are among the model's.
+
+        Raises:
+          UserError: naming the first that is not.
+        """
+        for name in names:
+            if name not in self.streams:
+                raise UserError(
+                    f"--streams={name}: there is no such stream; {_short(self.streams)}"
+                )
+
     def with_inference_settings(self, assignments: list[str]) -> "ModelCard":
         """Applies ``--set`` assignments that act at inference.
 
@@ -165,13 +178,16 @@ def module_folder(model_dir: str | os.PathLike, stream: str, module: str) -> pat
 
 
 def load_model(
-    model_dir: str | os.PathLike, overrides: list[str] | None = None
+    model_dir: str | os.PathLike,
+    overrides: list[str] | None = None,
+    streams: Sequence[str] = (),
 ) -> tuple[CPMN, ModelCard]:
     """The trained model of a folder, ready for inference in float32.
 
     Args:
       model_dir: of `cpmn-train`.
       overrides: ``section.field=value`` for settings that act at inference.
+      streams: to use, by name; all by default.
 
     Returns:
       The model and its card, the latter with ``overrides`` applied.
@@ -181,8 +197,10 @@ def load_model(
         a checkpoint does not fit.
     """
     card = ModelCard.load(model_dir).with_inference_settings(overrides or [])
-    model = CPMN(streams=card.streams, num_classes=len(card.classes), config=card.config)
-    for stream in card.streams:
+    card.check_streams(streams)
+    used = {name: card.streams[name] for name in card.streams if not streams or name in streams}
+    model = CPMN(streams=used, num_classes=len(card.classes), config=card.config)
+    for stream in used:
         parts = {"cascade": model.cascades[stream], "pyramid": model.pyramids[stream]}
         for module, part in parts.items():
             restore_weights(part, module_folder(model_dir, stream, module))

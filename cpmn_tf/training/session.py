@@ -4,7 +4,7 @@ import dataclasses
 import itertools
 import os
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from cpmn_tf.config import TIOU, Config
 from cpmn_tf.data.pipeline import Split
@@ -29,6 +29,7 @@ def train(
     config: Config | None = None,
     split: str = "",
     validation_split: str = "",
+    streams: Sequence[str] = (),
     runtime: Runtime | None = None,
     report: Callable[[str], None] = lambda _: None,
 ) -> ModelCard:
@@ -40,6 +41,8 @@ def train(
       config: all settings; the preset `thumos14` by default, as for the command.
       split: to train on; the configuration's by default.
       validation_split: to validate on; by default ``training.validation_fraction`` of ``split``.
+      streams: to train in this call, by name; all by default. The others are left as they are, for
+        another call (or another machine that shares the folder).
       runtime: seed, precision, XLA, progress.
       report: called with lines worth showing.
 
@@ -73,9 +76,10 @@ def train(
         validation_split=validation_split,
         fingerprint=manifest.fingerprint(name),
     )
+    card.check_streams(streams)
     card.claim(model_dir)
     job = _Job(pathlib.Path(model_dir), card, training, held_out, data_dir, runtime, report)
-    for stream in card.streams:
+    for stream in streams or card.streams:
         job.train_stream(stream)
     return card
 

@@ -62,6 +62,7 @@ def make_step(
     *,
     seed: int,
     xla: bool = False,
+    batch_spec: dict[str, tf.TensorSpec] | None = None,
 ) -> Callable[[dict[str, tf.Tensor], tf.Tensor], tf.Tensor]:
     """A compiled ``step(batch, number)`` that applies one update.
 
@@ -72,20 +73,28 @@ def make_step(
       config: passed to ``loss_of``.
       seed: of what is random in a step.
       xla: compile with XLA; the last short batch of an epoch is compiled once more.
+      batch_spec: of batches whose number of units varies: one graph for all, where by default each
+        shape gets its own.
 
     Returns:
       A function of a batch and the step's number (int64 scalar) that returns the classification
       and the regularization loss before the update, [2] float32.
     """
 
-    @tf.function(jit_compile=xla, autograph=False)
+    signature = batch_spec and [batch_spec, tf.TensorSpec([], tf.int64)]
+
+    @tf.function(jit_compile=xla, autograph=False, input_signature=signature)
     def step(batch: dict[str, tf.Tensor], number: tf.Tensor) -> tf.Tensor:
         with tf.GradientTape() as tape:
             loss = loss_of(model, batch, config, tf.stack([tf.constant(seed, tf.int64), number]))
             total = loss.classification + loss.regularization
             scaled = optimizer.scale_loss(total)
         variables = model.trainable_variables
-        optimizer.apply(tape.gradient(scaled, variables), variables)
+        gradients = tape.gradient(scaled, variables)
+        # A barrier: a stage's weights are otherwise updated as soon as its own gradient is there,
+        # while its T-CAS, which passes no gradient, may still be read for the next stage's mask.
+        with tf.control_dependencies([total, *gradients]):
+            optimizer.apply(gradients, variables)
         return tf.stack([loss.classification, loss.regularization])
 
     return step

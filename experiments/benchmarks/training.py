@@ -19,6 +19,7 @@ import pathlib
 import statistics
 import tempfile
 import time
+from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
@@ -57,6 +58,15 @@ def make(module: str, config: Config, xla: bool):
     return make_step(model, optimizer, loss, config, seed=0, xla=xla)
 
 
+def make_product() -> tuple[Callable[[], tf.Tensor], float]:
+    """The matrix product of the second convolution's shape, and its floating-point operations."""
+    rng = np.random.default_rng(0)
+    left = tf.constant(rng.normal(size=(BATCH * UNITS, KERNEL * FILTERS)), tf.float32)
+    right = tf.constant(rng.normal(size=(KERNEL * FILTERS, FILTERS)), tf.float32)
+    product = tf.function(lambda: tf.linalg.matmul(left, right))
+    return product, 2.0 * BATCH * UNITS * KERNEL * FILTERS * FILTERS
+
+
 def measure_step(rounds: int, xla: bool) -> dict[str, float]:
     """Rates of the step and of the product, taken in turns; medians."""
     rng = np.random.default_rng(0)
@@ -65,9 +75,7 @@ def measure_step(rounds: int, xla: bool) -> dict[str, float]:
         "valid": tf.ones((BATCH, UNITS), tf.bool),
         "labels": tf.one_hot(np.arange(BATCH) % CLASSES, CLASSES),
     }
-    left = tf.constant(rng.normal(size=(BATCH * UNITS, KERNEL * FILTERS)), tf.float32)
-    right = tf.constant(rng.normal(size=(KERNEL * FILTERS, FILTERS)), tf.float32)
-    product = tf.function(lambda: tf.linalg.matmul(left, right))
+    product, operations = make_product()
     step = make("cascade", preset("thumos14"), xla)
     repeats = 5  # products per round, so that both take about as long
     times = {"step": [], "product": []}
@@ -82,7 +90,6 @@ def measure_step(rounds: int, xla: bool) -> dict[str, float]:
         if number >= 3:  # the first rounds trace and warm up
             times["step"].append(middle - start)
             times["product"].append((end - middle) / repeats)
-    operations = 2.0 * BATCH * UNITS * KERNEL * FILTERS * FILTERS
     step_rate = step_operations() / statistics.median(times["step"])
     product_rate = operations / statistics.median(times["product"])
     return {

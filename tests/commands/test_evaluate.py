@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import os
+import pathlib
 import subprocess
 import sys
 
@@ -127,7 +129,10 @@ def test_official_annotations_and_text_detections(flags):
         ({"tiou": "0.5:0.5"}, "--tiou=0.5:0.5: write first:step:last"),
         ({"split": "train"}, "no video belongs to the subset 'train'; there are: test, validation"),
         ({"truth": {"database": {}}, "split": None}, "name the subset with --split"),
-        ({"results": {"results": {"x": RESULTS["results"]["a"]}}}, "none of its 1 videos ('x'"),
+        (
+            {"results": {"results": {"x": RESULTS["results"]["a"]}}},
+            "its videos are others ('x', …)",
+        ),
         (
             {"results": {"results": {"a": [{"label": "w", "segment": [0, 1], "score": 1}]}}},
             "none of its classes ('w'",
@@ -138,6 +143,8 @@ def test_official_annotations_and_text_detections(flags):
         ),
         ({"results": {"results": {"a": [{"label": "run", "segment": [3, 1]}]}}}, "video 'a'"),
         ({"results": []}, "not a JSON object"),
+        ({"output": "/proc/none/out.json"}, "/proc/none/out.json: cannot be written"),
+        ({"output": pathlib.Path(__file__).parent}, "commands: cannot be written (Is a directory)"),
         (
             {"truth": {"database": {"a": {"subset": "test", "annotations": [{"label": "run"}]}}}},
             "truth.json: the subset 'test' holds no instance",
@@ -146,8 +153,8 @@ def test_official_annotations_and_text_detections(flags):
 )
 def test_errors_are_one_line(flags, capsys, changes, message):
     assert evaluate.main(flags(**changes)) == 1
-    error = capsys.readouterr().err
-    assert message in error and error.count("\n") == 1
+    shown, error = capsys.readouterr()
+    assert message in error and error.count("\n") == 1 and not shown
     assert not (flags.folder / "out.json").exists()
 
 
@@ -155,6 +162,39 @@ def test_no_detections_at_all_is_a_result(flags):
     assert evaluate.main(flags(results={"results": {"a": []}})) == 0
     assert output(flags)["average_map"] == 0
     assert output(flags)["videos_without_detections"] == 2
+
+
+def test_notes_tell_what_was_counted_how(flags, capsys):
+    found = {
+        "a": [{"label": "run", "segment": [0, 10], "score": "2"}],
+        "x": [{"label": "run", "segment": [0, 10], "score": 1}] * 2,
+    }
+    truth = json.loads(json.dumps(ANNOTATIONS).replace("jump", "jump\\n\\u001b[31m"))
+    assert evaluate.main(flags(truth, {"results": found}, tiou="0.5")) == 0
+    shown = capsys.readouterr().out
+    assert "2 videos, 2 instances of 2 classes, 1 ambiguous interval\n" in shown
+    assert "note         1 class without detections, with an AP of 0\n" in shown
+    assert "note         2 detections in 1 video outside the split, counted as false" in shown
+    assert "jump\\n\\x1b[31m" in shown  # no name may reach into the terminal
+
+
+def test_late_times_are_doubted_where_no_duration_is_known(flags, capsys):
+    truth = json.loads(json.dumps(ANNOTATIONS).replace('"duration": 30, ', ""))
+    assert evaluate.main(flags(truth, tiou="0.5")) == 0
+    assert "seconds?" not in capsys.readouterr().out
+    frames = json.loads(json.dumps(RESULTS).replace("[20, 26]", "[600, 780]"))
+    assert evaluate.main(flags(truth, frames, tiou="0.5")) == 0
+    assert "are their times seconds?" in capsys.readouterr().out
+
+
+def test_a_reader_that_goes_away_leaves_no_traceback_and_the_file(flags):
+    program = [sys.executable, "-m", "cpmn_tf.commands.evaluate", *flags()]
+    reader, writer = os.pipe()
+    os.close(reader)
+    ended = subprocess.run(program, stdout=writer, stderr=subprocess.PIPE, check=False)
+    os.close(writer)
+    assert (ended.returncode, ended.stderr) == (141, b"")
+    assert output(flags)["protocol"] == "activitynet"
 
 
 def test_missing_flags_and_help(flags, capsys):

@@ -1,11 +1,12 @@
 """`cpmn-train`: flags, refusals, settings, TensorBoard."""
 
 import json
+import signal
 
 import pytest
 import tensorflow as tf
 
-from cpmn_tf.commands import train
+from cpmn_tf.commands import localize, train
 from cpmn_tf.config import PRESETS, Config, describe, with_overrides
 
 
@@ -63,6 +64,18 @@ def test_wrong_flags_end_with_2(capsys, arguments, expected):
         ([], "--data_dir must be given"),
         (["--set=cascade.filters=none"], "--set=cascade.filters=none"),
         (["--set=cascade.nothing=1"], "no such field"),
+        (["--set=cascade.thresold=0.3"], "did you mean cascade.threshold?"),
+        (["--set=nowhere.near=1"], "no such field; see --print_config"),
+        (["--set=cascade.units"], "write it as section.field=value"),
+        (["--set=cascade.units=1e3"], "'1e3' is not a whole number"),
+        (["--set=cascade.units=0"], "below 1"),
+        (["--set=cascade.units=99999999999999999999"], "above 2147483647"),
+        (["--set=cascade.threshold=0,4"], "'0,4' is not a number"),
+        (["--set=cascade.threshold=nan"], "not a finite number"),
+        (["--set=cascade.sampling=dense"], "sparse, uniform, shot"),
+        (["--set=localization.mining=maybe"], "'maybe' is not true or false"),
+        (["--set=localization.thresholds=0.1;0.2"], "not a comma-separated list of numbers"),
+        (["--set=localization.thresholds="], "at least one number"),
         (["--data_dir=/nowhere", "--model_dir=/tmp/never_made"], "/nowhere/manifest.json"),
     ],
 )
@@ -163,3 +176,40 @@ def test_validation_writes_video_and_localization_map(capsys, data_set, tmp_path
 def test_config_round_trip():
     for config in PRESETS.values():
         assert Config.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+
+
+def test_streams_trained_one_by_one_give_the_same_model(
+    data_set, model_dir, small_settings, tmp_path, capsys
+):
+    settings = [f"--set={item}" for item in small_settings]
+    arguments = [f"--data_dir={data_set}", f"--model_dir={tmp_path / 'model'}", *settings]
+    assert train.main([*arguments, "--streams=flow"]) == 0
+    localized = [f"--data_dir={data_set}", f"--output={tmp_path / 'found.json'}"]
+    one = [*localized, f"--model_dir={tmp_path / 'model'}"]
+    assert localize.main(one) == 1  # rgb is not trained yet
+    assert "cpmn-train" in capsys.readouterr().err
+    assert localize.main([*one, "--streams=flow"]) == 0
+    flow_alone = (tmp_path / "found.json").read_text()
+    assert train.main([*arguments, "--streams=rgb"]) == 0
+    assert localize.main(one) == 0
+    both = json.loads((tmp_path / "found.json").read_text())["results"]
+    assert both != json.loads(flow_alone)["results"]
+    assert localize.main([*localized, f"--model_dir={model_dir}"]) == 0  # trained in one call
+    assert json.loads((tmp_path / "found.json").read_text())["results"] == both
+
+
+def test_unknown_stream_is_named(data_set, small_settings, tmp_path, capsys):
+    settings = [f"--set={item}" for item in small_settings]
+    arguments = [f"--data_dir={data_set}", f"--model_dir={tmp_path / 'model'}", *settings]
+    assert "--streams=audio" in error_of(capsys, 1, *arguments, "--streams=audio")
+    assert not (tmp_path / "model").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_asks_to_stop_and_a_second_one_acts_at_once(number):
+    before = signal.getsignal(number)
+    with train._stop_requests() as requested:
+        signal.raise_signal(number)
+        assert requested == [number]
+        assert signal.getsignal(number) == signal.SIG_DFL
+    assert signal.getsignal(number) == before

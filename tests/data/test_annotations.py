@@ -106,6 +106,10 @@ def test_annotations_round_trip(tmp_path):
         ({"database": {"v": entry(subset="")}}, "video 'v': \"subset\" is missing"),
         ({"database": {"v": entry(annotations={})}}, "video 'v': annotations is not a JSON list"),
         ({"database": {"v": entry(annotations=[{}])}}, "video 'v': an annotation has no label"),
+        (
+            {"database": {"v": entry(annotations=[{"label": "x\ud800"}])}},
+            r"the label 'x\\ud800' holds half a surrogate pair",
+        ),
         ({"database": {"v": entry(duration=0)}}, "video 'v': duration is 0.0; it must be positive"),
         ({"database": {"v": entry(fps="fast")}}, "video 'v': fps is 'fast', not a number"),
         ({"database": {"v": entry(duration=True)}}, "duration is True, not a number"),
@@ -136,6 +140,30 @@ def test_bad_annotations_are_named(tmp_path, value, message):
     with pytest.raises(UserError, match=message) as caught:
         load_annotations(path)
     assert str(caught.value).startswith(str(path))
+
+
+def test_a_byte_order_mark_is_no_harm(tmp_path):
+    text = json.dumps({"database": {"v": entry()}, "results": {"v": []}})
+    (tmp_path / "bom.json").write_text(text, encoding="utf-8-sig")
+    assert list(load_annotations(tmp_path / "bom.json").videos) == ["v"]
+    assert load_detections(tmp_path / "bom.json").videos == ("v",)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"database": {"v": {"subset": "te', "is not valid JSON"),
+        ("", "is not valid JSON"),
+        ('{"results": ' * 100_000, "is nested too deeply"),
+        ("[" * 100_000, "is nested too deeply"),
+    ],
+)
+def test_broken_json_is_named(tmp_path, text, message):
+    path = tmp_path / "broken.json"
+    path.write_text(text)
+    for load in (load_annotations, load_detections):
+        with pytest.raises(UserError, match=f"broken.json: {message}"):
+            load(path)
 
 
 def test_a_video_given_twice_is_an_error(tmp_path):
@@ -191,7 +219,8 @@ def test_no_detections(tmp_path):
     ("results", "message"),
     [
         (None, '"results" is not a JSON object'),
-        ({"v": {}}, "video 'v': its detections is not a JSON list"),
+        ({"v": {}}, r"video 'v': its entry is not a JSON list; write \{\"results\""),
+        ({"v": [{"label": 3}]}, "video 'v': a detection has the label 3; write the class's name"),
         ({"v": [[]]}, "video 'v': a detection is not a JSON object"),
         ({"v": [{"segment": [0, 1], "score": 1}]}, "video 'v': a detection has no label"),
         ({"v": [{"label": "x", "score": 1}]}, r"video 'v': the segment of 'x' is None"),

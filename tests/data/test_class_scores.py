@@ -89,6 +89,9 @@ def test_negative_and_non_finite_scores_are_named(files, bad):
     np.save(files / "bad.npy", scores)
     with pytest.raises(UserError, match=r"video 'b', class 'run': the score"):
         load(files / "bad.npy", **npy_flags(files))
+    (files / "two.txt").write_text("1 jump\n2 run\n")
+    with pytest.raises(UserError, match=r"video 'b', column 3: the score"):
+        load(files / "bad.npy", rows=str(files / "rows.txt"), columns=str(files / "two.txt"))
     (files / "bad.csv").write_text(f"video,jump,run\na,0,0\nb,0,{bad}\n")
     with pytest.raises(UserError, match=r"line 3: video 'b', class 'run': the score"):
         load(files / "bad.csv")

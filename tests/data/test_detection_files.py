@@ -1,12 +1,13 @@
 """Detections and truth as others write them, and the errors that name what is wrong."""
 
+import dataclasses
 import hashlib
 import json
 
 import pytest
 
 from cpmn_tf.data.annotations import Annotations, Detections, Instance, Video
-from cpmn_tf.data.detection_files import check_seconds, load_detection_file
+from cpmn_tf.data.detection_files import check_seconds, doubt_of_seconds, load_detection_file
 from cpmn_tf.data.thumos_files import digest, load_official, load_truth
 from cpmn_tf.errors import UserError
 
@@ -104,17 +105,37 @@ def test_times_that_are_frames_are_refused(minute_videos):
 
 
 def test_times_that_are_fractions_are_refused(minute_videos):
-    with pytest.raises(UserError, match=r"all 12 detections end within 1 s, the median instance"):
-        check_seconds(times(*[0.08 * n for n in range(1, 13)]), minute_videos, "f.json")
+    undated = {
+        name: dataclasses.replace(video, duration=None)
+        for name, video in minute_videos.videos.items()
+    }
+    fractions = times(*[0.08 * n for n in range(1, 13)])
+    for truth in (minute_videos, Annotations(undated, ("x",))):
+        with pytest.raises(UserError, match=r"all 12 detections end within 1 s, the median inst"):
+            check_seconds(fractions, truth, "f.json")
 
 
 def test_plausible_times_pass(minute_videos):
     check_seconds(times(*[5.0] * 20, 700.0), minute_videos, "f")  # one wrong duration is no harm
-    check_seconds(times(61.0, 60.0), minute_videos, "f")
+    check_seconds(times(92.0, 60.0), minute_videos, "f")  # half as long again and 2 s
+    with pytest.raises(UserError, match="far after their videos"):
+        check_seconds(times(92.1, 60.0), minute_videos, "f")
     check_seconds(times(0.5, 0.9), minute_videos, "f")  # too few to tell
     check_seconds(times(), minute_videos, "f")
     unknown = Annotations({"a": Video("a", "test")}, ())
     check_seconds(times(5000.0), unknown, "f")
+
+
+def test_late_times_are_doubted_where_no_duration_is_known(minute_videos):
+    def starting(*starts):
+        return Detections.from_rows((), [("a", "x", start, start + 1, 1.0) for start in starts])
+
+    undated = Annotations({"a": Video("a", "test", instances=(Instance(10.0, 20.0, "x"),))}, ("x",))
+    late = starting(*[5.0] * 8, 21.0, 600.0)  # two of ten start after 20 s
+    assert "2 of 10 detections start after" in doubt_of_seconds(late, undated)
+    assert doubt_of_seconds(starting(*[5.0] * 9, 600.0), undated) is None
+    assert doubt_of_seconds(late, minute_videos) is None  # check_seconds knows better
+    assert doubt_of_seconds(times(), undated) is None
 
 
 def official_folder(folder):

@@ -10,7 +10,7 @@ from cpmn_tf.data.annotations import Annotations, Detections, Instance, Video
 from cpmn_tf.errors import UserError
 from cpmn_tf.evaluation import evaluate
 from cpmn_tf.evaluation.analysis import analysis_json, analyze
-from cpmn_tf.evaluation.bootstrap import bootstrap_map, draws
+from cpmn_tf.evaluation.bootstrap import bootstrap_map, draws, interval
 from cpmn_tf.evaluation.errors import KINDS, error_profile, kinds_of
 from cpmn_tf.evaluation.problem import prepare
 from cpmn_tf.evaluation.protocols import PROTOCOLS
@@ -113,6 +113,68 @@ def test_profile_and_gains_by_hand():
         assert profile.gains[kind] == pytest.approx((2 / 7 - 2 / 8) / 4)
 
 
+def test_what_ambiguity_excuses_is_in_no_profile():
+    problem, matching = matched(TRUTH, Detections.from_rows((), ONE_OF_EACH), "thumos14", (0.5,))
+    profile = error_profile(problem, matching, (0.5,), PROTOCOLS["thumos14"])
+    # Two detections are excused; ranks of the others, G = 2: T D | L B | B T.
+    assert profile.detections.tolist() == [2, 2, 2, 0, 0, 0, 0, 0, 0, 0]
+    assert profile.shares[:3].tolist() == [
+        [0.5, 0.5, 0, 0, 0, 0],
+        [0, 0, 0.5, 0, 0, 0.5],
+        [0.5, 0, 0, 0, 0, 0.5],
+    ]
+    # AP of run is (1 + 2/6)/2, without the background (1 + 2/4)/2; jump has 0.
+    assert profile.gains["background"] == pytest.approx((2 / 4 - 2 / 6) / 4)
+    assert profile.gains["wrong label"] == profile.gains["confusion"] == 0
+
+
+def test_a_true_positive_in_an_ambiguous_interval_is_one():
+    truth = {"a": Video("a", "t", instances=(Instance(0, 10, "run"),), ambiguous=((5.0, 20.0),))}
+    found = Detections.from_rows((), [("a", "run", 0.0, 10.0, 1.0)])
+    problem, matching = matched(Annotations(truth, ("run",)), found, "thumos14", (0.5,))
+    assert kinds_of(problem, matching, (0.5,), PROTOCOLS["thumos14"]).tolist() == [[0]]
+
+
+def test_background_ends_at_a_tenth():
+    truth = {"a": Video("a", "t", instances=(Instance(0, 10, "run"), Instance(50, 60, "jump")))}
+    rows = [
+        ("a", "run", 0.0, 1.0, 0.9),  # tIoU 0.1 exactly
+        ("a", "run", 0.0, 0.9, 0.8),
+        ("a", "run", 50.0, 51.0, 0.7),
+        ("a", "run", 50.0, 50.9, 0.6),
+    ]
+    problem, matching = matched(
+        Annotations(truth, ("run", "jump")), Detections.from_rows((), rows), "activitynet", (0.5,)
+    )
+    kinds = kinds_of(problem, matching, (0.5,), PROTOCOLS["activitynet"])[0]
+    assert [KINDS[kind] for kind in kinds] == [
+        "localization",
+        "background",
+        "confusion",
+        "background",
+    ]
+
+
+def test_kinds_look_at_the_detections_own_video():
+    """Instances stand by class; the kinds need all of one video's."""
+    truth = {
+        name: Video(name, "t", instances=(Instance(at, at + 10, "run"), Instance(40, 50, "jump")))
+        for name, at in (("a", 0.0), ("b", 100.0), ("c", 200.0))
+    }
+    rows = [(name, "run", 40.0, 50.0, 0.5) for name in "abc"]
+    rows += [
+        (name, "jump", at + 1, at + 11, 0.4) for name, at in zip("abc", (0, 100, 0), strict=True)
+    ]
+    problem, matching = matched(
+        Annotations(truth, ("jump", "run")), Detections.from_rows((), rows), "activitynet", (0.5,)
+    )
+    kinds = kinds_of(problem, matching, (0.5,), PROTOCOLS["activitynet"])[0]
+    # jump: on a's and b's run, and in c where there is nothing; run: three times on a jump.
+    assert [KINDS[kind] for kind in kinds] == ["wrong label"] * 2 + ["background"] + [
+        "wrong label"
+    ] * 3
+
+
 def test_own_class_counts_where_two_classes_share_a_segment():
     instances = (Instance(0.0, 10.0, "CliffDiving"), Instance(0.0, 10.0, "Diving"))
     truth = Annotations({"a": Video("a", "t", instances=instances)}, ("CliffDiving", "Diving"))
@@ -136,9 +198,7 @@ def test_bootstrap_of_every_video_once_is_the_evaluation(protocol):
 def test_bootstrap_equals_evaluation_of_the_drawn_videos(protocol):
     annotations, detections = random_data(2)
     generator = np.random.default_rng(3)
-    # Copies of a hit share a rank only where precision is interpolated; else draw 0 or 1 times.
-    most = 3 if protocol == "activitynet" else 2
-    weights = generator.integers(0, most, 12)
+    weights = generator.integers(0, 4, 12)
     videos, rows = {}, []
     for (name, video), weight in zip(annotations.videos.items(), weights, strict=True):
         for copy in range(weight):
@@ -159,6 +219,27 @@ def test_bootstrap_equals_evaluation_of_the_drawn_videos(protocol):
     interpolated = PROTOCOLS[protocol].INTERPOLATED
     maps = bootstrap_map(problem, matching, weights[None], interpolated=interpolated)
     np.testing.assert_allclose(maps[0], drawn.map, atol=1e-12)
+
+
+@pytest.mark.parametrize("protocol", list(PROTOCOLS))
+def test_a_sample_leaves_out_classes_that_it_has_no_instance_of(protocol):
+    videos = {
+        "a": Video("a", "t", instances=(Instance(0.0, 10.0, "run"),)),
+        "b": Video("b", "t", instances=(Instance(0.0, 10.0, "jump"),)),
+    }
+    found = Detections.from_rows((), [("a", "run", 0.0, 10.0, 1.0)])
+    problem, matching = matched(Annotations(videos, ("jump", "run")), found, protocol)
+    weights = np.array([[1, 1], [2, 0], [0, 2]])  # run alone is found, jump alone is not
+    maps = bootstrap_map(problem, matching, weights, interpolated=PROTOCOLS[protocol].INTERPOLATED)
+    assert maps.tolist() == [[0.5, 0.5], [1.0, 1.0], [0.0, 0.0]]
+
+
+def test_the_interval_holds_the_middle_95_percent():
+    values = np.arange(1001) / 1000
+    bounds = interval(np.stack([values, values / 2], axis=1))
+    assert bounds.low == pytest.approx([0.025, 0.0125])
+    assert bounds.high == pytest.approx([0.975, 0.4875])
+    assert (bounds.average_low, bounds.average_high) == pytest.approx((0.01875, 0.73125))
 
 
 def test_draws_are_as_many_as_videos_and_depend_on_the_seed_alone():
@@ -209,6 +290,40 @@ def test_long_instances_found_and_short_ones_missed():
     assert groups[1].instances == (0, 4, 0, 0)
 
 
+def test_instances_are_counted_by_class_and_impossible_coverage_is_unknown():
+    instances = [Instance(0.0, 5.0, "run"), Instance(6.0, 9.0, "run"), Instance(0.0, 30.0, "jump")]
+    truth = {"a": Video("a", "t", instances=tuple(instances), duration=20.0)}
+    problem, matching = matched(
+        Annotations(truth, ("jump", "run")), Detections.from_rows((), []), "activitynet"
+    )
+    _, groups = sensitivities(problem, matching, interpolated=True, bounds="activitynet13")
+    _, coverage, number = groups
+    # Coverage 5/20 and 3/20; 30 s of a video of 20 s says that the duration is wrong.
+    assert coverage.bins[:2] == ("≤ 20", "20–40") and coverage.instances == (1, 1, 0, 0, 0)
+    assert number.instances == (1, 2, 0, 0)  # one jump; two runs in one video
+
+
+def test_classes_are_normalised_to_the_same_number_of_instances():
+    """Hoiem's normalised precision: R·N / (R·N + F), with recall R, mean number N, F misses."""
+    three = tuple(Instance(at, at + 5.0, "jump") for at in (20.0, 30.0, 40.0))
+    truth = {"a": Video("a", "t", instances=(Instance(0.0, 10.0, "run"), *three))}
+    jump = ("a", "jump", 20.0, 25.0, 1.0)
+    for misses, run_precision, missed in (
+        (1, 2 / 3, 2 / 4),
+        (30, 2 / 32, 2 / 4),
+        (40, 2 / 42, 3 / 4),
+    ):
+        rows = [("a", "run", 50.0 + n, 60.0 + n, 2.0) for n in range(misses)]
+        rows += [("a", "run", 0.0, 10.0, 1.0), jump]
+        problem, matching = matched(
+            Annotations(truth, ("jump", "run")), Detections.from_rows((), rows), "thumos14"
+        )
+        overall, _ = sensitivities(problem, matching, interpolated=False)
+        # N = 2. run: R = 1, so 2 / (2 + misses), of use while over 5 %. jump: R = 1/3 at 1.
+        assert overall.map_n == pytest.approx((run_precision + 1 / 3) / 2)
+        assert overall.missed == missed
+
+
 def test_a_hit_deep_in_the_ranking_is_a_miss():
     videos = {"a": Video("a", "t", instances=(Instance(0.0, 1.0, "run"),))}
     rows = [("a", "run", 5.0 + n, 6.0 + n, 2.0) for n in range(30)]
@@ -227,6 +342,16 @@ def test_fifths_hold_about_a_fifth_each():
     length = next(group for group in groups if group.name == "length")
     assert len(length.bins) == 5 and sum(length.instances) == 48
     assert min(length.instances) >= 6
+
+
+def test_few_instances_leave_no_bin_empty():
+    instances = (Instance(0.0, 10.0, "run"), Instance(20.0, 28.0, "run"), Instance(1.0, 1.5, "run"))
+    truth = Annotations({"a": Video("a", "t", instances=instances, duration=40.0)}, ("run",))
+    problem, matching = matched(truth, Detections.from_rows((), []), "activitynet")
+    _, groups = sensitivities(problem, matching, interpolated=True)
+    assert [group.name for group in groups] == ["length", "coverage", "instances"]
+    for group in groups:
+        assert min(group.instances) > 0 and sum(group.instances) == 3
 
 
 def test_a_run_does_not_differ_from_itself_and_beats_a_worse_one():

@@ -1,5 +1,7 @@
 """Hand-computed cases, one per rule in which the two protocols differ or could be misread."""
 
+import dataclasses
+
 import pytest
 
 from cpmn_tf.data.annotations import Annotations, Detections, Instance, Video
@@ -109,6 +111,23 @@ def test_ties_in_overlap():
     assert ap([(4.0, 6.0)], [(3.0, 6.0, 0.1), (4.0, 7.0, 0.9)], tiou=0.3) == (1.0, 1.0)
 
 
+def test_ties_in_overlap_among_many_instances():
+    # Twenty instances of 1 s in (0, 20): tIoU 0.05 each. NumPy's quicksort of 20 equal numbers,
+    # reversed as ActivityNet does, gives 19, 18, 1, 2, …: three long detections take these.
+    # Then (1, 2) finds its instance taken and (17, 18) finds its own free: T T T F T of 20,
+    # interpolated (3 + 4/5)/20. thumos14: every instance takes what fits it best, 1 and 17 the
+    # short ones, three others a long one each: T T T T T of 20.
+    truth = [(float(second), second + 1.0) for second in range(20)]
+    found = [
+        (0.0, 20.0, 0.9),
+        (0.0, 20.0, 0.8),
+        (0.0, 20.0, 0.7),
+        (1.0, 2.0, 0.6),
+        (17.0, 18.0, 0.5),
+    ]
+    assert ap(truth, found, tiou=0.04) == pytest.approx((3.8 / 20, 5 / 20))
+
+
 def test_videos_without_truth():
     # b has no instance, c is not even in the annotations: F F T in both protocols.
     found = [
@@ -162,6 +181,7 @@ def test_counts():
         protocol="thumos14",
         subset="test",
     ).counts
+    assert all(type(number) is int for number in dataclasses.astuple(counts))  # as JSON needs them
     assert (counts.videos, counts.instances, counts.classes, counts.detections) == (2, 2, 1, 3)
     assert counts.videos_without_detections == 1
     assert (counts.unlisted_videos, counts.unlisted_detections) == (2, 2)

@@ -32,6 +32,29 @@ def test_saved_model_gives_the_model_folders_detections(data_set, model_dir, exp
     assert results(ours) == results(theirs)
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ["cascade.inference_erasing=union", "localization.fusion=raw"],
+        ["cascade.inference=every_unit", "cascade.chunk_units=16", "localization.nms=soft"],
+    ],
+)
+def test_so_it_does_with_class_scores_and_other_settings(data_set, model_dir, tmp_path, settings):
+    rows = "".join(f"video_{number:03d},0.2,0.9,0.4\n" for number in range(10, 15))
+    (tmp_path / "scores.csv").write_text(f"video,Dive,Jump,Throw\n{rows}")
+    changes = [f"--set={item}" for item in settings]
+    versions, model = f"{tmp_path / 'versions'}", f"--model_dir={model_dir}"
+    assert export.main([model, f"--export_dir={versions}", *changes]) == 0
+    data = f"--data_dir={data_set}"
+    for more in ([], [f"--class_scores={tmp_path / 'scores.csv'}"]):
+        ours, theirs = tmp_path / "ours.json", tmp_path / "theirs.json"
+        assert localize.main([data, model, f"--output={ours}", *changes, *more]) == 0
+        arguments = [data, f"--saved_model={versions}", f"--output={theirs}", *more]
+        assert localize.main(arguments) == 0
+        assert any(results(ours).values())
+        assert results(ours) == results(theirs)
+
+
 def test_it_loads_in_a_process_that_never_imports_this_package(exported, tmp_path):
     program = f"""
 import sys, tensorflow as tf

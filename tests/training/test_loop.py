@@ -53,6 +53,8 @@ def stop_after(steps: int):
     [
         ("cascade", []),
         ("cascade", ["cascade.erasing=random"]),
+        ("cascade", ["cascade.sampling=shot"]),
+        ("cascade", ["cascade.sampling=uniform", "cascade.interval=3"]),
         ("pyramid", []),
     ],
 )
@@ -69,6 +71,14 @@ def test_interrupted_training_goes_on_to_the_same_bits(
     assert resumed.step == 4
     resumed.run(nothing)
     assert_same_bits(weights(whole.model), weights(resumed.model))
+
+
+def test_batches_of_varying_length_share_one_graph(data_set, tmp_path, small_settings, caplog):
+    settings = [*small_settings, "cascade.sampling=uniform", "cascade.interval=3"]
+    trained = trainer(data_set, tmp_path, settings)
+    trained.run(nothing)
+    assert trained._step_function.experimental_get_tracing_count() == 1
+    assert "retracing" not in caplog.text
 
 
 def events(folder) -> dict[tuple[str, int], float]:

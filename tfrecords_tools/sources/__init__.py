@@ -20,6 +20,7 @@ SOURCES = {
     "bsn": "tfrecords_tools.sources.bsn",
     "folders": "tfrecords_tools.sources.folders",
     "labels": "tfrecords_tools.sources.labels",
+    "simulated": "tfrecords_tools.sources.simulated",
     "thumos14": "tfrecords_tools.sources.thumos14",
     "watch": "tfrecords_tools.sources.watch",
     "wtalc": "tfrecords_tools.sources.wtalc",

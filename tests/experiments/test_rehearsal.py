@@ -1,0 +1,39 @@
+"""The rehearsal's floor is counted right, and it runs to its end."""
+
+import json
+
+import pytest
+
+from cpmn_tf.commands import cli
+from cpmn_tf.config import Config
+from experiments import rehearsal
+from experiments.benchmarks.training import step_operations
+
+
+def test_operations_of_the_papers_steps():
+    config = Config()
+    cascade = rehearsal.cascade_operations(config, 101, 20)
+    # Beyond the benchmark's convolutions: T-CAS, and the classifier's product with two gradients
+    # counted as if for every unit; 2 stages · 2 · 6400 units · 4 · 512 · 20.
+    assert cascade - step_operations() == pytest.approx(2 * 2 * 6400 * 4 * 512 * 20)
+    # 16 windows of 64, 32, 16 and 8 units: 1920; both layers: 2·101·512 + 3·512·20.
+    expected = 2 * 1920 * (2 * 101 * 512 + 3 * 512 * 20)
+    assert rehearsal.pyramid_operations(config, 101, 20) == pytest.approx(expected)
+
+
+def test_it_runs_and_adds_its_time_up(data_set, small_settings, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(rehearsal, "product_rates", lambda: (1e9, 1e9))
+    short = [*small_settings, "training.epochs=1", "training.final_epochs=0"]
+    arguments = [f"--data_dir={data_set}", f"--output_dir={tmp_path}", "--streams=flow"]
+    arguments += [f"--set={item}" for item in short]
+    for _ in range(2):
+        code = cli.execute(
+            "rehearsal", rehearsal.__doc__, rehearsal.define_flags, rehearsal.run, arguments
+        )
+        assert code == 0
+        figures = json.loads((tmp_path / "rehearsal.json").read_text())
+        seconds = figures["seconds"]["clock"]
+        assert seconds >= json.loads((tmp_path / "seconds.json").read_text())[0] > 0
+    assert figures["streams"] == ["flow"]
+    assert figures["floor_seconds"]["clock"] == pytest.approx(figures["operations"] / 1e9)
+    assert "peak memory" in capsys.readouterr().out

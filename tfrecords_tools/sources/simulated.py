@@ -1,0 +1,275 @@
+"""Simulated two-stream class scores along real or drawn timelines, of THUMOS14's size.
+
+**Nothing here was seen by a camera.** THUMOS14's own features are not to be had on the machines
+this is developed on; this is the rehearsal of its scale and of its difficulties, never its results.
+Timelines (durations, frames per second, instances, ambiguous intervals) are those of
+``--annotations``, such as THUMOS14's, or drawn from THUMOS14's published statistics. Along them a
+video's units get scores like UntrimmedNet's fc-action layer, G=101 per stream, n_u=5 frames:
+
+- an instance has a discriminative *core* of 30-60 % of its length, in which its class's own score
+  stands out, and weaker, different *flanks* before and after it, whose pattern is in part that of
+  four other classes too (a run-up looks alike in many sports);
+- the video is a row of shots; those that hold an instance, half of the others, and a tenth of
+  any other video's, show the class's *scene*, in which its own score is raised without the action;
+- all other shots show one of 60 unrelated backgrounds;
+- instances, shots and videos vary in strength, and correlated noise of standard deviation 1 is
+  added to every score.
+
+Strengths are in that unit. The stream ``rgb`` sees the scene well, ``flow`` the action. All
+parameters were fixed before the first method was compared on the simulation and stay as they are.
+"""
+
+import dataclasses
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+import scipy.signal
+import scipy.stats
+from absl import flags
+
+from cpmn_tf.data.annotations import Annotations, Instance, Video, load_annotations
+from cpmn_tf.errors import UserError
+from tfrecords_tools.findings import STRICT, Findings
+from tfrecords_tools.source_flags import refuse
+from tfrecords_tools.sources import SourceVideo
+
+WIDTH = 101  # G: scores per stream, UCF101's classes
+UNIT_FRAMES = 5
+FPS = 30.0  # where the annotations do not say
+STREAMS = ("rgb", "flow")
+BACKGROUNDS = 60
+GROUP = 5  # classes whose flanks look alike in part
+SUBSETS = {"validation": 200, "test": 213}
+CLASSES = 20
+
+
+@dataclasses.dataclass(frozen=True)
+class Strengths:
+    """How far each part of a stream stands out of noise of standard deviation 1."""
+
+    core: float
+    flank: float
+    scene: float
+    background: float = 2.5
+
+
+STANDARD = {
+    "rgb": Strengths(core=3.0, flank=1.5, scene=2.5),
+    "flow": Strengths(core=4.0, flank=2.0, scene=1.0),
+}
+# Factors of the action's strength; core and flank alike, so that none favours a stage.
+DIFFICULTIES = {"easier": 1.5, "standard": 1.0, "harder": 0.67}
+
+
+@dataclasses.dataclass(frozen=True)
+class Templates:
+    """What a stream's scores look like: unit vectors, [classes or backgrounds, G]."""
+
+    core: np.ndarray
+    before: np.ndarray
+    after: np.ndarray
+    scene: np.ndarray
+    background: np.ndarray
+
+
+def make_templates(rng: np.random.Generator, classes: int) -> Templates:
+    """Draws one stream's templates; class c's own score stands in a column of its own."""
+    width = max(WIDTH, classes)
+    own = np.eye(width)[rng.permutation(width)[:classes]]
+    groups = np.repeat(_sparse(rng, -(-classes // GROUP), width), GROUP, axis=0)[:classes]
+
+    def flank() -> np.ndarray:
+        return _unit(0.3 * own + 0.6 * groups + 0.7 * _sparse(rng, classes, width))
+
+    return Templates(
+        core=_unit(0.7 * own + 0.7 * _sparse(rng, classes, width)),
+        before=flank(),
+        after=flank(),
+        scene=_unit(0.4 * own + 0.9 * _sparse(rng, classes, width)),
+        background=_sparse(rng, BACKGROUNDS, width),
+    )
+
+
+def _unit(values: np.ndarray) -> np.ndarray:
+    return values / np.linalg.norm(values, axis=-1, keepdims=True)
+
+
+def _sparse(rng: np.random.Generator, rows: int, width: int) -> np.ndarray:
+    """Random unit vectors with about a tenth of the columns filled."""
+    values = rng.normal(size=(rows, width)) * (rng.random((rows, width)) < 0.1)
+    values[np.arange(rows), rng.integers(width, size=rows)] += 1e-3  # none is empty
+    return _unit(values)
+
+
+def draw_timelines(rng: np.random.Generator) -> Annotations:
+    """200 and 213 videos drawn from THUMOS14's published statistics.
+
+    Log-normal durations (median 150 s, 5th to 95th percentile 31 to 700 s), instances (median
+    3.0 s, 0.8 to 10.7 s; classes differ) and numbers of instances per minute (median 3.4); 85 % of
+    the videos show one class, the others two.
+    """
+    classes = tuple(f"class_{number:02d}" for number in range(CLASSES))
+    quantiles = scipy.stats.norm.ppf((np.arange(CLASSES) + 0.5) / CLASSES)
+    typical = 3.0 * np.exp(0.5 * rng.permutation(quantiles))
+    videos = {}
+    for subset, count in SUBSETS.items():
+        for number in range(count):
+            key = f"simulated_{subset}_{number:04d}"
+            duration = float(np.clip(rng.lognormal(np.log(150), 0.95), 9, 1500))
+            kinds = rng.choice(CLASSES, size=2 if rng.random() < 0.15 else 1, replace=False)
+            wanted = max(len(kinds), round(duration / 60 * rng.lognormal(np.log(3.4), 0.9)))
+            labels = np.concatenate([kinds, rng.choice(kinds, size=wanted - len(kinds))])
+            lengths = typical[labels] * rng.lognormal(0, 0.6, wanted)
+            fitting = np.cumsum(lengths) <= 0.8 * duration
+            labels = labels[fitting] if fitting.any() else labels[:1]
+            lengths = lengths[fitting] if fitting.any() else np.array([0.5 * duration])
+            instances = _place(rng, duration, labels, lengths, classes)
+            names = tuple(dict.fromkeys(item.label for item in instances))
+            videos[key] = Video(key, subset, names, instances, duration=duration, fps=FPS)
+    return Annotations(videos, classes)
+
+
+def _place(rng, duration, labels, lengths, classes) -> tuple[Instance, ...]:
+    """Instances in random order with random gaps between them."""
+    order = rng.permutation(len(labels))
+    gaps = rng.dirichlet(np.ones(len(labels) + 1)) * (duration - lengths.sum())
+    starts = np.cumsum(gaps[:-1]) + np.concatenate([[0.0], np.cumsum(lengths[order])[:-1]])
+    return tuple(
+        Instance(round(start, 1), min(round(start + length, 1), duration), classes[label])
+        for start, length, label in zip(
+            starts.tolist(), lengths[order].tolist(), labels[order], strict=True
+        )
+    )
+
+
+class SimulatedSource:
+    """Simulated features; see :class:`tfrecords_tools.sources.Source`."""
+
+    def __init__(self, *, annotations: Annotations, seed: int, difficulty: str, timelines: str):
+        """Draws the templates; features are made video by video.
+
+        Args:
+          annotations: the timelines; every video needs a duration.
+          seed: of templates and videos; a video's features depend on it and on its id alone.
+          difficulty: one of ``DIFFICULTIES``.
+          timelines: where they come from, in words.
+
+        Raises:
+          UserError: naming a video without duration.
+        """
+        for video in annotations.videos.values():
+            if video.duration is None:
+                raise UserError(
+                    f"video {video.id!r}: has no duration; add it to the annotations to simulate"
+                )
+        self.annotations = annotations
+        self.notes = [f"features are SIMULATED along {timelines}; no camera saw them"]
+        self.facts = {
+            "source": "simulated",
+            "description": f"simulated two-stream class scores along {timelines}",
+            "seed": seed,
+            "difficulty": difficulty,
+            "unit_frames": UNIT_FRAMES,
+        }
+        self._seed, self._scale = seed, DIFFICULTIES[difficulty]
+        self._index = {name: place for place, name in enumerate(annotations.classes)}
+        self._templates = {
+            name: make_templates(np.random.default_rng([seed, place]), len(self._index))
+            for place, name in enumerate(STREAMS)
+        }
+
+    def videos(self, splits: Mapping[str, str]) -> Iterator[SourceVideo]:
+        """Yields the videos; nothing is fitted to data."""
+        for video in self.annotations.videos.values():
+            if video.id in splits:
+                rate = (video.fps or FPS) / UNIT_FRAMES
+                yield SourceVideo(id=video.id, rate=rate, features=self._features(video, rate))
+
+    def _features(self, video: Video, rate: float) -> dict[str, np.ndarray]:
+        digest = hashlib.sha256(video.id.encode()).digest()[:8]
+        rng = np.random.default_rng([self._seed, int.from_bytes(digest, "little")])
+        units = max(1, int(video.duration * rate))
+        centres = (np.arange(units) + 0.5) / rate
+        acts = [self._act(rng, item, centres) for item in video.instances]
+        shots = self._shots(rng, video, centres)
+        return {name: self._stream(rng, name, units, acts, shots) for name in STREAMS}
+
+    def _act(self, rng, instance: Instance, centres: np.ndarray) -> tuple:
+        """An instance: its class, strength, and the units of flank, core and flank."""
+        length = instance.end - instance.start
+        core = length * rng.uniform(0.3, 0.6)
+        start = instance.start + (length - core) * rng.uniform(0.2, 0.8)
+        inside = (centres >= instance.start) & (centres < instance.end)
+        middle = (centres >= start) & (centres < start + core)
+        if not middle.any():  # shorter than a unit
+            middle[np.argmin(np.abs(centres - start - core / 2))] = True
+        before = inside & (centres < start) & ~middle
+        after = inside & ~before & ~middle
+        return self._index[instance.label], rng.lognormal(0, 0.25), before, middle, after
+
+    def _shots(self, rng, video: Video, centres: np.ndarray) -> list[tuple]:
+        """Each shot's units and what it shows: ('scene' or 'background', index), its strength."""
+        seconds = max(centres[-1], 1.0)
+        lengths = rng.lognormal(np.log(5), 0.7, size=int(seconds) + 10)
+        edges = np.searchsorted(np.cumsum(lengths), centres)
+        own = [self._index[label] for label in video.labels]
+        shots = []
+        for number in np.unique(edges):
+            where = edges == number
+            first, last = centres[where][[0, -1]]
+            held = [
+                self._index[item.label]
+                for item in video.instances
+                if item.start < last and item.end > first
+            ]
+            shots.append((where, *self._shown(rng, held, own), rng.lognormal(0, 0.25)))
+        return shots
+
+    def _shown(self, rng, held: Sequence[int], own: Sequence[int]) -> tuple[str, int]:
+        chance, foreign = rng.random(), int(rng.integers(len(self._index)))
+        background = int(rng.integers(BACKGROUNDS))
+        if held:
+            return "scene", held[0]
+        if own and chance < 0.5:
+            return "scene", own[int(rng.integers(len(own)))]
+        return ("scene", foreign) if chance >= 0.9 else ("background", background)
+
+    def _stream(self, rng, name: str, units: int, acts: list, shots: list) -> np.ndarray:
+        templates, strengths = self._templates[name], STANDARD[name]
+        # First-order correlation 0.6 between neighbouring units, standard deviation 1.
+        white = rng.normal(size=(units, templates.core.shape[1]))
+        values = scipy.signal.lfilter([0.8], [1.0, -0.6], white, axis=0)
+        values += rng.normal(scale=0.3, size=values.shape[1])  # the video's own offset
+        for where, kind, index, strength in shots:
+            template = getattr(templates, kind)[index]
+            values[where] += getattr(strengths, kind) * strength * template
+        for label, strength, before, core, after in acts:
+            strength *= self._scale
+            values[core] += strengths.core * strength * templates.core[label]
+            for part, template in ((before, templates.before), (after, templates.after)):
+                values[part] += strengths.flank * strength * template[label]
+        # Four decimals are far below the noise, so that float16 makes nothing zero.
+        return np.round(values, 4).astype(np.float32)
+
+
+def open_source(values: flags.FlagValues, findings: Findings = STRICT) -> SimulatedSource:
+    """Opens the source as --annotations, --difficulty and --seed say.
+
+    Raises:
+      UserError: if flags are given that only other sources have, or a timeline has no duration.
+    """
+    others = ("features_dir", "unit_frames", "fps", "resampled_fps", "split_at", "video_info")
+    refuse(values, "simulated", *others)
+    if values.annotations is None:
+        annotations = draw_timelines(np.random.default_rng([values.seed, 2]))
+        timelines = "timelines drawn from THUMOS14's published statistics"
+    else:
+        annotations = load_annotations(values.annotations)
+        timelines = f"the timelines of {values.annotations}"
+    return SimulatedSource(
+        annotations=annotations,
+        seed=values.seed,
+        difficulty=values.difficulty,
+        timelines=timelines,
+    )
