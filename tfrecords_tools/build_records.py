@@ -23,8 +23,8 @@ an example of each.
 import os
 import pathlib
 import sys
+from typing import TYPE_CHECKING
 
-import tensorflow as tf
 from absl import flags
 
 from cpmn_tf.commands import cli
@@ -32,9 +32,11 @@ from cpmn_tf.data.annotations import check_id
 from cpmn_tf.data.manifest import Manifest, check_classes, check_split
 from cpmn_tf.errors import UserError
 from cpmn_tf.files import replaced
-from tfrecords_tools.building import Build, assign_splits
 from tfrecords_tools.source_flags import define_source_flags
 from tfrecords_tools.sources import Source, open_source
+
+if TYPE_CHECKING:
+    from tfrecords_tools.building import Build
 
 PROGRAM = "cpmn-build-records"
 
@@ -82,6 +84,11 @@ def run(values: flags.FlagValues) -> None:
     """
     output = pathlib.Path(values.output_dir)
     _check_output(output, values.overwrite)
+    cli.load_tensorflow()
+    import tensorflow as tf
+
+    from tfrecords_tools.building import Build, assign_splits
+
     source = open_source(values.source, values)
     for video in source.annotations.videos.values():
         check_id(video.id)
@@ -127,7 +134,7 @@ def _facts(values: flags.FlagValues, source: Source) -> dict:
     return facts
 
 
-def _summary(manifest: Manifest, build: Build, notes: list[str], output: pathlib.Path) -> None:
+def _summary(manifest: Manifest, build: "Build", notes: list[str], output: pathlib.Path) -> None:
     for split, shards in manifest.splits.items():
         videos = manifest.num_videos(split)
         units = sum(shard.units for shard in shards)

@@ -119,6 +119,7 @@ def _text(content: dict[str, Any]) -> str:
 
 def _records(manifest: Manifest, split: str) -> Iterator[dict[str, Any]]:
     """Parsed records of a split, instances included, as NumPy values."""
+    cli.load_tensorflow()
     import tensorflow as tf
 
     from cpmn_tf.data import records

@@ -21,7 +21,6 @@ from absl import flags
 from cpmn_tf.commands import cli
 from cpmn_tf.data.manifest import check_classes, check_split
 from cpmn_tf.errors import UserError
-from tfrecords_tools.checks import Checker, training_split
 from tfrecords_tools.findings import ERROR, WARNING, Findings
 from tfrecords_tools.source_flags import define_source_flags
 from tfrecords_tools.sources import open_source
@@ -54,6 +53,7 @@ def run(values: flags.FlagValues) -> None:
         for name in ("source", "features_dir", "annotations"):
             if values[name].present:
                 raise UserError(f"--{name} does not go with --data_dir; give one of them")
+    cli.load_tensorflow()
     findings = Findings()
     if values.data_dir is not None:
         from tfrecords_tools.checks_of_shards import check_shards
@@ -73,6 +73,8 @@ def run(values: flags.FlagValues) -> None:
 
 def check_source(values: flags.FlagValues, findings: Findings) -> dict[str, Any]:
     """Reads a source once and checks it; returns what it holds, as plain values."""
+    from tfrecords_tools.checks import Checker, training_split
+
     checker = Checker(findings=findings)
     source = training = None
     with findings.catching("source"):

@@ -183,6 +183,20 @@ def parse_video(video_id: str, entry: Any) -> Video:
     )
 
 
+def parse_classes(value: Any) -> tuple[str, ...]:
+    """The ``classes`` list of annotations.
+
+    Raises:
+      UserError: if it is none, or names a class twice.
+    """
+    classes = tuple(_listing(value, '"classes"'))
+    if not all(isinstance(name, str) and name for name in classes):
+        raise UserError('"classes" must hold non-empty strings')
+    if len(set(classes)) != len(classes):
+        raise UserError('"classes" names a class twice; keep one of them')
+    return classes
+
+
 def parse_annotations(value: Any) -> Annotations:
     """Annotations from decoded JSON; classes are the ``classes`` list or the sorted labels.
 
@@ -194,12 +208,8 @@ def parse_annotations(value: Any) -> Annotations:
     used = {label for video in videos.values() for label in video.labels}
     if value.get("classes") is None:
         return Annotations(videos, tuple(sorted(used)))
-    classes = tuple(_listing(value["classes"], '"classes"'))
-    if not all(isinstance(name, str) and name for name in classes):
-        raise UserError('"classes" must hold non-empty strings')
+    classes = parse_classes(value["classes"])
     known = set(classes)
-    if len(known) != len(classes):
-        raise UserError('"classes" names a class twice; keep one of them')
     for video in videos.values():
         for label in video.labels:
             if label not in known:

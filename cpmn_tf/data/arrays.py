@@ -82,7 +82,10 @@ def check_numbers(
     Raises:
       UserError: naming ``name``.
     """
-    if len(shape) != len(dimensions) or min(shape) < 1 or dtype.kind not in "fiub":
+    fits = len(shape) == len(dimensions) and dtype.kind in "fiub"
+    if fits and 0 in shape:
+        raise UserError(f"{name}: has the shape {list(shape)} and so no value; make it anew")
+    if not fits or min(shape) < 1:
         raise UserError(
             f"{name}: is an array of {dtype} and shape {list(shape)}; "
             f"it must be numbers of shape [{', '.join(dimensions)}]"

@@ -5,9 +5,11 @@
 ``number class`` per class. Imports no TensorFlow.
 """
 
+import contextlib
 import hashlib
 import os
 import pathlib
+from collections.abc import Callable
 
 from cpmn_tf.data.annotations import (
     Annotations,
@@ -59,11 +61,21 @@ def load_truth(path: str | os.PathLike) -> Annotations:
     return load_annotations(path)
 
 
-def load_official(folder: str | os.PathLike) -> Annotations:
+Catching = Callable[[], contextlib.AbstractContextManager]
+
+
+def load_official(
+    folder: str | os.PathLike, *, catching: Catching = contextlib.nullcontext
+) -> Annotations:
     """Reads the official text files of one folder.
 
     Classes are those of the files, sorted. Every video that a file names is there, also one that
     only has ambiguous intervals: with it the test set has its 213 videos.
+
+    Args:
+      folder: of the text files.
+      catching: makes the context in which each line is read; one that keeps errors to itself reads
+        on with the next line.
 
     Raises:
       UserError: naming the file, the line and the mend.
@@ -75,9 +87,11 @@ def load_official(folder: str | os.PathLike) -> Annotations:
     for path, name, subset in _class_files(folder):
         if name != _AMBIGUOUS:
             classes.add(name)
-        for video, start, end in _intervals(path):
+        for video, start, end in _intervals(path, catching):
             if subsets.setdefault(video, subset) != subset:
-                raise UserError(f"{path}: video {video!r} is in another subset too; remove one")
+                with catching():
+                    raise UserError(f"{path}: video {video!r} is in another subset too; remove one")
+                continue
             if name == _AMBIGUOUS:
                 ambiguous.setdefault(video, []).append((start, end))
             else:
@@ -117,7 +131,7 @@ def digest(path: str | os.PathLike) -> str:
 def _class_files(folder: str | os.PathLike) -> list[tuple[pathlib.Path, str, str]]:
     """(path, class, subset) of the folder's class files, in the order of their names."""
     found = []
-    for path in sorted(pathlib.Path(folder).glob("*.txt")):
+    for path in sorted(pathlib.Path(folder).glob("[!.]*.txt")):  # macOS adds ._NAME.txt
         name, _, suffix = path.stem.rpartition("_")
         if name and suffix in _SUBSETS:
             found.append((path, name, _SUBSETS[suffix]))
@@ -126,12 +140,13 @@ def _class_files(folder: str | os.PathLike) -> list[tuple[pathlib.Path, str, str
     return found
 
 
-def _intervals(path: pathlib.Path) -> list[tuple[str, float, float]]:
+def _intervals(path: pathlib.Path, catching: Catching) -> list[tuple[str, float, float]]:
     rows = []
     for place, line in filled_lines(path):
-        fields = line.split()
-        if len(fields) != 3:
-            raise UserError(f"{place}: has {len(fields)} fields; write: video start end")
-        start, end = parse_segment(fields[1:], f"{place}: the segment")
-        rows.append((fields[0], start, end))
+        with catching():
+            fields = line.split()
+            if len(fields) != 3:
+                raise UserError(f"{place}: has {len(fields)} fields; write: video start end")
+            start, end = parse_segment(fields[1:], f"{place}: the segment")
+            rows.append((fields[0], start, end))
     return rows

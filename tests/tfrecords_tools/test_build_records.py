@@ -1,6 +1,8 @@
 """Building a data set: what goes in comes out, and a failure leaves nothing behind."""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -311,3 +313,12 @@ def test_float16_files_stay_so(folders):
     np.testing.assert_array_equal(item["features"]["rgb"], values)
     wide = read(build(folders, "--dtype=float32", "--overwrite"), "test")[folders.ids[3]]
     np.testing.assert_array_equal(wide["features"]["rgb"], values)
+
+
+def test_commands_load_tensorflow_only_when_it_is_needed():
+    """Help comes at once, and TensorFlow's notices can be kept from stderr when it loads."""
+    names = ", ".join(
+        f"tfrecords_tools.{name}_records" for name in ("build", "validate", "inspect")
+    )
+    code = f"import sys, {names}; sys.exit('tensorflow' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,14 +1,11 @@
-"""Other people's layouts of feature folders, and files that are not what they seem."""
-
-import json
-import struct
-import zipfile
+"""Other people's layouts of feature folders, and what lies about in them."""
 
 import numpy as np
 import pytest
 
 from cpmn_tf.errors import UserError
 from tfrecords_tools import build_records
+from tfrecords_tools.findings import Findings
 from tfrecords_tools.sources.feature_files import load_features
 from tfrecords_tools.sources.folders import FoldersSource
 
@@ -162,88 +159,30 @@ def test_videos_resampled_before_encoding(folders):
     assert {video.fps for video in source.annotations.videos.values()} == {10.0}
 
 
-def bomb(path, declared=None):
-    """An archive of zeros that grows a thousandfold, or that says that it grows more."""
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("x.npy", bytes(100 << 20))
-    if declared is not None:
-        data = bytearray(path.read_bytes())
-        place = data.rindex(b"PK\x01\x02") + 24  # the central directory's uncompressed size
-        data[place : place + 4] = struct.pack("<I", declared)
-        path.write_bytes(data)
+def test_what_systems_leave_in_folders(folders):
+    expected = read(opened(folders))
+    for stream in ("rgb", "flow"):
+        for name in folders.ids:
+            folders.path(stream, f"._{name}").write_bytes(b"\0\5\x16\7")
+        for name in (".DS_Store", "Thumbs.db", "desktop.ini"):
+            (folders.features / stream / name).write_bytes(b"x")
+        for junk in ("__MACOSX", "@eaDir", ".git"):
+            (folders.features / junk / stream).mkdir(parents=True)
+            (folders.features / junk / stream / "x.npy").write_bytes(b"x")
+    findings = Findings()
+    source = opened(folders, findings=findings)
+    assert not findings.kinds() and list(read(source)) == list(expected)
 
 
-def test_archives_that_grow(tmp_path):
-    path = tmp_path / "x.npz"
-    bomb(path)
-    with pytest.raises(UserError, match=r"would grow from \d+ to 104857600 bytes") as error:
-        load_features(path)
-    assert str(error.value).startswith(str(path))
-    bomb(path, declared=4096)  # says less than it holds
-    with pytest.raises(UserError, match=r"x.npz"):
-        load_features(path)
-
-
-def broken_archives(path):
-    np.savez(path, VALUES)
-    whole = path.read_bytes()
-    yield whole[: len(whole) // 2], "not an .npz archive"
-    yield b"", "not an .npz archive"
-    yield whole.replace(VALUES.tobytes(), bytes(VALUES.nbytes)), "is damaged"
-    np.savez(path, VALUES, VALUES)
-    yield path.read_bytes(), "holds 2 arrays"
-    np.savez(path, np.array([[{}]], object))
-    yield path.read_bytes(), "array of object"
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("../../x.txt", "no array")
-    yield path.read_bytes(), "is no array"
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("x.npy", b"\x93NUMPY\x01\x00\x84\x03" + b"(" * 900)
-    yield path.read_bytes(), "is not a NumPy array file"
-
-
-def test_broken_archives(tmp_path):
-    path = tmp_path / "x.npz"
-    for data, message in list(broken_archives(path)):
-        path.write_bytes(data)
-        with pytest.raises(UserError, match=message) as error:
-            load_features(path)
-        assert str(path) in str(error.value) and "\n" not in str(error.value)
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("", "holds no number"),
-        ("1,2\n3\n", "not a table of numbers"),
-        ("1,2\n3,x\n", "not a table of numbers"),
-        ("1,2\n3,nan\n", r"holds nan as float32 \(unit 1, value 1\)"),
-        ("a,b\n", "holds no number"),
-        ("1,1e99\n", "holds inf"),
-    ],
-)
-@pytest.mark.filterwarnings("ignore:loadtxt")
-def test_broken_tables(tmp_path, text, message):
-    path = tmp_path / "x.csv"
-    path.write_text(text)
-    with pytest.raises(UserError, match=message) as error:
-        load_features(path)
-    assert str(path) in str(error.value) and "\n" not in str(error.value)
-
-
-def test_malicious_input_leaves_nothing_behind(folders, capsys):
-    before = sorted(folders.output.parent.iterdir())
-    victim = folders.path("rgb", folders.ids[1])
-    bomb(victim.with_suffix(".npz"))
-    arguments = [*folders.flags(), "--skip_missing"]
-    assert build_records.main(arguments) == 1
-    assert "has two files" in capsys.readouterr().err
-    victim.unlink()
-    assert build_records.main(arguments) == 1
-    assert "would grow" in capsys.readouterr().err
-    folders.database["../../x"] = folders.database[folders.ids[0]]
-    folders.annotations.write_text(json.dumps({"database": folders.database}))
-    assert build_records.main(arguments) == 1
-    line = capsys.readouterr().err
-    assert "'../../x'" in line and line.count("\n") == 1
-    assert sorted(folders.output.parent.iterdir()) == before
+def test_files_of_other_types_are_named(folders, capsys):
+    for name in folders.ids[:2]:
+        folders.path("rgb", name).rename(folders.path("rgb", name).with_suffix(".pt"))
+    assert build_records.main(folders.flags()) == 1
+    error = capsys.readouterr().err
+    assert "'-first' (rgb (only -first.pt, which is not read))" in error
+    assert "add --skip_missing" in error
+    for name in folders.ids[2:]:
+        folders.path("rgb", name).unlink()
+    assert build_records.main(folders.flags()) == 1
+    error = capsys.readouterr().err  # leaving out every video would be no mend
+    assert "4 of 4 annotated videos" in error and "check --features_dir" in error

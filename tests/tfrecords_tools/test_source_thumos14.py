@@ -8,7 +8,7 @@ import pytest
 
 from cpmn_tf.data.annotations import load_annotations
 from cpmn_tf.errors import UserError
-from tfrecords_tools import build_records
+from tfrecords_tools import build_records, validate_records
 from tfrecords_tools.findings import STRICT, Findings
 from tfrecords_tools.sources.thumos14 import read_folders
 
@@ -109,6 +109,24 @@ def test_broken_text_files(official, text, message):
     assert str(official) in str(error.value) and "\n" not in str(error.value)
 
 
+def test_all_broken_lines_at_once(official, tmp_path, capsys):
+    text = "a 2 1\nb 1\nb x 2\nc 1 2\n../../x 1 2\nb 4 5\n"
+    (official / "Jump_val.txt").write_text(text.replace("\n", "\r\n"))
+    (official / "._Jump_val.txt").write_bytes(b"\0\5\x16\7")  # macOS
+    rng = np.random.default_rng(0)
+    for name in "abcd":
+        path = tmp_path / "features" / "rgb" / f"{name}.npy"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.save(path, rng.normal(size=(20, 2)))
+    flags = ["--source=thumos14", f"--features_dir={tmp_path / 'features'}", "--fps=25", "--json"]
+    arguments = [*flags, f"--annotations={official}", "--unit_frames=16"]
+    assert validate_records.main(arguments) == 1
+    content = json.loads(capsys.readouterr().out)
+    counts = {item["kind"]: item["count"] for item in content["findings"]}
+    assert counts == {"annotation": 2, "id": 1, "overlap": 1, "reversed": 1}  # c: in the test set
+    assert content["videos"] == 4
+
+
 def test_the_same_video_in_two_folders(official, tmp_path):
     other = tmp_path / "other"
     other.mkdir()
@@ -118,5 +136,6 @@ def test_the_same_video_in_two_folders(official, tmp_path):
     findings = Findings()
     read_folders(f"{official},{other}", findings)
     assert json.dumps(findings.to_json()).count("'a' is in another") == 1
+    assert findings.kinds() == {"overlap"}  # of validation, and of test
     with pytest.raises(UserError, match="holds no class file"):
         read_folders(str(tmp_path), STRICT)

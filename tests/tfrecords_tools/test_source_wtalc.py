@@ -137,6 +137,22 @@ def test_fps_may_be_in_the_files(tmp_path):
     ]
 
 
+def test_numbers_in_lists(tmp_path):
+    """Durations as MATLAB's cells became: a number alone, in lists, or none."""
+    data = Data(tmp_path)
+    data.put("duration", objects([[[3.2]], 4.5, []]))
+    data.put("segments", objects([[[0.5, 1.0]], [], [[1, 2], (3.25, np.float64(4.0))]]))
+    videos = data.open().annotations.videos
+    assert [videos[name].duration for name in NAMES] == [3.2, 4.5, None]
+    data.put("duration", objects([["x"], 4.5, 5.8]))
+    with pytest.raises(UserError, match=r"'video_validation_1': duration is 'x', not a number"):
+        data.open()
+    data.put("duration", objects([[3.2], 4.5, 5.8]))
+    data.put("segments", objects([[[[0.5], 1.0]], [], [[1, 2], [3.25, 4.0]]]))
+    with pytest.raises(UserError, match=r"the segment of 'Dive' is \[0.5\], not a number"):
+        data.open()
+
+
 class Bomb:
     def __reduce__(self):
         return exec, ("raise SystemExit('unpickled')",)
@@ -201,6 +217,50 @@ def test_crafted_instructions(tmp_path, code, message):
     with pytest.raises(UserError, match=message) as error:
         read_objects(path)
     assert str(path) in str(error.value) and "\n" not in str(error.value)
+
+
+ARRAY_OF_THREE = (  # objects, which follow, and then "etb."
+    b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(K\x00tU\x01btR"
+    b"(K\x01(K\x03tcnumpy\ndtype\n(U\x02O8K\x00K\x01tR(K\x03U\x01|NNNJ\xff\xff\xff\xff"
+    b"J\xff\xff\xff\xffK?tb\x89]("
+)
+
+
+def laughs(levels: int) -> bytes:
+    """A list of four times the list before it, and so on: a few hundred bytes, 4^levels lists."""
+    code = b"]q\x01"
+    for level in range(1, levels):
+        code += b"0]" + b"q" + bytes([level + 1]) + b"(" + 4 * (b"h" + bytes([level])) + b"e"
+    return code
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        b"]q\x01h\x01a",  # a list that holds itself
+        b"]" * 100000 + b"a" * 99999,
+        laughs(8),  # 4^7 is not too many, and each is empty
+        laughs(40),
+    ],
+    ids=["itself", "deep", "some", "laughs"],
+)
+@pytest.mark.parametrize("name", ["segments", "labels", "videoname"])
+def test_lists_in_lists(tmp_path, capsys, item, name):
+    data = Data(tmp_path)
+    (data.annotations / f"{name}.npy").write_bytes(pickled(ARRAY_OF_THREE + item + b"N]etb."))
+    assert build_records.main([*data.flags(), f"--output_dir={data.output}"]) == 1
+    line = capsys.readouterr().err
+    assert name in line or "segments" in line
+    assert line.count("\n") == 1 and len(line) < 1000 and not data.output.exists()
+
+
+def test_text_of_no_length(tmp_path):
+    path = tmp_path / "x.npy"
+    with open(path, "wb") as file:
+        header = {"descr": "|S0", "fortran_order": False, "shape": (3,)}
+        np.lib.format.write_array_header_1_0(file, header)
+    with pytest.raises(UserError, match=r"x.npy: is not as long as its header says"):
+        read_objects(path)
 
 
 def test_every_cut_is_one_line(tmp_path):

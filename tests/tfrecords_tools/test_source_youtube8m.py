@@ -1,5 +1,7 @@
 """YouTube-8M's SequenceExamples."""
 
+import os
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -120,6 +122,12 @@ def test_defects_in_the_wild(data, tmp_path, capsys):
         assert text in output, text
     assert build_records.main([*arguments, f"--output_dir={tmp_path / 'records'}"]) == 1
     assert capsys.readouterr().err.count("\n") == 1 and not (tmp_path / "records").exists()
+
+
+def test_what_is_no_records_file(data):
+    os.mkfifo(data / "train01.tfrecord")  # opening it would wait for ever
+    (data / "._train00.tfrecord").write_bytes(b"\0\5\x16\7")
+    assert len(read(Youtube8mSource(features_dir=data))) == 3
 
 
 def test_flags(data, tmp_path, capsys):

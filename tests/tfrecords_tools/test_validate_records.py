@@ -5,11 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from cpmn_tf.data.annotations import Video
 from cpmn_tf.data.manifest import Manifest
 from tfrecords_tools import build_records, validate_records
-from tfrecords_tools.checks import Checker
-from tfrecords_tools.findings import Findings
 
 
 @pytest.fixture
@@ -115,6 +112,53 @@ def test_all_defects_of_annotations_at_once(data, capsys):
     assert "'jump'" in found["class"]["findings"][0]["message"]
     assert "'swim'" in found["unused"]["findings"][0]["message"]
     assert found["class"]["count"] == found["unused"]["count"] == 1
+
+
+def test_what_is_broken_does_not_hide_the_rest(data, capsys):
+    """A broken list of classes, interval or number is one finding; everything else is looked at."""
+    first, second, third, fourth = data.ids
+    data.database[first]["ambiguous"] = [[2, 1], [0, 1], "x"]
+    data.database[second]["fps"] = 0
+    data.database[third]["duration"] = "long"
+    data.database[fourth]["ambiguous"] = 5
+    for classes in ([["run"], "jump"], ["run", "jump", "run"], ["run", ""], "run"):
+        data.save(classes=classes)
+        found = of_source(data, capsys)
+        assert videos(found["reversed"]) == [first]
+        assert sorted(videos(found["annotation"])) == sorted(["", first, second, third, fourth])
+        assert found[""]["videos"] == 2 and "source" not in found  # second has no fps
+
+
+def test_what_passes_can_be_built(data, capsys):
+    """Numbers that building refuses are errors here, whatever else would fill them in."""
+    for name, value in (("fps", 0), ("fps", ""), ("duration", ""), ("duration", "1e999")):
+        data.database[data.ids[1]][name] = value
+        data.save()
+        found = of_source(data, capsys, "--fps=10")
+        assert videos(found["annotation"]) == [data.ids[1]]
+        assert build_records.main(data.flags("--fps=10")) == 1
+        data.database[data.ids[1]] |= {"fps": 10, "duration": 3.5}
+
+
+def test_json_from_windows(data, capsys):
+    text = json.dumps({"database": data.database}, indent=1).replace("\n", "\r\n")
+    data.annotations.write_bytes(b"\xef\xbb\xbf" + text.encode())
+    assert set(of_source(data, capsys)) == {""}
+    assert build_records.main(data.flags()) == 0
+
+
+def test_tables_of_videos(data, tmp_path, capsys):
+    table = tmp_path / "info.csv"
+    quoted = ['"' + name.replace('"', '""') + '"' for name in data.ids]
+    table.write_text("Video Name,FPS\n" + "".join(f"{name},10\n" for name in quoted))
+    assert set(of_source(data, capsys, f"--video_info={table}")) == {""}
+    with open(table, "a") as file:
+        file.write(f"{quoted[0]},10\n{quoted[1]},25\n")
+    found = of_source(data, capsys, f"--video_info={table}")
+    assert videos(found["duplicate"]) == [data.ids[1]]
+    table.write_text("video,fps\n" + "".join(f'{name[:-1]}.mp4",10\n' for name in quoted))
+    message = of_source(data, capsys, f"--video_info={table}")["annotation"]["findings"][0]
+    assert "names none of the annotated videos, which are called '-first'" in message["message"]
 
 
 def test_copies_across_splits(data, capsys):
@@ -223,16 +267,20 @@ def test_the_same_video_in_two_shards(built, capsys):
     assert found["overlap"]["count"] == 2
 
 
-def test_by_which_factor_fps_is_off():
-    """I3D at 25 frames per second, read as if at 30: units last 30/25 = 1.2 times as long."""
-    findings = Findings()
-    checker = Checker(findings=findings)
-    rng = np.random.default_rng(0)
-    for number in range(9):
-        known = Video(id=f"v{number}", subset="training", labels=("run",), duration=64.0)
-        features = {"rgb": rng.normal(size=(100, 4)).astype(np.float32)}  # 100 · 16 / 25 = 64
-        checker.video(known, "training", 30 / 16, features)
-    checker.finish({}, (), "training")
-    (item,) = findings.to_json()
-    assert item["kind"] == "rate"
-    assert item["findings"][0]["message"].startswith("units are 1.2 times as long as")
+@pytest.mark.parametrize("wrong", [slice(None), slice(2, 3)])
+def test_transposed_features(data, capsys, wrong):
+    for place, name in enumerate(data.ids):
+        values = np.random.default_rng(place).normal(size=(7 + place, 4))
+        data.put("rgb", name, values.T if name in data.ids[wrong] else values)
+    found = of_source(data, capsys)
+    messages = [item["message"] for item in found["width"]["findings"]]
+    assert len(messages) == (3 if wrong == slice(None) else 1)
+    assert all("[G, T] instead of [T, G]" in text for text in messages)
+
+
+def test_a_copy_of_one_stream(data, capsys):
+    first, _, _, fourth = data.ids
+    data.path("rgb", fourth).write_bytes(data.path("rgb", first).read_bytes())
+    data.put("flow", first, np.zeros((7, 2)))
+    found = of_source(data, capsys)
+    assert videos(found["overlap"]) == [fourth] and videos(found["constant"]) == [first]

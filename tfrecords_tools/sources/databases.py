@@ -4,16 +4,19 @@ What is read is ActivityNet's ``{"database": {ID: entry}}``, raw, so that a sour
 the files leave out (subset, fps) before :func:`parse` makes it typed annotations.
 """
 
+import contextlib
 import json
 import os
 import pathlib
 from collections import Counter
+from collections.abc import Container, Iterator
 from typing import Any
 
 from cpmn_tf.data.annotations import (
     Annotations,
     check_id,
     parse_annotations,
+    parse_classes,
     parse_number,
     parse_segment,
 )
@@ -23,6 +26,8 @@ from tfrecords_tools.findings import Defect, Findings
 from tfrecords_tools.sources.tables import VIDEO, read_table
 
 LABELS = ("labels", "label")
+# The kinds of findings, by what the parsers of cpmn_tf.data, which know none, say.
+TOLD_BY = {"ends before it starts": "reversed", "is in another subset": "overlap"}
 INFO = {  # what a table of videos may say of each, by the columns it may stand in
     "subset": ("subset", "split"),
     "fps": ("fps", "frame_rate"),
@@ -94,7 +99,17 @@ def fill_in(
     """
     if path is None:
         return database
-    info = {row[VIDEO]: row for _, row in read_table(path, {}, INFO, findings)}
+    info: dict[str, dict[str, str]] = {}
+    for place, row in read_table(path, {}, INFO, findings):
+        if info.setdefault(row[VIDEO], row) != row:
+            text = f"{place}: video {row[VIDEO]!r} stands twice and differs; keep one"
+            findings.add("duplicate", text, row[VIDEO])
+    if database and not set(info) & set(database):
+        text = (
+            f"{path}: names none of the annotated videos, which are called {next(iter(database))!r}"
+            " and so on; give it the same ids"
+        )
+        findings.add("annotation", text)
     filled = {}
     for key, entry in database.items():
         if isinstance(entry, dict):
@@ -112,22 +127,42 @@ def parse(path: str | os.PathLike, raw: dict[str, Any], findings: Findings) -> A
       UserError: naming the file, the video and the mend.
     """
     if findings.collecting:
-        classes = raw.get("classes")
-        known = set(classes) if isinstance(classes, list) else None
+        known = None
+        if raw.get("classes") is not None:
+            with findings.catching("annotation"), in_file(path):
+                known = list(parse_classes(raw["classes"]))
         database = {}
         for key, entry in raw["database"].items():
             with findings.catching("annotation", key):
                 database[key] = _cleaned(path, key, entry, known, findings)
-        raw = {**raw, "database": database}
+        raw = {**raw, "classes": known, "database": database}
     return parse_annotations_of(path, raw)
 
 
 def parse_annotations_of(path: str | os.PathLike, raw: Any) -> Annotations:
     """:func:`parse_annotations` with the file in its errors."""
-    try:
+    with in_file(path):
         return parse_annotations(raw)
+
+
+@contextlib.contextmanager
+def in_file(path: str | os.PathLike) -> Iterator[None]:
+    """Names the file in the block's errors."""
+    try:
+        yield
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
+
+
+@contextlib.contextmanager
+def intervals(findings: Findings, video: str = "") -> Iterator[None]:
+    """Keeps what is wrong with an interval that the block parses, as the kind that it is."""
+    with findings.catching("annotation", video):
+        try:
+            yield
+        except UserError as error:
+            kinds = [kind for text, kind in TOLD_BY.items() if text in str(error)]
+            raise Defect(kinds[0] if kinds else "annotation", str(error)) from None
 
 
 def read_raw(path: str | os.PathLike, findings: Findings) -> Any:
@@ -146,12 +181,16 @@ def read_raw(path: str | os.PathLike, findings: Findings) -> Any:
                 text = f"{path}: the key {key!r} stands {number} times in one object"
                 findings.add("duplicate", text, key)
 
-    json.loads(pathlib.Path(path).read_text(encoding="utf-8"), object_pairs_hook=count)
+    json.loads(pathlib.Path(path).read_text(encoding="utf-8-sig"), object_pairs_hook=count)
     return value
 
 
 def _cleaned(
-    path: str | os.PathLike, key: str, entry: Any, known: set[str] | None, findings: Findings
+    path: str | os.PathLike,
+    key: str,
+    entry: Any,
+    known: Container[str] | None,
+    findings: Findings,
 ) -> dict[str, Any]:
     """The entry without what is broken in it."""
     what = f"{path}: video {key!r}"
@@ -159,14 +198,20 @@ def _cleaned(
         raise Defect("annotation", f"{what}: is not an object with a list of annotations")
     if not isinstance(entry.get("subset"), str) or not entry["subset"]:
         raise Defect("annotation", f'{what}: "subset" is missing')
-    kept = {name: item for name, item in entry.items() if name not in ("fps", "duration")}
+    kept: dict[str, Any] = {"subset": entry["subset"], "annotations": [], "ambiguous": []}
     for name in ("fps", "duration"):
         with findings.catching("annotation", key):
-            number = parse_number(entry.get(name) or 0, f"{what}: {name}")
-            if number < 0:
-                raise Defect("annotation", f"{what}: {name} is {number}; it must be positive")
-            kept[name] = number or None
-    kept["annotations"] = []
+            if entry.get(name) is not None:
+                number = parse_number(entry[name], f"{what}: {name}")
+                if number <= 0:
+                    raise Defect("annotation", f"{what}: {name} is {number}; it must be positive")
+                kept[name] = number
+    if not isinstance(entry.get("ambiguous", []), list):
+        raise Defect("annotation", f"{what}: its ambiguous intervals are no list")
+    for item in entry.get("ambiguous", []):
+        with intervals(findings, key):
+            parse_segment(item, f"{what}: an ambiguous interval")
+            kept["ambiguous"].append(item)
     for item in entry.get("annotations", []):
         with findings.catching("annotation", key):
             kept["annotations"].append(_cleaned_item(what, key, item, known, findings))
@@ -174,7 +219,7 @@ def _cleaned(
 
 
 def _cleaned_item(
-    what: str, key: str, item: Any, known: set[str] | None, findings: Findings
+    what: str, key: str, item: Any, known: Container[str] | None, findings: Findings
 ) -> dict[str, Any]:
     label = item.get("label") if isinstance(item, dict) else None
     if not isinstance(label, str) or not label:
@@ -183,15 +228,7 @@ def _cleaned_item(
         raise Defect("label", f"{what}: its label {label!r} is not among the classes")
     segment = item.get("segment")
     if segment is not None:
-        text = f"{what}: the segment of {label!r}"
-        ordered = False
-        with findings.catching("annotation", key):
-            try:
-                parse_segment(segment, text)
-                ordered = True
-            except UserError as error:
-                kind = "reversed" if "ends before" in str(error) else "annotation"
-                raise Defect(kind, str(error)) from None
-        if not ordered:
-            return {"label": label}  # the video shows the class all the same
-    return dict(item)
+        with intervals(findings, key):
+            parse_segment(segment, f"{what}: the segment of {label!r}")
+            return {"label": label, "segment": segment}
+    return {"label": label}  # with a broken segment, the video shows the class all the same

@@ -7,9 +7,11 @@ length, and an archive that would grow a hundredfold is refused.
 import math
 import os
 import re
+import stat
+import warnings
 import zipfile
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
@@ -20,8 +22,10 @@ from tfrecords_tools.findings import Defect
 
 SUFFIXES = (".npy", ".npz", ".csv")
 DIMENSIONS = ("units", "values")
-MAX_GROWTH = 100  # an archive's member may be so many times its packed size ...
-MAX_SMALL = 64 << 20  # ... unless it stays below this
+MAX_GROWTH = 100  # an archive's arrays together may be so many times its size ...
+MAX_SMALL = 64 << 20  # ... unless they stay below this
+MAX_VALUES = MAX_RECORD // 2  # more, and not even float16 fits into a record
+SHOWN = 5  # names in an error
 _NUMBER = re.compile(r"[-+]?(\d|\.\d|nan|inf)", re.IGNORECASE)
 _BROKEN_ZIP = (
     zipfile.BadZipFile,
@@ -40,16 +44,20 @@ def load_features(path: str | os.PathLike) -> np.ndarray:
     Raises:
       UserError: naming the file, if it is no such array or holds NaN or infinite values.
     """
+    _check_regular(path)
     return finite(path, _READERS[os.path.splitext(path)[1]](path))
 
 
-def load_streams(path: str | os.PathLike, split_at: int | None) -> dict[str, np.ndarray]:
+def load_streams(
+    path: str | os.PathLike, split_at: int | None, names: Sequence[str]
+) -> dict[str, np.ndarray]:
     """Reads a file that holds all streams of a video.
 
     Args:
       path: with ``split_at`` a file of one array, whose first ``split_at`` columns are ``rgb`` and
         the others ``flow``; without it an .npz with an array per stream, named by it.
       split_at: as above.
+      names: of the streams that an .npz must hold, sorted.
 
     Raises:
       UserError: naming the file.
@@ -64,9 +72,14 @@ def load_streams(path: str | os.PathLike, split_at: int | None) -> dict[str, np.
             )
         return split_columns(values, split_at)
     with _archive(path) as archive:
+        members = _members(path, archive)
+        if sorted(members) != list(names):  # before any is read: there may be very many
+            raise UserError(
+                f"{path}: holds {_listed(sorted(members))} instead of {_listed(names)}; give each "
+                "video the same streams"
+            )
         return {
-            name: finite(f"{path}: {name}", _member(path, archive, info))
-            for name, info in sorted(_members(path, archive).items())
+            name: finite(f"{path}: {name}", _member(path, archive, members[name])) for name in names
         }
 
 
@@ -107,8 +120,26 @@ def finite(name: str | os.PathLike, array: np.ndarray) -> np.ndarray:
     return values
 
 
+def _check_regular(path: str | os.PathLike) -> None:
+    """Refuses what is no file: opening a pipe would wait for ever, a device may never end."""
+    try:
+        mode = os.stat(path).st_mode
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); check the path") from None
+    if not stat.S_ISREG(mode):
+        raise UserError(f"{path}: is not a file; remove it")
+
+
+def _listed(names: Iterable[str]) -> str:
+    names = list(names)
+    return ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
+
+
 def _load_npy(path: str | os.PathLike) -> np.ndarray:
-    return open_array(path, DIMENSIONS)
+    values = open_array(path, DIMENSIONS)
+    if values.size > MAX_VALUES:  # a file with holes costs its author nothing
+        raise UserError(f"{path}: holds {values.size} values, a record {MAX_VALUES}; cut the video")
+    return values
 
 
 def _load_npz(path: str | os.PathLike) -> np.ndarray:
@@ -116,7 +147,7 @@ def _load_npz(path: str | os.PathLike) -> np.ndarray:
         members = _members(path, archive)
         if len(members) != 1:
             raise UserError(
-                f"{path}: holds {len(members)} arrays ({', '.join(members)}); keep one, or one "
+                f"{path}: holds {len(members)} arrays ({_listed(members)}); keep one, or one "
                 "per stream in FEATURES/ID.npz"
             )
         return _member(path, archive, next(iter(members.values())))
@@ -131,13 +162,14 @@ def _load_csv(path: str | os.PathLike) -> np.ndarray:
         with open(path, encoding="utf-8-sig") as file:
             first = file.readline(1 << 22)
             file.seek(0)
-            if first.endswith("\n"):
-                skipped = not all(_NUMBER.match(field.strip(' "\n')) for field in first.split(","))
-            else:
-                skipped = False
-            values = np.loadtxt(
-                file, np.float32, delimiter=",", ndmin=2, comments=None, skiprows=int(skipped)
-            )
+            skipped = int(first.endswith("\n") and _is_header(path, first))
+            with warnings.catch_warnings():  # of no data: an error below
+                warnings.simplefilter("ignore", UserWarning)
+                values = np.loadtxt(
+                    file, np.float32, delimiter=",", ndmin=2, comments=None, skiprows=skipped
+                )
+    except UserError:
+        raise
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: is not UTF-8 text ({error.reason}); save it as UTF-8") from None
     except OSError as error:
@@ -150,6 +182,20 @@ def _load_csv(path: str | os.PathLike) -> np.ndarray:
     return values
 
 
+def _is_header(path: str | os.PathLike, line: str) -> bool:
+    """Whether a table's first line names its columns; numbers 0, 1, 2, ... are pandas' names.
+
+    Raises:
+      Defect: if the first column has no name, as row numbers have none: they are no feature.
+    """
+    fields = [field.strip(' "\n') for field in line.split(",")]
+    if not fields[0] and len(fields) > 1:
+        text = "its first column has no name and holds row numbers; write the table without it"
+        raise Defect("unreadable", f"{path}: {text} (pandas: index=False)")
+    numbered = len(fields) > 3 and fields == [str(number) for number in range(len(fields))]
+    return numbered or not all(_NUMBER.match(field) for field in fields)
+
+
 _READERS: dict[str, Callable[[str | os.PathLike], np.ndarray]] = {
     ".npy": _load_npy,
     ".npz": _load_npz,
@@ -158,6 +204,7 @@ _READERS: dict[str, Callable[[str | os.PathLike], np.ndarray]] = {
 
 
 def _archive(path: str | os.PathLike) -> zipfile.ZipFile:
+    _check_regular(path)
     try:
         return zipfile.ZipFile(path)
     except OSError as error:
@@ -172,15 +219,16 @@ def _members(path: str | os.PathLike, archive: zipfile.ZipFile) -> dict[str, zip
     for info in archive.infolist():
         if not info.filename.endswith(".npy"):
             raise UserError(f"{path}: holds {info.filename!r:.80}, which is no array; remove it")
-        allowed = min(MAX_RECORD, max(MAX_SMALL, MAX_GROWTH * info.compress_size))
-        if info.file_size > allowed:
-            raise UserError(
-                f"{path}: {info.filename!r:.80} would grow from {info.compress_size} to "
-                f"{info.file_size} bytes, which features do not; save it as .npy"
-            )
         members[info.filename.removesuffix(".npy")] = info
     if not members:
         raise UserError(f"{path}: holds no array; save it anew")
+    # Of all together, and of the file itself: members may share their packed bytes.
+    packed, size = os.path.getsize(path), sum(info.file_size for info in members.values())
+    if size > min(4 * MAX_RECORD, max(MAX_SMALL, MAX_GROWTH * packed)):
+        raise UserError(
+            f"{path}: would grow from {packed} to {size} bytes, which features do not; save it as "
+            ".npy"
+        )
     return members
 
 

@@ -5,7 +5,8 @@
     FEATURES/ID.npy                   all streams in one file: --split_at, or an .npz by stream
     FEATURES/SUBSET/ID.npy            the same by subset
 
-``.npy``, ``.npz`` and ``.csv`` files may stand side by side.
+``.npy``, ``.npz`` and ``.csv`` files may stand side by side; what macOS, Windows and network
+drives leave in folders (``._ID.npy``, ``__MACOSX``, ``Thumbs.db``) is passed over.
 """
 
 import os
@@ -26,6 +27,7 @@ from tfrecords_tools.sources.feature_files import (
 
 JOINT = ""  # stands for a stream's name where one file holds all streams
 FLAT = ""  # stands for a group's name where features are not kept by subset
+JUNK = ("__MACOSX", "@eaDir", "lost+found")  # folders that are nobody's
 
 
 class FeatureFolders:
@@ -58,6 +60,7 @@ class FeatureFolders:
         self.root = pathlib.Path(root)
         self._split_at, self._findings = split_at, findings
         self._subsets = set(subsets)
+        self._unread: dict[tuple[pathlib.Path, str], str] = {}  # files of other types, by id
         names = _folders(self.root)
         if split_at is not None or not names:
             self.groups, streams = self._joint(names)
@@ -120,7 +123,8 @@ class FeatureFolders:
                 if not name.endswith(".npz"):
                     raise UserError(
                         f"{self.root / group / stream / name}: which columns belong to which "
-                        "stream? give --split_at, the number of the first stream's columns"
+                        "stream? give --split_at, the number of the first stream's columns; files "
+                        f"of one stream go to {self.root / group / 'STREAM'}"
                     )
                 return stream_names(self.root / group / stream / name)
         raise UserError(f"{self.root}: holds no features; check --features_dir")
@@ -149,11 +153,16 @@ class FeatureFolders:
         return found[0] if found else None
 
     def missing(self, video_id: str, group: str | None) -> list[str]:
-        """Streams (or 'features') that a video has no file of."""
+        """Streams (or 'features') that a video has no file of, with the file that is not read."""
         if group is None:
             return ["features"] if self._joined else list(self.streams)
-        gone = [s for (g, s), files in self._files.items() if g == group and video_id not in files]
-        return ["features"] if gone == [JOINT] else gone
+        gone = []
+        for (name, stream), files in self._files.items():
+            if name == group and video_id not in files:
+                unread = self._unread.get((self.root / group / stream, video_id))
+                only = f" (only {unread}, which is not read)" if unread else ""
+                gone.append((stream or "features") + only)
+        return gone
 
     def present(self) -> set[str]:
         """Ids of all videos that have a file."""
@@ -167,12 +176,7 @@ class FeatureFolders:
         """
         if self._joined:
             path = self.root / group / self._files[group, JOINT][video_id]
-            streams = load_streams(path, self._split_at)
-            if list(streams) != self.streams:
-                raise UserError(
-                    f"{path}: holds {', '.join(streams)} instead of {', '.join(self.streams)}"
-                )
-            return streams
+            return load_streams(path, self._split_at, self.streams)
         return {
             stream: load_features(
                 os.path.join(self.root, group, stream, self._files[group, stream][video_id])
@@ -186,6 +190,7 @@ class FeatureFolders:
         for name in sorted(_entries(folder)):
             stem, suffix = os.path.splitext(name)
             if suffix not in SUFFIXES:
+                self._unread[folder, stem] = name
                 continue
             if stem in found:
                 self._findings.add(
@@ -202,8 +207,10 @@ def _has_features(folder: pathlib.Path) -> bool:
 
 
 def _entries(folder: pathlib.Path) -> list[str]:
+    """Names in a folder, less macOS's ``._NAME`` beside NAME; none if there is no such folder."""
     try:
-        return os.listdir(folder)
+        names = set(os.listdir(folder))
+        return [name for name in names if not (name.startswith("._") and name[2:] in names)]
     except FileNotFoundError:
         return []
     except OSError as error:
@@ -211,9 +218,16 @@ def _entries(folder: pathlib.Path) -> list[str]:
 
 
 def _folders(path: pathlib.Path) -> list[str]:
-    """Names of the folders in ``path``, sorted, hidden ones left out."""
+    """Names of the folders in ``path``, sorted, hidden ones and :data:`JUNK` left out."""
     try:
         with os.scandir(path) as entries:
-            return sorted(e.name for e in entries if e.is_dir() and not e.name.startswith("."))
+            return sorted(
+                entry.name
+                for entry in entries
+                if not entry.name.startswith(".")
+                and entry.name not in JUNK
+                and os.path.splitext(entry.name)[1] not in SUFFIXES
+                and entry.is_dir()
+            )
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); check the path") from None

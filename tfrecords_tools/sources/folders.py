@@ -60,6 +60,7 @@ class FoldersSource:
           UserError: naming the file or the video, and the mend.
         """
         self._unit_frames, self._findings = unit_frames, findings
+        self._annotations = annotations
         self._fps = resampled_fps
         raw = read_database(annotations, findings) if raw is None else raw
         database = fill_in(raw["database"], video_info, findings)
@@ -98,21 +99,24 @@ class FoldersSource:
 
     def _present(self, known: Annotations, skip_missing: bool) -> list[str]:
         """Ids of the videos whose features are there in every stream."""
+        if not known.videos:
+            raise UserError(f"{self._annotations}: there are no annotated videos; annotate some")
         missing = {}
         for key in known.videos:
             gone = self._folders.missing(key, self._groups.get(key))
             if gone:
                 missing[key] = gone
-        if missing and not self._findings.collecting and not skip_missing:
+        some = len(missing) < len(known.videos)
+        if missing and some and not self._findings.collecting and not skip_missing:
             raise UserError(f"{self._folders.root}: {_missing(missing, known)}; add --skip_missing")
-        for key, gone in missing.items():
+        for key, gone in missing.items() if self._findings.collecting else ():
             text = f"{self._folders.root}: video {key!r} has no {' and no '.join(gone)}"
             self._findings.add("skipped" if skip_missing else "missing", text, key)
-        present = [key for key in known.videos if key not in missing]
-        if not present:
+        if not some:
             raise UserError(
                 f"{self._folders.root}: {_missing(missing, known)}; check --features_dir"
             )
+        present = [key for key in known.videos if key not in missing]
         if missing:
             self.notes.append(f"left out: {_missing(missing, known)}")
         extra = sorted(self._folders.present() - set(known.videos))

@@ -20,7 +20,8 @@ import numpy as np
 from cpmn_tf.data.arrays import read_header
 from cpmn_tf.errors import UserError
 
-MAX_ITEMS = 1 << 24  # objects in one array
+MAX_ITEMS = 1 << 24  # objects in one array, those in its lists included
+MAX_DEPTH = 8  # lists in lists: of videos, of segments, of numbers, and some to spare
 _DTYPE = re.compile(r"[<>|=]?(?:[fiu][1248]|b1|[SUO]\d{0,6})")
 _ORDERS = ("<", ">", "|", "=")
 _NUMPY = ("numpy.core.multiarray", "numpy._core.multiarray")
@@ -103,7 +104,8 @@ def read_objects(path: str | os.PathLike) -> list:
         raise UserError(f"{path}: is an array of shape {list(shape)}; it must be a list")
     if dtype.kind == "O":
         return _objects(path, view)
-    if dtype.kind not in "fiubSU" or dtype.itemsize * math.prod(shape) != len(view):
+    size = dtype.itemsize * math.prod(shape)
+    if dtype.kind not in "fiubSU" or not dtype.itemsize or size != len(view):
         raise UserError(f"{path}: is not as long as its header says; copy the file anew")
     array = StoredArray(shape, dtype, fortran, view)
     return list(array.load()) if len(shape) > 1 else array.load().tolist()
@@ -112,6 +114,7 @@ def read_objects(path: str | os.PathLike) -> list:
 def _objects(path: str | os.PathLike, view: memoryview) -> list:
     try:
         value = _Reader(view).run()
+        _check_nesting(value)
     except _Refused as error:
         raise UserError(
             f"{path}: asks for {error}, which data do not need; it was not run: do not trust it"
@@ -132,6 +135,22 @@ def _objects(path: str | os.PathLike, view: memoryview) -> list:
     if not isinstance(value, StoredArray) or value.items is None:
         raise UserError(f"{path}: holds no array of objects; save it anew")
     return value.items
+
+
+def _check_nesting(value: Any) -> None:
+    """Refuses lists that hold themselves, or one another so often that nothing could hold them."""
+    count = 0
+    waiting = [(value, 0)]
+    while waiting:
+        item, depth = waiting.pop()
+        if isinstance(item, StoredArray):
+            item = item.items
+        if not isinstance(item, (list, tuple)):
+            continue
+        count += len(item)
+        if depth > MAX_DEPTH or count > MAX_ITEMS:
+            raise _Refused("lists in lists without end")
+        waiting += [(inner, depth + 1) for inner in item]
 
 
 class _Reader:

@@ -10,7 +10,7 @@ from cpmn_tf.errors import UserError
 from tfrecords_tools.findings import Findings
 
 VIDEO = "video"
-VIDEO_NAMES = ("video", "video_id", "id")
+VIDEO_NAMES = ("video", "video_id", "video_name", "videoname", "name", "id")
 
 
 def read_table(
@@ -22,8 +22,9 @@ def read_table(
     """Yields ("FILE line N", fields by name) of each row.
 
     Args:
-      path: the table. Its first line names the columns if its first field is ``video``; without
-        such a line the columns are the video and ``needed``, in that order.
+      path: the table. Its first line names the columns if its first field is ``video`` or another
+        of :data:`VIDEO_NAMES`; without such a line the columns are the video and ``needed``, in
+        that order.
       needed: columns, and the names that each may go by.
       optional: the same, of columns that may be missing.
       findings: where rows of a wrong length go.
@@ -41,7 +42,7 @@ def read_table(
             if not any(fields):
                 continue
             if header is None:
-                named = fields[0].lower() in VIDEO_NAMES
+                named = _plain(fields[0]) in VIDEO_NAMES
                 header = _columns(path, fields if named else [VIDEO, *needed], needed, optional)
                 if named:
                     width = len(fields)
@@ -57,6 +58,10 @@ def read_table(
         raise UserError(f"{path}: is empty; write a line per video")
 
 
+def _plain(name: str) -> str:
+    return name.lower().replace(" ", "_")
+
+
 def _columns(
     path: str | os.PathLike,
     header: Sequence[str],
@@ -64,7 +69,7 @@ def _columns(
     optional: Mapping[str, Sequence[str]],
 ) -> dict[str, int]:
     """The number of each column that is known."""
-    places = {name.lower(): number for number, name in reversed(list(enumerate(header)))}
+    places = {_plain(name): number for number, name in reversed(list(enumerate(header)))}
     columns = {VIDEO: 0}
     for name, aliases in {**needed, **optional}.items():
         found = [places[alias] for alias in aliases if alias in places]

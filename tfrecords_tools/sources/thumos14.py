@@ -14,7 +14,7 @@ from cpmn_tf.data.annotations import Video
 from cpmn_tf.data.thumos_files import load_official
 from cpmn_tf.errors import UserError
 from tfrecords_tools.findings import STRICT, Findings
-from tfrecords_tools.sources.databases import checked_ids
+from tfrecords_tools.sources.databases import checked_ids, intervals
 from tfrecords_tools.sources.folders import FoldersSource, options
 
 
@@ -31,11 +31,12 @@ def read_folders(paths: str, findings: Findings) -> dict[str, Any]:
     database: dict[str, Any] = {}
     classes: set[str] = set()
     for path in paths.split(","):
-        known = load_official(path.strip())
+        known = load_official(path.strip(), catching=lambda: intervals(findings))
         classes |= set(known.classes)
         for key, video in checked_ids(path, dict(known.videos), findings).items():
             if key in database:
-                findings.add("duplicate", f"{path}: video {key!r} is in another folder too", key)
+                kind = "duplicate" if video.subset == database[key]["subset"] else "overlap"
+                findings.add(kind, f"{path}: video {key!r} is in another folder too", key)
             database[key] = _entry(video)
     if not database:
         raise UserError(f"{paths}: annotates no video; check --annotations")

@@ -120,7 +120,7 @@ class WtalcSource:
                     )
                     self._findings.add("annotation", text, key)
                 items += [
-                    {"label": label, "segment": list(pair) if np.ndim(pair) == 1 else pair}
+                    {"label": label, "segment": pair}
                     for label, pair in zip(ofsegments[place], segments[place], strict=False)
                 ]
             if key in database:
@@ -147,6 +147,9 @@ class WtalcSource:
         items = self._items(name, counted)
         if items is None:
             raise UserError(f"{self._folder / name}.npy: there is no such file; see --annotations")
+        for item in items:
+            if isinstance(item, (list, tuple, StoredArray, np.ndarray)):
+                raise UserError(f"{self._folder / name}.npy: holds lists; it must hold names")
         return [_text(item) for item in items]
 
     def _lists(self, name: str) -> list[list] | None:
@@ -155,12 +158,9 @@ class WtalcSource:
             return None
         return [[_plain(value) for value in _listed(item)] for item in items]
 
-    def _numbers(self, name: str) -> list[float] | None:
+    def _numbers(self, name: str) -> list | None:
         items = self._items(name)
-        if items is None:
-            return None
-        flat = [np.ravel(_listed(item)) if not np.isscalar(item) else [item] for item in items]
-        return [float(item[0]) if len(item) == 1 else None for item in flat]
+        return None if items is None else [_single(item) for item in items]
 
 
 def _feature_file(path: str | os.PathLike) -> pathlib.Path:
@@ -180,6 +180,16 @@ def _listed(item: Any) -> Any:
     if isinstance(item, np.ndarray):
         return item.tolist()
     return item if isinstance(item, (list, tuple)) else [item]
+
+
+def _single(item: Any) -> Any:
+    """The one number (or text) in lists around it, None if there are several or none."""
+    while isinstance(item, (list, tuple, np.ndarray, StoredArray)):
+        items = _listed(item)
+        if isinstance(items, (list, tuple)) and len(items) != 1:
+            return None
+        item = items[0] if isinstance(items, (list, tuple)) else items
+    return _plain(item)
 
 
 def _plain(value: Any) -> Any:

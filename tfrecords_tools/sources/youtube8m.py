@@ -97,8 +97,8 @@ def _files(root: pathlib.Path) -> list[tuple[pathlib.Path, str]]:
     for subset in SUBSETS:
         folders = [root / subset] if (root / subset).is_dir() else [root]
         for folder in folders:
-            paths = folder.glob("*.tfrecord" if folder != root else f"{subset}*.tfrecord")
-            found += [(path, subset) for path in sorted(paths)]
+            paths = folder.glob("[!.]*.tfrecord" if folder != root else f"{subset}*.tfrecord")
+            found += [(path, subset) for path in sorted(paths) if path.is_file()]  # no pipe
     if not found:
         raise UserError(
             f"{root}: holds no train*.tfrecord, validate*.tfrecord or test*.tfrecord; check "
