@@ -140,6 +140,10 @@ class Study:
         self.annotations = pathlib.Path(values.data_dir) / "annotations.json"
         self.truth = load_annotations(self.annotations).subset(self.split.name)
 
+    def changes(self, setting: str) -> bool:
+        """Whether a ``section.field=value`` differs from what the flags say already."""
+        return with_overrides(self.config, [setting]) != self.config
+
     def model_of(self, variant: Variant, seed: int) -> tuple[pathlib.Path, list[str]]:
         """The folder of the variant's model, trained now if need be, and its late settings."""
         early, late = apart(list(variant.settings))

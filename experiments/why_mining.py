@@ -8,25 +8,26 @@ negative stretches to 0. To tell that apart from mining, this evaluates, without
 
 and, for localization alone, the same with the true classes given from outside.
 
-    python -m experiments.why_mining --data_dir=runs/watch --models=runs/t3/seed0,runs/t3/seed1
+    python -m experiments.why_mining --preset=watch --data_dir=runs/watch \\
+        --output_dir=runs/results/watch --seeds=5
+
+Uses the models of Table 3, and trains them if need be. Writes why_mining.md.
 """
 
 import pathlib
+import sys
 
 import numpy as np
 import tensorflow as tf
-from absl import app, flags, logging
+from absl import flags
 
 from cpmn_tf import inference
-from cpmn_tf.data.annotations import load_annotations
-from cpmn_tf.data.pipeline import Split
+from cpmn_tf.commands import cli
 from cpmn_tf.evaluation import evaluate
+from cpmn_tf.files import write_text
 from cpmn_tf.training import load_model
-
-FLAGS = flags.FLAGS
-flags.DEFINE_string("data_dir", None, "Data set of cpmn-build-records.", required=True)
-flags.DEFINE_list("models", None, "Model folders of the same settings.", required=True)
-flags.DEFINE_string("split", "", "Split to evaluate on; the preset's test split if empty.")
+from experiments.report import difference, spread
+from experiments.study import Study, Variant, define_flags
 
 VARIANTS = {
     "M(A)": lambda curves: curves[0],
@@ -38,42 +39,48 @@ VARIANTS = {
 }
 
 
-def measure(model_dir: str) -> dict[str, tuple[float, float]]:
+def measure(model_dir: pathlib.Path, study: Study) -> dict[str, tuple[float, float]]:
     """Average mAP of each variant: with the model's own classes, and with the true ones."""
     results = {}
     for name, combine in VARIANTS.items():
         model, card = load_model(model_dir, ["localization.attention=false"])
         model._combine = lambda curves, valid, combine=combine: combine(curves)
-        split = Split.open(FLAGS.data_dir, FLAGS.split or card.config.data.test_split)
-        truth = load_annotations(pathlib.Path(FLAGS.data_dir) / "annotations.json")
-        truth = truth.subset(split.name)
         known = {
             video.id: np.array([float(label in video.labels) for label in card.classes], np.float32)
-            for video in truth.videos.values()
+            for video in study.truth.videos.values()
         }
         pair = []
         for scores in (None, known):
             detections, _ = inference.detect_split(
-                inference.compiled(model, scores is not None), split, class_scores=scores
+                inference.compiled(model, scores is not None), study.split, class_scores=scores
             )
-            pair.append(evaluate(truth, detections, protocol="activitynet").average_map)
+            pair.append(evaluate(study.truth, detections, protocol="activitynet").average_map)
         results[name] = tuple(pair)
     return results
 
 
-def main(_) -> None:
-    """Measures all models and prints their means."""
-    logging.set_verbosity(logging.WARNING)
-    found = [measure(folder) for folder in FLAGS.models]
-    print("| T-CAS that is cut | own classes | true classes |\n| --- | --- | --- |")
+def table(found: list[dict[str, tuple[float, float]]]) -> str:
+    """Means over the models in Markdown, with the differences to the first variant."""
+    kinds = ("own classes", "true classes")
+    heads = [f"{kind} ± s.d. | Δ ± s.e." for kind in kinds]
+    lines = ["| T-CAS that is cut | " + " | ".join(heads) + " |", "| --- |" + " --- |" * 4]
     for name in VARIANTS:
-        own, true = (np.array(column) for column in zip(*(f[name] for f in found), strict=True))
-        cells = (
-            f"{100 * values.mean():.1f} ({', '.join(f'{100 * value:.1f}' for value in values)})"
-            for values in (own, true)
-        )
-        print(f"| {name} | " + " | ".join(cells) + " |")
+        cells = []
+        for kind in range(len(kinds)):
+            ours, first = ([f[key][kind] for f in found] for key in (name, "M(A)"))
+            cells += [spread(ours), "" if name == "M(A)" else difference(ours, first)]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def run(values: flags.FlagValues) -> None:
+    """Measures the models of all seeds and writes their means."""
+    study = Study(values)
+    models = [study.model_of(Variant("CPMN"), seed)[0] for seed in range(values.seeds)]
+    text = table([measure(folder, study) for folder in models])
+    write_text(study.output / "why_mining.md", f"Average mAP in %, protocol activitynet.\n\n{text}")
+    print(text)
 
 
 if __name__ == "__main__":
-    app.run(main)
+    sys.exit(cli.execute("experiments.why_mining", __doc__, define_flags, run))
