@@ -99,7 +99,7 @@ def plot(results: Sequence[Result], variants: Sequence[Variant], title: str) -> 
             )
         axes.set(title=f"protocol {protocol}", xlabel="tIoU threshold")
         axes.grid(alpha=0.3)
-        axes.legend(title="(average mAP)", fontsize=9)
+        axes.legend(title="(average mAP)", fontsize=9 if len(variants) < 7 else 7)
     figure.axes[0].set_ylabel("mAP (%), bars: one standard error")
     return figure
 
