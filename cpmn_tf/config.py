@@ -165,6 +165,7 @@ class TrainingConfig(_Section):
         0.0, "share of the training videos held out by id for validation", low=0.0, high=0.9
     )
     validate_every: int = setting(10, "epochs between validations", low=1)
+    pictures: int = setting(3, "recordings whose T-CAS TensorBoard follows", low=0)
     checkpoint_every: int = setting(5, "epochs between checkpoints", low=1)
     shuffle_buffer: int = setting(4096, "serialized records held for shuffling", low=1)
 

@@ -22,7 +22,7 @@ from cpmn_tf.training.model_folder import INFERENCE_SETTINGS, MODULES, flatten, 
 # Settings that a module does not see, besides those that act at inference only.
 _FOREIGN = {"cascade": ("pyramid.", "training.pyramid_l2"), "pyramid": ("cascade.",)}
 _FOREIGN["pyramid"] += ("training.cascade_l2",)
-_WATCHING = ("training.validate_every", "training.checkpoint_every")
+_WATCHING = ("training.validate_every", "training.checkpoint_every", "training.pictures")
 
 
 def digest(value: object) -> str:
@@ -59,7 +59,9 @@ class Bank:
         report: Callable[[str], None] = lambda _: None,
     ):
         self._folder, self._data_dir = pathlib.Path(folder), data_dir
-        self._config, self._precision = config, precision
+        # Pictures of dozens of models cost minutes, and nobody looks at them.
+        self._config = with_overrides(config, ["training.pictures=0"])
+        self._precision = precision
         self._progress, self._report = progress, report
         manifest = Split.open(data_dir, config.data.train_split).manifest
         self._streams = [spec.name for spec in manifest.streams]

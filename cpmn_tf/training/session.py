@@ -17,7 +17,7 @@ from cpmn_tf.training.model_folder import (
     flatten,
     module_folder,
 )
-from cpmn_tf.training.validation import PICTURES, Validator, known_segments
+from cpmn_tf.training.validation import Validator, known_segments
 
 BOARD = "tensorboard"
 
@@ -100,7 +100,8 @@ class _Job:
         """Trains the cascade, then the pyramid of one stream."""
         truth = known_segments(self.data_dir, self.held_out) if self.held_out else None
         looked_at = self.held_out or self.training
-        few = dict(itertools.islice(looked_at.lengths.items(), PICTURES))
+        count = self.card.config.training.pictures
+        few = dict(itertools.islice(looked_at.lengths.items(), count))
         validate = Validator(
             manifest=self.training.manifest,
             config=self.card.config,

@@ -16,8 +16,6 @@ from cpmn_tf.evaluation.classification import video_map
 from cpmn_tf.models import CPMN
 from cpmn_tf.training.events import Board
 
-PICTURES = 3  # recordings that TensorBoard follows through training
-
 
 def known_segments(data_dir: str | os.PathLike, split: Split) -> Annotations | None:
     """The annotations of a split's videos, or None if none of them has a segment."""
@@ -37,7 +35,7 @@ class Validator:
       stream: its name.
       held_out: videos held out, or None.
       truth: annotations of ``held_out``, or None if segments are not known.
-      pictured: the videos to draw, a few; training videos are drawn without truth.
+      pictured: the videos to draw, a few or none; training videos are drawn without truth.
       tiou: thresholds of the localization mAP.
     """
 
@@ -83,6 +81,8 @@ class Validator:
         if self._held_out is not None:
             values = self._metrics(model, detect)
             board.scalars(step, values)
+        if not self._pictured.lengths:
+            return values
         known = self._truth is not None
         for batch in inference.batches(self._pictured, segments=known, streams=self._streams):
             view = plotting.view_of(model, batch, self._pictured.manifest.classes)

@@ -82,7 +82,7 @@ def test_table_3_killed_and_taken_up_gives_the_same_file(
     data_set, small_settings, tmp_path, monkeypatch, capsys
 ):
     short = [*small_settings, "training.epochs=1", "training.final_epochs=0"]
-    arguments = ["--preset=watch", f"--data_dir={data_set}", "--seeds=2"]
+    arguments = ["--preset=watch", f"--data_dir={data_set}", "--seeds=1"]
     arguments += [f"--set={item}" for item in short]
     assert execute(table3, *arguments, f"--output_dir={tmp_path / 'whole'}") == 0
 
@@ -90,7 +90,7 @@ def test_table_3_killed_and_taken_up_gives_the_same_file(
 
     def killed(self, folder, late):
         calls.append(folder)
-        if len(calls) == 5:  # in the second seed
+        if len(calls) == 2:  # after the first row
             raise KeyboardInterrupt
         return judge(self, folder, late)
 
@@ -98,7 +98,7 @@ def test_table_3_killed_and_taken_up_gives_the_same_file(
     cut = [*arguments, f"--output_dir={tmp_path / 'cut'}"]
     assert execute(table3, *cut) == 130
     assert execute(table3, *cut) == 0
-    assert len(calls) == 5 + 2  # the four results that were there are not computed again
+    assert len(calls) == 2 + 2  # the row that was there is not computed again
     whole, resumed = (
         json.loads((tmp_path / name / "table3.json").read_text()) for name in ("whole", "cut")
     )
