@@ -35,9 +35,9 @@ def cascade(settings: Config):
 
 
 def cross_entropy(logits, labels):
-    """Per row, the mean over classes of -ψ·log(y) - (1 - ψ)·log(1 - y)."""
+    """Per row, the sum over classes of -ψ·log(y) - (1 - ψ)·log(1 - y)."""
     y = 1 / (1 + np.exp(-np.asarray(logits, np.float64)))
-    return (-labels * np.log(y) - (1 - labels) * np.log(1 - y)).mean(axis=1)
+    return (-labels * np.log(y) - (1 - labels) * np.log(1 - y)).sum(axis=1)
 
 
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
@@ -49,7 +49,8 @@ def test_the_cascade_adds_its_stages(batch, reduction, stages):
     rows = model(tf.cast(batch["features"], tf.float32), batch["valid"], batch["labels"])
     wanted = sum(cross_entropy(stage.logits, labels).mean() for stage in rows)
     assert len(rows) == stages
-    np.testing.assert_allclose(loss.classification, wanted * {"mean": 1, "sum": 3}[reduction], 1e-5)
+    wanted /= {"mean": 3, "sum": 1}[reduction]  # of three classes
+    np.testing.assert_allclose(loss.classification, wanted, 1e-5)
     # λ·Σ½w² over all stages' kernels and biases.
     weights = sum((v.numpy().astype(np.float64) ** 2).sum() for v in model.variables)
     np.testing.assert_allclose(loss.regularization, 0.0025 * weights / 2, rtol=1e-5)
@@ -89,7 +90,7 @@ def test_each_stage_learns_from_its_own_loss_alone(batch):
     with tf.GradientTape(persistent=True) as tape:
         joint = objectives.cascade_loss(model, batch, settings, SEED).classification
         stages = model(tf.cast(batch["features"], tf.float32), batch["valid"], labels)
-        alone = [objectives.cross_entropy(stage.logits, labels, "mean") for stage in stages]
+        alone = [objectives.cross_entropy(stage.logits, labels, "sum") for stage in stages]
     for stage, loss in zip(model.stages, alone, strict=True):
         ours = tape.gradient(joint, stage.trainable_variables)
         theirs = tape.gradient(loss, stage.trainable_variables)
