@@ -19,7 +19,7 @@ COMMANDS = {
 }
 
 WATCH = ["seglearn>=1.2.5,<1.3"]  # the demo checks the SHA-256 of the data file inside
-TEST = [*WATCH, "pytest>=8", "hypothesis>=6.100", "ruff>=0.17,<0.18"]
+TEST = [*WATCH, "pytest>=8", "pytest-xdist>=3.5", "hypothesis>=6.100", "ruff>=0.17,<0.18"]
 
 setup(
     name="cpmn-tf",
