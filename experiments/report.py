@@ -15,7 +15,7 @@ from experiments.study import PROTOCOLS, Result, Study, Variant
 
 # Okabe and Ito's colours, which stay apart for the colour-blind; marks and dashes for printing.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#E69F00", "#56B4E9")
-MARKS, DASHES = "os^Dvx*", ("-", "--", "-.", ":")
+MARKS, DASHES = "os^Dvx*P", ("-", "--", "-.", ":")
 
 
 def spread(values: Sequence[float]) -> str:
@@ -78,7 +78,8 @@ def table(
 
 def plot(results: Sequence[Result], variants: Sequence[Variant], title: str) -> Figure:
     """mAP against tIoU, a line per variant, bars of one standard error, a panel per protocol."""
-    figure = Figure(figsize=(11, 4.6), layout="constrained")
+    many = len(variants) > 6  # lines: the legend then goes below
+    figure = Figure(figsize=(11, 6.4 if many else 4.6), layout="constrained")
     figure.suptitle(title)
     for axes, protocol in zip(figure.subplots(1, 2, sharey=True), PROTOCOLS, strict=True):
         for number, variant in enumerate(variants):
@@ -99,7 +100,8 @@ def plot(results: Sequence[Result], variants: Sequence[Variant], title: str) -> 
             )
         axes.set(title=f"protocol {protocol}", xlabel="tIoU threshold")
         axes.grid(alpha=0.3)
-        axes.legend(title="(average mAP)", fontsize=9 if len(variants) < 7 else 7)
+        below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.14)} if many else {}
+        axes.legend(title="(average mAP)", fontsize=9, **below)
     figure.axes[0].set_ylabel("mAP (%), bars: one standard error")
     return figure
 
