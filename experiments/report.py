@@ -1,7 +1,6 @@
 """Results of a study as JSON, Markdown and a plot."""
 
 import dataclasses
-import io
 import pathlib
 import statistics
 from collections.abc import Sequence
@@ -108,10 +107,8 @@ def plot(results: Sequence[Result], variants: Sequence[Variant], title: str) -> 
 
 def save_figure(path: pathlib.Path, figure: Figure) -> None:
     """Writes a PNG, whole or not at all."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110)
     with replaced(path) as temporary:
-        temporary.write_bytes(buffer.getvalue())
+        figure.savefig(temporary, format="png", dpi=110)
 
 
 def write(

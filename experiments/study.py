@@ -7,7 +7,6 @@ numbers.
 """
 
 import dataclasses
-import hashlib
 import pathlib
 from typing import Any
 
@@ -19,6 +18,7 @@ from cpmn_tf.commands.train import ProgressBar
 from cpmn_tf.config import PRESETS, TIOU, preset, with_overrides
 from cpmn_tf.data.annotations import Annotations, Detections, load_annotations
 from cpmn_tf.data.pipeline import Split
+from cpmn_tf.data.thumos_files import digest as file_digest
 from cpmn_tf.evaluation import evaluate, parse_tiou
 from cpmn_tf.files import read_json, write_json
 from cpmn_tf.training import load_model
@@ -151,10 +151,10 @@ class Study:
         self._bar.end()
         return folder, late
 
-    def results(self, variants: list[Variant], seeds: int | None = None) -> list[Result]:
+    def results(self, variants: list[Variant]) -> list[Result]:
         """All variants over all seeds, one after another; each is kept as soon as it is there."""
         found = []
-        for seed in range(seeds or self._flags.seeds):
+        for seed in range(self._flags.seeds):
             for variant in variants:
                 print(f"{variant.name}, seed {seed}", flush=True)
                 found.append(self._result(variant, seed))
@@ -164,7 +164,6 @@ class Study:
         folder, late = self.model_of(variant, seed)
         judged = {
             "model": folder.name,
-            "settings": with_overrides(self.config, late).to_dict()["localization"],
             "late": sorted(late),
             "form": 2,  # of what is kept; another number has it judged anew
             "records": self.split.manifest.fingerprint(self.split.name),
@@ -200,7 +199,7 @@ class Study:
             "videos": len(self.truth.videos),
             "instances": sum(len(video.instances) for video in self.truth.videos.values()),
             "annotations": str(self.annotations),
-            "annotation_sha256": hashlib.sha256(self.annotations.read_bytes()).hexdigest(),
+            "annotation_sha256": file_digest(self.annotations),
             "preset": self._flags.preset,
             "set": list(self._flags.set),
             "precision": self._flags.precision,
