@@ -5,6 +5,8 @@ import json
 import numpy as np
 import pytest
 
+from tfrecords_tools.sources.folders import FoldersSource
+
 IDS = ("-first", "sec ond", "thi'r\"d", "vierte Ü動画")
 
 
@@ -56,5 +58,19 @@ def folders(tmp_path):
                 f"--output_dir={self.output}",
                 *more,
             ]
+
+        def opened(self, **options) -> FoldersSource:
+            options = {"unit_frames": 5, "annotations": self.annotations, **options}
+            return FoldersSource(features_dir=self.features, **options)
+
+        def read(self, source: FoldersSource) -> dict:
+            splits = {video.id: video.subset for video in source.annotations.videos.values()}
+            return {video.id: video for video in source.videos(splits)}
+
+        def clear(self):
+            for stream in ("rgb", "flow"):
+                for name in self.ids:
+                    self.path(stream, name).unlink()
+                (self.features / stream).rmdir()
 
     return Folders()

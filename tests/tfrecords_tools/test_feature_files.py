@@ -11,26 +11,8 @@ import pytest
 from cpmn_tf.errors import UserError
 from tfrecords_tools import build_records
 from tfrecords_tools.sources.feature_files import load_features
-from tfrecords_tools.sources.folders import FoldersSource
 
 VALUES = np.arange(12, dtype=np.float32).reshape(4, 3)
-
-
-def opened(folders, **options) -> FoldersSource:
-    options = {"unit_frames": 5, "annotations": folders.annotations, **options}
-    return FoldersSource(features_dir=folders.features, **options)
-
-
-def read(source) -> dict:
-    splits = {video.id: video.subset for video in source.annotations.videos.values()}
-    return {video.id: video for video in source.videos(splits)}
-
-
-def clear(folders):
-    for stream in ("rgb", "flow"):
-        for name in folders.ids:
-            folders.path(stream, name).unlink()
-        (folders.features / stream).rmdir()
 
 
 def bomb(path, declared=None):
@@ -144,7 +126,7 @@ def test_an_empty_table_is_one_line(folders, capfd):
 
 def test_archives_of_many_arrays(folders):
     """Each array is small; together they would fill the memory."""
-    clear(folders)
+    folders.clear()
     for name in folders.ids:
         np.savez(folders.features / f"{name}.npz", rgb=VALUES, flow=VALUES)
     many = folders.features / f"{folders.ids[3]}.npz"
@@ -152,12 +134,12 @@ def test_archives_of_many_arrays(folders):
         for number in range(90):
             archive.writestr(f"m{number}.npy", bytes(1 << 20))
     with pytest.raises(UserError, match=r"would grow from \d+ to 94371840 bytes"):
-        read(opened(folders))
+        folders.read(folders.opened())
     with zipfile.ZipFile(many, "w", zipfile.ZIP_DEFLATED) as archive:
         for number in range(90):
             archive.writestr(f"m{number}.npy", b"not even read")
     with pytest.raises(UserError, match=r"holds m0, m1, .*, \.\.\. instead of flow, rgb"):
-        read(opened(folders))
+        folders.read(folders.opened())
 
 
 def test_what_is_no_file(folders, tmp_path):
@@ -165,15 +147,15 @@ def test_what_is_no_file(folders, tmp_path):
     path.unlink()
     os.mkfifo(path)  # opening it would wait for ever
     with pytest.raises(UserError, match=r"-first.npy: is not a file; remove it"):
-        read(opened(folders))
+        folders.read(folders.opened())
     path.unlink()
     path.mkdir()
     with pytest.raises(UserError, match=r"-first.npy: is not a file; remove it"):
-        read(opened(folders))
+        folders.read(folders.opened())
     path.rmdir()
     path.symlink_to(path)
     with pytest.raises(UserError, match=r"-first.npy: cannot be read"):
-        read(opened(folders))
+        folders.read(folders.opened())
     path.unlink()
     elsewhere = tmp_path / "elsewhere.npy"  # links to features kept elsewhere are fine
     np.save(elsewhere, VALUES)
@@ -207,7 +189,7 @@ def test_types_and_orders_of_arrays(folders):
             np.testing.assert_array_equal(found, values)
     folders.put("rgb", folders.ids[1], values[:0])
     with pytest.raises(UserError, match=r"sec ond.npy: has the shape \[0, 4\] and so no value"):
-        read(opened(folders))
+        folders.read(folders.opened())
     folders.put("rgb", folders.ids[1], values[None])
     with pytest.raises(UserError, match=r"shape \[1, 7, 4\]; it must be .* \[units, values\]"):
-        read(opened(folders))
+        folders.read(folders.opened())

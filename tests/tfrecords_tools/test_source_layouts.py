@@ -7,26 +7,8 @@ from cpmn_tf.errors import UserError
 from tfrecords_tools import build_records
 from tfrecords_tools.findings import Findings
 from tfrecords_tools.sources.feature_files import load_features
-from tfrecords_tools.sources.folders import FoldersSource
 
 VALUES = np.arange(12, dtype=np.float32).reshape(4, 3)
-
-
-def opened(folders, **options) -> FoldersSource:
-    options = {"unit_frames": 5, "annotations": folders.annotations, **options}
-    return FoldersSource(features_dir=folders.features, **options)
-
-
-def read(source) -> dict:
-    splits = {video.id: video.subset for video in source.annotations.videos.values()}
-    return {video.id: video for video in source.videos(splits)}
-
-
-def clear(folders):
-    for stream in ("rgb", "flow"):
-        for name in folders.ids:
-            folders.path(stream, name).unlink()
-        (folders.features / stream).rmdir()
 
 
 def test_npz_and_csv_give_the_same_as_npy(tmp_path):
@@ -40,40 +22,40 @@ def test_npz_and_csv_give_the_same_as_npy(tmp_path):
 
 
 def test_joint_files_are_split(folders):
-    expected = read(opened(folders))
-    clear(folders)
+    expected = folders.read(folders.opened())
+    folders.clear()
     for name in folders.ids:
         flow, rgb = (expected[name].features[stream] for stream in ("flow", "rgb"))
         np.save(folders.features / f"{name}.npy", np.concatenate([rgb, flow], axis=1))
-    videos = read(opened(folders, split_at=4))
+    videos = folders.read(folders.opened(split_at=4))
     for name, video in videos.items():
         assert list(video.features) == ["rgb", "flow"]
         for stream, values in video.features.items():
             np.testing.assert_array_equal(values, expected[name].features[stream])
     with pytest.raises(UserError, match=r"holds 6 values per unit; --split_at=6 leaves nothing"):
-        read(opened(folders, split_at=6))
+        folders.read(folders.opened(split_at=6))
     with pytest.raises(UserError, match="give --split_at"):
-        opened(folders)
+        folders.opened()
 
 
 def test_joint_npz_by_subset_names_its_streams(folders):
-    expected = read(opened(folders))
-    clear(folders)
+    expected = folders.read(folders.opened())
+    folders.clear()
     for name in folders.ids:
         target = folders.features / folders.database[name]["subset"] / f"{name}.npz"
         target.parent.mkdir(exist_ok=True)
         np.savez(target, **expected[name].features)
-    videos = read(opened(folders))
+    videos = folders.read(folders.opened())
     assert list(videos) == list(expected)
     assert list(videos[folders.ids[0]].features) == ["flow", "rgb"]
     np.savez(folders.features / "test" / f"{folders.ids[3]}.npz", depth=VALUES)
     with pytest.raises(UserError, match=r"holds .* instead of (depth|flow, rgb)"):
-        read(opened(folders))
+        folders.read(folders.opened())
 
 
 def test_basnet_layout(folders):
     """features/{train,test}/{rgb,flow}, gt.json: strings, no fps, no duration, `validation`."""
-    expected = read(opened(folders))
+    expected = folders.read(folders.opened())
     for name in folders.ids:
         entry = folders.database[name]
         entry["subset"] = {"training": "validation"}.get(entry["subset"], entry["subset"])
@@ -87,12 +69,12 @@ def test_basnet_layout(folders):
     for stream in ("rgb", "flow"):
         (folders.features / stream).rmdir()
     folders.save()
-    source = opened(folders, fps=25.0)
+    source = folders.opened(fps=25.0)
     assert [video.subset for video in source.annotations.videos.values()] == [
         *(["validation"] * 3),
         "test",
     ]
-    for name, video in read(source).items():
+    for name, video in folders.read(source).items():
         assert video.rate == 5.0
         np.testing.assert_array_equal(video.features["rgb"], expected[name].features["rgb"])
     # The same video in both folders: found by its subset's name, or refused.
@@ -101,20 +83,20 @@ def test_basnet_layout(folders):
         (folders.features / "spare" / stream).mkdir(parents=True)
     np.save(twice, VALUES)
     with pytest.raises(UserError, match="'-first' is in spare and in train"):
-        opened(folders, fps=25.0)
+        folders.opened(fps=25.0)
 
 
 def test_labels_only(folders, tmp_path):
     table = tmp_path / "labels.csv"
     rows = [f'"{name.replace(chr(34), chr(34) * 2)}",run|jump\n' for name in folders.ids[:3]]
     table.write_text("".join(rows) + f'"{folders.ids[3]}",\n')
-    source = opened(folders, annotations=table, fps=10.0)
+    source = folders.opened(annotations=table, fps=10.0)
     videos = source.annotations.videos
     assert {video.subset for video in videos.values()} == {"training"}
     assert videos[folders.ids[0]].labels == ("run", "jump") and not videos[folders.ids[3]].labels
     assert not any(video.instances for video in videos.values())
     table.write_text("id,fps,split,labels\n-first,30,test,run\n")
-    video = opened(folders, annotations=table).annotations.videos["-first"]
+    video = folders.opened(annotations=table).annotations.videos["-first"]
     assert (video.fps, video.subset, video.labels) == (30.0, "test", ("run",))
 
 
@@ -134,7 +116,7 @@ def test_broken_tables_of_labels(folders, tmp_path, text, message):
     table = tmp_path / "labels.csv"
     table.write_text(text)
     with pytest.raises(UserError, match=message) as error:
-        opened(folders, annotations=table, fps=10.0)
+        folders.opened(annotations=table, fps=10.0)
     assert "\n" not in str(error.value)
 
 
@@ -147,20 +129,20 @@ def test_video_info_fills_in(folders, tmp_path):
     table = tmp_path / "info.csv"
     lines = [f'"{name.replace(chr(34), chr(34) * 2)}",7,20\n' for name in folders.ids]
     table.write_text("video,seconds,fps\n" + "".join(lines))
-    videos = opened(folders, video_info=table).annotations.videos
+    videos = folders.opened(video_info=table).annotations.videos
     assert [video.fps for video in videos.values()] == [50, 20, 20, 20]
     assert [video.duration for video in videos.values()] == [3.5, 7, 3.5, 3.5]
 
 
 def test_videos_resampled_before_encoding(folders):
     """I3D at 25 frames per second of videos whose annotations say their own 10."""
-    source = opened(folders, resampled_fps=25.0)
-    assert {video.rate for video in read(source).values()} == {5.0}
+    source = folders.opened(resampled_fps=25.0)
+    assert {video.rate for video in folders.read(source).values()} == {5.0}
     assert {video.fps for video in source.annotations.videos.values()} == {10.0}
 
 
 def test_what_systems_leave_in_folders(folders):
-    expected = read(opened(folders))
+    expected = folders.read(folders.opened())
     for stream in ("rgb", "flow"):
         for name in folders.ids:
             folders.path(stream, f"._{name}").write_bytes(b"\0\5\x16\7")
@@ -170,8 +152,8 @@ def test_what_systems_leave_in_folders(folders):
             (folders.features / junk / stream).mkdir(parents=True)
             (folders.features / junk / stream / "x.npy").write_bytes(b"x")
     findings = Findings()
-    source = opened(folders, findings=findings)
-    assert not findings.kinds() and list(read(source)) == list(expected)
+    source = folders.opened(findings=findings)
+    assert not findings.kinds() and list(folders.read(source)) == list(expected)
 
 
 def test_files_of_other_types_are_named(folders, capsys):
