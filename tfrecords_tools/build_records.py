@@ -73,7 +73,6 @@ def define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_bool(
         "overwrite", False, "Replace a data set that stands at --output_dir.", flag_values=values
     )
-    cli.required(values, "output_dir")
 
 
 def run(values: flags.FlagValues) -> None:
@@ -82,6 +81,7 @@ def run(values: flags.FlagValues) -> None:
     Raises:
       UserError: naming the file, the video and the mend; nothing is left behind then.
     """
+    cli.require(values, "output_dir")
     output = pathlib.Path(values.output_dir)
     _check_output(output, values.overwrite)
     cli.load_tensorflow()

@@ -30,7 +30,6 @@ def define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_string("id", None, "Show this video's record.", flag_values=values)
     flags.DEFINE_bool("verify", False, "Read and check everything.", flag_values=values)
     flags.DEFINE_bool("json", False, "Print JSON.", flag_values=values)
-    cli.required(values, "data_dir")
 
 
 def run(values: flags.FlagValues) -> None:
@@ -39,6 +38,7 @@ def run(values: flags.FlagValues) -> None:
     Raises:
       UserError: if the data set is broken; names the file and the video.
     """
+    cli.require(values, "data_dir")
     manifest = Manifest.load(values.data_dir)
     if values.id is not None:
         content, text = describe_video(manifest, values.id), _video_text

@@ -49,7 +49,6 @@ def define_flags(values: flags.FlagValues) -> None:
         "samples", 1000, "Bootstrap samples of the videos.", lower_bound=2, flag_values=values
     )
     flags.DEFINE_integer("seed", 0, "Seed of the bootstrap.", lower_bound=0, flag_values=values)
-    cli.required(values, "output_dir")
 
 
 def run(values: flags.FlagValues) -> None:
@@ -58,6 +57,7 @@ def run(values: flags.FlagValues) -> None:
     Raises:
       UserError: naming the file and the mend.
     """
+    cli.require(values, "output_dir")
     truth = inputs.load_inputs(values)
     detections = inputs.load_judged(values.detections, truth)
     baseline = inputs.load_judged(values.baseline, truth) if values.baseline else None

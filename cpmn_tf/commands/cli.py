@@ -59,10 +59,14 @@ def execute(
         if rest:
             raise flags.Error(f"{rest[0]!r} is not a flag; write --name=value")
     except (flags.Error, OSError) as error:
-        line = " ".join(str(error).split())
-        print(f"{program}: {line} (see {program} --help)", file=sys.stderr)
-        return 2
+        return _wrong_flag(program, error)
     return _run(program, run, values)
+
+
+def _wrong_flag(program: str, error: Exception) -> int:
+    line = " ".join(str(error).split())
+    print(f"{program}: {line} (see {program} --help)", file=sys.stderr)
+    return 2
 
 
 def _run(program: str, run: Run, values: flags.FlagValues) -> int:
@@ -73,6 +77,8 @@ def _run(program: str, run: Run, values: flags.FlagValues) -> int:
     try:
         run(values)
         sys.stdout.flush()
+    except flags.Error as error:
+        return _wrong_flag(program, error)
     except UserError as error:
         print(f"{program}: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
@@ -136,19 +142,14 @@ def define_string(values: flags.FlagValues, name: str, default: str | None, help
 
 
 def require(values: flags.FlagValues, *names: str) -> None:
-    """Asks for flags that are needed by what a command is about to do.
+    """Asks for flags that a command needs; `execute` prints the error.
 
     Raises:
-      UserError: naming the first that was not given.
+      absl.flags.Error: naming the first that was not given, or is empty.
     """
     for name in names:
         if not values[name].value:
-            raise UserError(f"--{name} must be given")
-
-
-def required(values: flags.FlagValues, *names: str) -> None:
-    """Marks flags as required; absl names the one that is missing."""
-    flags.mark_flags_as_required(names, flag_values=values)
+            raise flags.ValidationError(f"--{name} must be given")
 
 
 def _help(program: str, description: str | None, values: flags.FlagValues) -> str:

@@ -64,7 +64,6 @@ def define_flags(values: flags.FlagValues) -> None:
         f"{_PRESETLESS_TIOU}).",
         flag_values=values,
     )
-    cli.required(values, "annotations", "detections")
 
 
 def load_inputs(values: flags.FlagValues) -> Inputs:
@@ -73,6 +72,7 @@ def load_inputs(values: flags.FlagValues) -> Inputs:
     Raises:
       UserError: naming the file or flag and the mend.
     """
+    cli.require(values, "annotations", "detections")
     tiou = parse_tiou(values.tiou or config.TIOU.get(values.preset, _PRESETLESS_TIOU))
     path = values.annotations
     annotations = load_truth(path)

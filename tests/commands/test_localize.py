@@ -63,7 +63,6 @@ def test_scores_of_untrimmednets_form(arguments, tmp_path):
     [
         (["--model_dir="], "either --model_dir or --saved_model"),
         (["--saved_model=x"], "either --model_dir or --saved_model"),
-        (["--output="], "--output must be given"),
         (["--set=cascade.filters=3"], "acts in training only"),
         (["--split=nothing"], "has no split 'nothing'"),
         (["--class_scores=/nowhere.csv"], "/nowhere.csv"),
@@ -75,6 +74,11 @@ def test_refusals_are_one_line_and_write_nothing(capsys, arguments, tmp_path, ch
     error = capsys.readouterr().err.strip()
     assert len(error.splitlines()) == 1 and expected in error
     assert not (tmp_path / "detections.json").exists()
+
+
+def test_no_output_is_a_wrong_flag(capsys, arguments):
+    assert localize.main([*arguments, "--output="]) == 2
+    assert capsys.readouterr().err.startswith("cpmn-localize: --output must be given (see")
 
 
 def test_batches_change_nothing(arguments, tmp_path):

@@ -47,6 +47,7 @@ def test_thumos14_is_the_papers_schedule():
 @pytest.mark.parametrize(
     "arguments, expected",
     [
+        ([], "--data_dir must be given"),
         (["--preset=thumos15"], "preset"),
         (["--nonsense=1"], "nonsense"),
         (["--seed=-1"], "seed"),
@@ -61,7 +62,6 @@ def test_wrong_flags_end_with_2(capsys, arguments, expected):
 @pytest.mark.parametrize(
     "arguments, expected",
     [
-        ([], "--data_dir must be given"),
         (["--set=cascade.filters=none"], "--set=cascade.filters=none"),
         (["--set=cascade.nothing=1"], "no such field"),
         (["--set=cascade.thresold=0.3"], "did you mean cascade.threshold?"),
