@@ -120,7 +120,7 @@ def write(
     results: Sequence[Result],
     reference: int | None = None,
 ) -> None:
-    """Writes NAME.json, NAME.md and NAME.png, and prints the tables.
+    """Writes what a study has found, see :func:`publish`.
 
     Args:
       study: what was run.
@@ -129,25 +129,43 @@ def write(
       paper: what the paper reports.
       variants, results, reference: see :func:`table`.
     """
-    facts: dict[str, Any] = study.describe()
+    facts = {"title": title, "paper": paper, **study.describe()}
     seeds = len({result.seed for result in results})
-    about = f"{'SIMULATED; ' if facts['simulated'] else ''}{facts['data']}; {seeds} seeds"
-    write_json(
-        study.output / f"{name}.json",
-        {
-            "title": title,
-            "paper": paper,
-            **facts,
-            "variants": {variant.name: list(variant.settings) for variant in variants},
-            "results": [dataclasses.asdict(result) for result in results],
-        },
-    )
+    against = f"{facts['annotations']}, SHA-256 {facts['annotation_sha256']}"
+    publish(study.output / name, facts, variants, results, reference, f"{seeds} seeds", against)
+
+
+def publish(
+    path: pathlib.Path,
+    facts: dict[str, Any],
+    variants: Sequence[Variant],
+    results: Sequence[Result],
+    reference: int | None,
+    repeated: str,
+    against: str,
+) -> None:
+    """Writes PATH.json, PATH.md and PATH.png, and prints the tables.
+
+    Args:
+      path: of the files, without their endings.
+      facts: title, paper, data, simulated, split, videos, instances and what else is known.
+      variants, results, reference: see :func:`table`.
+      repeated: what the means are over, such as "5 seeds".
+      against: the truth, in words.
+    """
+    written = {
+        **facts,
+        "reference": reference,
+        "variants": {variant.name: list(variant.settings) for variant in variants},
+        "results": [dataclasses.asdict(result) for result in results],
+    }
+    write_json(path.with_suffix(".json"), written)
+    title, about = facts["title"], f"{facts['data']}; {repeated}"
+    about = f"SIMULATED; {about}" if facts["simulated"] else about
+    truth = f"Split {facts['split']}, {facts['videos']} videos, {facts['instances']} instances"
+    head = f"# {title}\n\nmAP in %. {about}. {truth}; {against}.\n\nThe paper: {facts['paper']}"
     tables = "\n".join(table(results, variants, protocol, reference) for protocol in PROTOCOLS)
-    against = (
-        f"Split {facts['split']}, {facts['videos']} videos, {facts['instances']} instances; "
-        f"{facts['annotations']}, SHA-256 {facts['annotation_sha256']}."
-    )
-    text = f"# {title}\n\nmAP in %. {about}. {against}\n\nThe paper: {paper}\n\n{tables}"
-    write_text(study.output / f"{name}.md", text)
-    save_figure(study.output / f"{name}.png", plot(results, variants, f"{title}\n{about}"))
-    print(f"\n{text}\n{study.output / name}.json, .md, .png", flush=True)
+    text = f"{head}\n\n{tables}"
+    write_text(path.with_suffix(".md"), text)
+    save_figure(path.with_suffix(".png"), plot(results, variants, f"{title}\n{about}"))
+    print(f"\n{text}\n{path}.json, .md, .png", flush=True)
