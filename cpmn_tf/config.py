@@ -197,9 +197,10 @@ class LocalizationConfig(_Section):
     )
     min_seconds: float = setting(0.0, "shorter proposals are dropped, in seconds", low=0.0)
     p_act: str = setting(
-        "phi",
-        "Eq. 7 on Φ, or literally on M·H (raw), which can be negative; H is 1 without attention",
-        choices=("phi", "raw"),
+        "raw",
+        "what Eq. 7 averages: M·H as printed (raw), without bounds, or Φ in [0, 1] (phi); H is 1 "
+        "without attention",
+        choices=("raw", "phi"),
     )
     p_class: str = setting(
         "all",
@@ -293,7 +294,6 @@ PRESETS = {
             fusion="raw",
             selection="score",
             class_threshold=0.3,
-            p_act="raw",
             p_class="first",
             confidence="outer_inner",
             outer_ratio=0.5,

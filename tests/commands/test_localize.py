@@ -26,12 +26,13 @@ def test_external_class_scores_select_and_weigh(arguments, tmp_path):
     ids = [f"video_{number:03d}" for number in range(10, 15)]
     rows = "\n".join(f"{name},0.0,0.4,0.9" for name in ids)
     (tmp_path / "scores.csv").write_text(f"video,Dive,Jump,Throw\n{rows}\n")
-    assert localize.main([*arguments, f"--class_scores={tmp_path / 'scores.csv'}"]) == 0
+    # With Eq. 7 on Φ, p_act is in (0, 1]: no score exceeds its class's.
+    more = [f"--class_scores={tmp_path / 'scores.csv'}", "--set=localization.p_act=phi"]
+    assert localize.main([*arguments, *more]) == 0
     found = detections(tmp_path / "detections.json")
     assert set(found) == set(ids)
     items = [item for video in found.values() for item in video]
     assert {item["label"] for item in items} == {"Jump", "Throw"}  # the top 2 of 3
-    # p_conf = p_act · p_class with p_act in (0, 1]: no score exceeds its class's.
     assert max(item["score"] for item in items if item["label"] == "Jump") <= 0.4
     assert max(item["score"] for item in items if item["label"] == "Throw") <= 0.9
 

@@ -216,9 +216,18 @@ def test_a_map_that_is_constant_but_for_rounding_attends_everywhere():
 @pytest.mark.parametrize(
     "settings, cut, act",
     [
-        ([], [[0.5, 0.0], [0.45, 0.375]], [[0.5, 0.0], [0.45, 0.375]]),
-        (["p_act=raw"], [[0.5, 0.0], [0.45, 0.375]], [[0.0, 0.0], [0.0, np.log(3) / 2]]),
-        (["attention=false"], [[0.0, -np.log(3)], [0.0, np.log(3)]], [[0.5, 0.25], [0.5, 0.75]]),
+        ([], [[0.5, 0.0], [0.45, 0.375]], [[0.0, 0.0], [0.0, np.log(3) / 2]]),
+        (["p_act=phi"], [[0.5, 0.0], [0.45, 0.375]], [[0.5, 0.0], [0.45, 0.375]]),
+        (
+            ["attention=false"],
+            [[0.0, -np.log(3)], [0.0, np.log(3)]],
+            [[0.0, -np.log(3)], [0.0, np.log(3)]],
+        ),
+        (
+            ["attention=false", "p_act=phi"],
+            [[0.0, -np.log(3)], [0.0, np.log(3)]],
+            [[0.5, 0.25], [0.5, 0.75]],
+        ),
     ],
 )
 def test_equations_4_and_5_by_hand(settings, cut, act):
