@@ -2,7 +2,7 @@
 
 A command on the page, `python -m experiments.NAME ... --output_dir=runs/results/DATA ...`, stands
 before the table that it wrote; the table is taken from results/DATA/NAME.md, the one whose first
-cell is the same.
+cell is the same. A command's `--name=NAME` goes before its own.
 
     cp runs/results/watch/*.json runs/results/watch/*.md runs/results/watch/*.png \\
         experiments/results/watch/
@@ -33,6 +33,8 @@ def updated(page: str, results: pathlib.Path) -> str:
     parts, begin = [], 0
     for command in _COMMAND.finditer(page):
         name, data = command.groups()
+        if given := re.search(r"--name=(\w+)", command[0]):
+            name = given[1]
         table = _TABLE.search(page, command.end())
         path = results / data / f"{name}.md"
         if table is None or not path.is_file():

@@ -27,6 +27,12 @@ def test_the_table_of_the_same_protocol_is_put_in(results):
     assert page.updated(before, results) == after
 
 
+def test_a_command_that_is_given_a_name_writes_that_file(results):
+    command = COMMAND.replace("table3", "join --name=table3")
+    text = f"{command}| activitynet | old |\n| row | old |\n"
+    assert "| row | 1 |" in page.updated(text, results)
+
+
 @pytest.mark.parametrize("text", [COMMAND, COMMAND + "| other | a |\n| row | 1 |\n"])
 def test_a_command_without_table_is_refused(results, text):
     with pytest.raises(UserError, match=r"table3\.md"):
