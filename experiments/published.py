@@ -16,7 +16,11 @@ Published = tuple[str, str, tuple[float | None, ...]]
 
 
 def rows(
-    results: Sequence[Result], tiou: Sequence[float], published: Sequence[Published], data: str
+    results: Sequence[Result],
+    tiou: Sequence[float],
+    published: Sequence[Published],
+    theirs: str,
+    data: str,
 ) -> str:
     """The table in Markdown: published rows, then ours by each protocol.
 
@@ -24,15 +28,23 @@ def rows(
       results: of one variant, a seed each.
       tiou: thresholds shown; the results may have more.
       published: rows with a figure per threshold, or one more for the average.
+      theirs: what the published rows were measured on.
       data: what our rows were measured on.
     """
+    # As many decimals as the paper prints.
+    digits = max(
+        len(f"{value:g}".partition(".")[2])
+        for _, _, figures in published
+        for value in figures
+        if value is not None
+    )
     averaged = len(published[0][2]) > len(tiou)
     heads = ["supervision", "method", "data", "protocol", *(f"{value:g}" for value in tiou)]
     heads += ["average"] if averaged else []
     lines = ["| " + " | ".join(heads) + " |", "| --- " * len(heads) + "|"]
     for supervision, method, figures in published:
-        cells = [supervision, method, "the paper's", "not named"]
-        cells += ["-" if value is None else f"{value:g}" for value in figures]
+        cells = [supervision, method, f"{theirs} (published)", "not named"]
+        cells += ["-" if value is None else f"{value:.{digits}f}" for value in figures]
         lines.append("| " + " | ".join(cells) + " |")
     for protocol in PROTOCOLS:
         columns = list(zip(*(result.map[protocol] for result in results), strict=True))
@@ -47,7 +59,7 @@ def rows(
 def write_beside(
     values: flags.FlagValues,
     name: str,
-    title: str,
+    theirs: str,
     preset: str,
     tiou: Sequence[float],
     published: Sequence[Published],
@@ -62,11 +74,13 @@ def write_beside(
     study = Study(values)
     variants = [Variant("CPMN")]
     results = study.results(variants)
-    paper = f"CPMN {', '.join(f'{value:g}' for value in published[-1][2] if value is not None)}."
+    title = f"Table {name[-1]}: mAP beside the published rows"
+    figures = ", ".join(f"{value:g}" for value in published[-1][2] if value is not None)
+    paper = f"CPMN {figures} ({theirs})."
     report.write(study, name, title, paper, variants, results)
     facts = study.describe()
     data = ("SIMULATED: " if facts["simulated"] else "") + facts["data"]
-    text = f"\n{rows(results, tiou, published, data)}"
+    text = f"\n{rows(results, tiou, published, theirs, data)}"
     path = study.output / f"{name}.md"
     write_text(path, path.read_text(encoding="utf-8") + text)
     print(text, flush=True)

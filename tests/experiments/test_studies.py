@@ -129,8 +129,8 @@ def test_table_means_and_errors():
 
 def test_published_rows_stand_beside_ours():
     results = [result("CPMN", 0, (0.30, 0.10)), result("CPMN", 1, (0.50, 0.30))]
-    text = published.rows(results, (0.5,), (("full", "Theirs", (1.5, None)),), "simulated")
-    assert "| full | Theirs | the paper's | not named | 1.5 | - |" in text
+    text = published.rows(results, (0.5,), (("full", "Theirs", (1.5, None)),), "T14", "simulated")
+    assert "| full | Theirs | T14 (published) | not named | 1.5 | - |" in text
     # At 0.5: 10 and 30; averages 20 and 40.
     for protocol in study.PROTOCOLS:
         row = f"| weak | CPMN, this code | simulated | {protocol} | 20.0 ± 14.1 | 30.0 ± 14.1 |"
@@ -185,7 +185,7 @@ def test_table_2_runs_on_data_of_its_form(data_set, small_settings, tmp_path, ca
     arguments += [f"--output_dir={tmp_path}", *(f"--set={item}" for item in short)]
     assert execute(table2, *arguments) == 0
     text = (tmp_path / "table2.md").read_text()
-    assert "| weak | CPMN | the paper's | not named | 39.29 | 24.09 | 6.71 | 24.42 |" in text
+    assert "| ActivityNet-1.3 (published) | not named | 39.29 | 24.09 | 6.71 | 24.42 |" in text
     assert text.count("| weak | CPMN, this code |") == 2
     # The average is over tIoU 0.5:0.05:0.95, not over the three that are shown.
     found = json.loads((tmp_path / "table2.json").read_text())["results"][0]
