@@ -65,10 +65,11 @@ def run(values: flags.FlagValues) -> None:
         lengths = {video_id: study.split.lengths[video_id]}
         one = dataclasses.replace(study.split, lengths=lengths)
         for batch in inference.batches(one, segments=True):
-            drawn = plotting.figure(plotting.view_of(model, batch, card.classes))
+            simulated = study.split.manifest.simulated
+            view = plotting.view_of(model, batch, card.classes, simulated=simulated)
             path = study.output / f"{name}.png"
             with replaced(path) as temporary:
-                temporary.write_bytes(plotting.png(drawn))
+                temporary.write_bytes(plotting.png(plotting.figure(view)))
             print(f"{path}: {video_id}", flush=True)
 
 

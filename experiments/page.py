@@ -21,6 +21,7 @@ from cpmn_tf.files import write_text
 
 HERE = pathlib.Path(__file__).parent
 _COMMAND = re.compile(r"python -m experiments\.(\w+)[^`]*?--output_dir=runs/results/([\w/]+)")
+_PICTURES = ("fig4_fig6",)  # commands that write no table
 _TABLE = re.compile(r"^\|(.+?)\|.*\n(?:\|.*\n)+", re.MULTILINE)
 
 
@@ -33,6 +34,8 @@ def updated(page: str, results: pathlib.Path) -> str:
     parts, begin = [], 0
     for command in _COMMAND.finditer(page):
         name, data = command.groups()
+        if name in _PICTURES:
+            continue
         if given := re.search(r"--name=(\w+)", command[0]):
             name = given[1]
         table = _TABLE.search(page, command.end())

@@ -131,8 +131,24 @@ def write(
     """
     facts = {"title": title, "paper": paper, **study.describe()}
     seeds = len({result.seed for result in results})
-    against = f"{facts['annotations']}, SHA-256 {facts['annotation_sha256']}"
-    publish(study.output / name, facts, variants, results, reference, f"{seeds} seeds", against)
+    path = study.output / name
+    publish(path, facts, variants, results, reference, f"{seeds} seeds", truth_of(facts))
+
+
+def truth_of(facts: dict[str, Any]) -> str:
+    """The annotations of :meth:`Study.describe`, in words."""
+    return f"{facts['annotations']}, SHA-256 {facts['annotation_sha256']}"
+
+
+def about(facts: dict[str, Any], repeated: str) -> str:
+    """What was measured on, and how often; says first if it is simulated."""
+    return f"{'SIMULATED; ' if facts['simulated'] else ''}{facts['data']}; {repeated}"
+
+
+def heading(facts: dict[str, Any], repeated: str, against: str) -> str:
+    """What stands above a table; arguments as of :func:`publish`."""
+    truth = f"Split {facts['split']}, {facts['videos']} videos, {facts['instances']} instances"
+    return f"# {facts['title']}\n\nmAP in %. {about(facts, repeated)}. {truth}; {against}."
 
 
 def publish(
@@ -160,12 +176,10 @@ def publish(
         "results": [dataclasses.asdict(result) for result in results],
     }
     write_json(path.with_suffix(".json"), written)
-    title, about = facts["title"], f"{facts['data']}; {repeated}"
-    about = f"SIMULATED; {about}" if facts["simulated"] else about
-    truth = f"Split {facts['split']}, {facts['videos']} videos, {facts['instances']} instances"
-    head = f"# {title}\n\nmAP in %. {about}. {truth}; {against}.\n\nThe paper: {facts['paper']}"
     tables = "\n".join(table(results, variants, protocol, reference) for protocol in PROTOCOLS)
-    text = f"{head}\n\n{tables}"
+    head = heading(facts, repeated, against)
+    text = f"{head}\n\nThe paper: {facts['paper']}\n\n{tables}"
     write_text(path.with_suffix(".md"), text)
-    save_figure(path.with_suffix(".png"), plot(results, variants, f"{title}\n{about}"))
+    title = f"{facts['title']}\n{about(facts, repeated)}"
+    save_figure(path.with_suffix(".png"), plot(results, variants, title))
     print(f"\n{text}\n{path}.json, .md, .png", flush=True)

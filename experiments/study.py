@@ -194,7 +194,7 @@ class Study:
         source = self.split.manifest.source
         return {
             "data": source.get("description", str(self._flags.data_dir)),
-            "simulated": source.get("source") == "simulated",
+            "simulated": self.split.manifest.simulated,
             "split": self.split.name,
             "videos": len(self.truth.videos),
             "instances": sum(len(video.instances) for video in self.truth.videos.values()),

@@ -258,6 +258,12 @@ def test_silent_curve_and_missing_detections_are_said():
     assert not [li for li in panels(drawn, "M(Cas)")[0].lines if li.get_label() == "threshold"]
 
 
+def test_simulated_features_are_called_so(model):
+    view = plotting.view_of(model, make_batch(), CLASSES, simulated=True)
+    assert "SIMULATED" in plotting.figure(view).texts[0].get_text()
+    assert "SIMULATED" not in texts(plotting.figure(small_view()))
+
+
 def test_normalized_combination_is_drawn_on_its_own_scale():
     view = view_of(make_model("cascade.combine=normalized", "cascade.units=64"))
     curves = view.predicted[0].curves["flow"]

@@ -135,8 +135,11 @@ def run(values: flags.FlagValues) -> None:
     detections, silent = inference.detect_split(
         detect, split, batch_size=values.batch_size, streams=streams, class_scores=scores
     )
-    origin = values.saved_model or values.model_dir
-    save_detections(values.output, detections, f"cpmn_tf, {origin}")
+    details = f"cpmn_tf, {values.saved_model or values.model_dir}"
+    if split.manifest.simulated:
+        details += "; features are SIMULATED"
+        print(f"{values.data_dir}: features are SIMULATED")
+    save_detections(values.output, detections, details)
     print(f"{len(detections)} detections in {len(detections.videos)} videos: {values.output}")
     if silent:
         print(f"{silent} times a class's T-CAS in one stream was nowhere positive: no proposals")

@@ -153,6 +153,11 @@ class Manifest:
                 f"{path}: is damaged ({type(error).__name__}: {error}); build the records anew"
             ) from None
 
+    @property
+    def simulated(self) -> bool:
+        """Whether no camera saw what the features show; whatever is made of them has to say so."""
+        return self.source.get("source") == "simulated"
+
     def save(self, data_dir: str | os.PathLike) -> None:
         """Writes ``manifest.json`` into ``data_dir``."""
         value = dataclasses.asdict(self)

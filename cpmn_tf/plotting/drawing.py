@@ -164,6 +164,7 @@ def _title(drawn: Figure, view: RecordingView, hidden: int) -> None:
     """The recording's id, its length, and one legend for all panels."""
     left, height = _LEFT / _WIDTH, drawn.get_figheight()
     text = f"{_short(view.id, 64)}   ({view.duration:.4g} s)"
+    text += "   SIMULATED features" if view.simulated else ""
     drawn.text(left, 1 - 0.3 / height, text, fontsize=12, fontweight="bold", parse_math=False)
     if hidden:
         text = f"classes not drawn: {hidden}"

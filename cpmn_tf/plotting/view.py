@@ -70,6 +70,7 @@ class RecordingView:
       classes: those predicted, the most probable first, then those missed.
       fused: how Φ comes about, such as ``sigmoid(M)·H``.
       min_seconds: length below which proposals were dropped.
+      simulated: whether the features are; the picture then says so.
     """
 
     id: str
@@ -80,6 +81,7 @@ class RecordingView:
     classes: tuple[ClassView, ...]
     fused: str = "sigmoid(M)·H"
     min_seconds: float = 0.0
+    simulated: bool = False
 
     @property
     def truth(self) -> np.ndarray:
@@ -108,6 +110,7 @@ def view_of(
     batch: dict[str, Any],
     classes: Sequence[str],
     class_scores: np.ndarray | None = None,
+    simulated: bool = False,
 ) -> RecordingView:
     """Runs a model over one video and collects what a picture shows.
 
@@ -117,6 +120,7 @@ def view_of(
         as unknown, and so it does where a video has labels but no segment at all.
       classes: names of the model's classes.
       class_scores: [classes] external class probabilities of the video, as in ``CPMN.call``.
+      simulated: whether the features are.
     """
     scores = None if class_scores is None else np.float32(class_scores)[np.newaxis]
     trace = model.trace(batch["features"], batch["length"], batch["rate"], scores)
@@ -152,6 +156,7 @@ def view_of(
         thresholds=tuple(section.thresholds),
         fused="M·H" if section.fusion == "raw" else "sigmoid(M)·H",
         min_seconds=section.min_seconds,
+        simulated=simulated,
         classes=tuple(view(int(predicted[row]), int(row)) for row in best_first)
         + tuple(view(int(index), None) for index in missed),
     )

@@ -78,6 +78,8 @@ def train(
     )
     card.check_streams(streams)
     card.claim(model_dir)
+    if manifest.simulated:
+        report(f"{data_dir}: features are SIMULATED")
     job = _Job(pathlib.Path(model_dir), card, training, held_out, data_dir, runtime, report)
     for stream in streams or card.streams:
         job.train_stream(stream)

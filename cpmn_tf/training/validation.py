@@ -83,9 +83,9 @@ class Validator:
             board.scalars(step, values)
         if not self._pictured.lengths:
             return values
-        known = self._truth is not None
+        known, manifest = self._truth is not None, self._pictured.manifest
         for batch in inference.batches(self._pictured, segments=known, streams=self._streams):
-            view = plotting.view_of(model, batch, self._pictured.manifest.classes)
+            view = plotting.view_of(model, batch, manifest.classes, simulated=manifest.simulated)
             board.image(step, f"T-CAS/{view.id}", plotting.png(plotting.figure(view)))
         board.flush()
         return values

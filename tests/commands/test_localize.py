@@ -1,6 +1,7 @@
 """`cpmn-localize`: class scores, refusals; and the videos at the edges of what there is."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -80,6 +81,24 @@ def test_refusals_are_one_line_and_write_nothing(capsys, arguments, tmp_path, ch
 def test_no_output_is_a_wrong_flag(capsys, arguments):
     assert localize.main([*arguments, "--output="]) == 2
     assert capsys.readouterr().err.startswith("cpmn-localize: --output must be given (see")
+
+
+def test_simulated_features_are_called_so(data_set, model_dir, small_settings, tmp_path, capsys):
+    """In training, in the detections' file and on screen; pictures have a test of their own."""
+    records, model = tmp_path / "records", tmp_path / "model"
+    shutil.copytree(data_set, records)
+    shutil.copytree(model_dir, model)
+    manifest = json.loads((records / "manifest.json").read_text())
+    manifest["source"]["source"] = "simulated"
+    (records / "manifest.json").write_text(json.dumps(manifest))
+    where = [f"--data_dir={records}", f"--model_dir={model}"]
+    assert train.main([*where, *(f"--set={item}" for item in small_settings)]) == 0
+    output = capsys.readouterr().out
+    assert f"{records}: features are SIMULATED" in output and "finished before" in output
+    assert localize.main([*where, f"--output={tmp_path / 'found.json'}"]) == 0
+    assert f"{records}: features are SIMULATED" in capsys.readouterr().out
+    written = json.loads((tmp_path / "found.json").read_text())
+    assert written["external_data"]["details"].endswith("; features are SIMULATED")
 
 
 def test_batches_change_nothing(arguments, tmp_path):
