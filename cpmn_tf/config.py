@@ -100,9 +100,9 @@ class CascadeConfig(_Section):
         choices=("union", "per_class"),
     )
     inference_erasing: str = setting(
-        "per_class",
-        "inference: one erased copy per selected class, their union, or nothing",
-        choices=("per_class", "union", "none"),
+        "union",
+        "inference: erase the union over the selected classes, one copy per class, or nothing",
+        choices=("union", "per_class", "none"),
     )
     erased_value: str = setting(
         "zero", "what an erased unit's features become", choices=("zero", "mean")
@@ -285,7 +285,7 @@ PRESETS = {
         preset="watch",
         data=DataConfig(train_split="training", test_split="testing"),
         # Four samples cover two seconds, so that two layers of kernel 3 see a whole repetition.
-        cascade=CascadeConfig(units=128, filters=128, inference_erasing="union"),
+        cascade=CascadeConfig(units=128, filters=128),
         # Every window inherits its video's labels, so it must reach from any background stretch
         # (up to 25 s) into an instance.
         pyramid=PyramidConfig(levels=6, filters=128, window=512, train_stride=256, stride=512),

@@ -30,7 +30,7 @@ CASES = {
     "neither: CAM": ["localization.attention=false", "cascade.stages=1"],
     "one stage": ["cascade.stages=1"],
     "three stages": ["cascade.stages=3"],
-    "union": ["cascade.inference_erasing=union"],
+    "a copy per class": ["cascade.inference_erasing=per_class"],
     "nothing erased at inference": ["cascade.inference_erasing=none"],
     "policy none": ["cascade.erasing=none"],
     "policy random": ["cascade.erasing=random", "cascade.stages=3"],
@@ -53,10 +53,10 @@ CASES = {
         "pyramid.lateral=none",
     ],
     "resized": ["data.resize_units=24"],
-    "resized, every unit, union": [
+    "resized, every unit, a copy per class": [
         "data.resize_units=24",
         "cascade.inference=every_unit",
-        "cascade.inference_erasing=union",
+        "cascade.inference_erasing=per_class",
         "cascade.stages=3",
     ],
     "pyramid resized": ["data.resize_units=24", "data.resize_modules=pyramid"],

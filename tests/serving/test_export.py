@@ -35,7 +35,7 @@ def test_saved_model_gives_the_model_folders_detections(data_set, model_dir, exp
 @pytest.mark.parametrize(
     "settings",
     [
-        ["cascade.inference_erasing=union", "localization.fusion=raw"],
+        ["cascade.inference_erasing=per_class", "localization.fusion=raw"],
         ["cascade.inference=every_unit", "cascade.chunk_units=16", "localization.nms=soft"],
     ],
 )
