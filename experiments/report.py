@@ -132,7 +132,12 @@ def write(
     facts = {"title": title, "paper": paper, **study.describe()}
     seeds = len({result.seed for result in results})
     path = study.output / name
-    publish(path, facts, variants, results, reference, f"{seeds} seeds", truth_of(facts))
+    publish(path, facts, variants, results, reference, counted(seeds), truth_of(facts))
+
+
+def counted(seeds: int) -> str:
+    """A number of seeds in words."""
+    return f"{seeds} seed{'s' * (seeds != 1)}"
 
 
 def truth_of(facts: dict[str, Any]) -> str:

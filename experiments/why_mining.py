@@ -26,7 +26,7 @@ from cpmn_tf.commands import cli
 from cpmn_tf.evaluation import evaluate
 from cpmn_tf.files import write_text
 from cpmn_tf.training import load_model
-from experiments.report import difference, heading, spread, truth_of
+from experiments.report import counted, difference, heading, spread, truth_of
 from experiments.study import Study, Variant, define_flags
 
 VARIANTS = {
@@ -79,7 +79,7 @@ def run(values: flags.FlagValues) -> None:
     models = [study.model_of(Variant("CPMN"), seed)[0] for seed in range(values.seeds)]
     text = table([measure(folder, study) for folder in models])
     facts = {"title": "What the mining T-CAS adds", **study.describe()}
-    head = heading(facts, f"{values.seeds} seeds", truth_of(facts))
+    head = heading(facts, counted(values.seeds), truth_of(facts))
     text = f"{head} Averages over tIoU, protocol activitynet.\n\n{text}"
     write_text(study.output / "why_mining.md", text)
     print(text)
