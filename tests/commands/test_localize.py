@@ -49,6 +49,7 @@ def test_scores_of_untrimmednets_form(arguments, tmp_path):
         f"--class_scores={tmp_path / 'scores.npy'}",
         f"--class_scores_classes={tmp_path / 'names.txt'}",
         f"--class_scores_rows={tmp_path / 'rows.txt'}",
+        "--set=localization.p_act=phi",  # in (0, 1], so that the class's score decides
     ]
     assert localize.main([*arguments, *more]) == 1  # above 1 without a scale
     assert localize.main([*arguments, *more, "--class_scores_scale=0.5"]) == 0
