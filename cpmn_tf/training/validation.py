@@ -81,14 +81,16 @@ class Validator:
         if self._held_out is not None:
             values = self._metrics(model, detect)
             board.scalars(step, values)
-        if not self._pictured.lengths:
-            return values
+        if self._pictured.lengths:
+            self._draw(model, board, step)
+        board.flush()
+        return values
+
+    def _draw(self, model: CPMN, board: Board, step: int) -> None:
         known, manifest = self._truth is not None, self._pictured.manifest
         for batch in inference.batches(self._pictured, segments=known, streams=self._streams):
             view = plotting.view_of(model, batch, manifest.classes, simulated=manifest.simulated)
             board.image(step, f"T-CAS/{view.id}", plotting.png(plotting.figure(view)))
-        board.flush()
-        return values
 
     def _metrics(self, model: CPMN, detect: inference.Detect) -> dict[str, float]:
         scores, labels = [], []
