@@ -48,8 +48,8 @@ def run(values: flags.FlagValues) -> None:
         ]
         number += len(seeds)
     variants = [Variant(name, tuple(settings)) for name, settings in first["variants"].items()]
-    facts = {key: first[key] for key in ("title", "paper", "data", "simulated", "preset", "split")}
-    facts |= {key: first[key] for key in ("set", "precision")}
+    shared = ("title", "paper", "data", "simulated", "preset", "split", "set", "precision")
+    facts = {key: first[key] for key in shared}
     facts |= {key: sum(one[key] for one in runs) for key in ("videos", "instances")}
     publish(
         pathlib.Path(values.output_dir) / values.name,

@@ -2,7 +2,7 @@
 
 A command on the page, `python -m experiments.NAME ... --output_dir=runs/results/DATA ...`, stands
 before the table that it wrote; the table is taken from results/DATA/NAME.md, the one whose first
-cell is the same. A command's `--name=NAME` goes before its own.
+cell is the same. `experiments.join --name=NAME` wrote NAME.md; `fig4_fig6` writes no table.
 
     cp runs/results/watch/*.json runs/results/watch/*.md runs/results/watch/*.png \\
         experiments/results/watch/
@@ -20,8 +20,10 @@ from cpmn_tf.errors import UserError
 from cpmn_tf.files import write_text
 
 HERE = pathlib.Path(__file__).parent
-_COMMAND = re.compile(r"python -m experiments\.(\w+)[^`]*?--output_dir=runs/results/([\w/]+)")
-_PICTURES = ("fig4_fig6",)  # commands that write no table
+_COMMAND = re.compile(
+    r"python -m experiments\.(?!fig4_fig6)(?:join --name=)?(\w+)"
+    r"[^`]*?--output_dir=runs/results/([\w/]+)"
+)
 _TABLE = re.compile(r"^\|(.+?)\|.*\n(?:\|.*\n)+", re.MULTILINE)
 
 
@@ -34,10 +36,6 @@ def updated(page: str, results: pathlib.Path) -> str:
     parts, begin = [], 0
     for command in _COMMAND.finditer(page):
         name, data = command.groups()
-        if name in _PICTURES:
-            continue
-        if given := re.search(r"--name=(\w+)", command[0]):
-            name = given[1]
         table = _TABLE.search(page, command.end())
         path = results / data / f"{name}.md"
         if table is None or not path.is_file():

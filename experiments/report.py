@@ -130,9 +130,8 @@ def write(
       variants, results, reference: see :func:`table`.
     """
     facts = {"title": title, "paper": paper, **study.describe()}
-    seeds = len({result.seed for result in results})
-    path = study.output / name
-    publish(path, facts, variants, results, reference, counted(seeds), truth_of(facts))
+    repeated, path = counted(facts["seeds"]), study.output / name
+    publish(path, facts, variants, results, reference, repeated, truth_of(facts))
 
 
 def counted(seeds: int) -> str:

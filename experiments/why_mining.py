@@ -79,7 +79,7 @@ def run(values: flags.FlagValues) -> None:
     models = [study.model_of(Variant("CPMN"), seed)[0] for seed in range(values.seeds)]
     text = table([measure(folder, study) for folder in models])
     facts = {"title": "What the mining T-CAS adds", **study.describe()}
-    head = heading(facts, counted(values.seeds), truth_of(facts))
+    head = heading(facts, counted(facts["seeds"]), truth_of(facts))
     text = f"{head} Averages over tIoU, protocol activitynet.\n\n{text}"
     write_text(study.output / "why_mining.md", text)
     print(text)
