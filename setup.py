@@ -7,9 +7,9 @@ from setuptools import find_packages, setup
 HERE = pathlib.Path(__file__).parent
 
 COMMANDS = {
-    "cpmn-build-records": "tfrecords_tools.build_records",
-    "cpmn-inspect-records": "tfrecords_tools.inspect_records",
-    "cpmn-validate-records": "tfrecords_tools.validate_records",
+    "cpmn-build-records": "tfrecords_tools.commands.build_records",
+    "cpmn-inspect-records": "tfrecords_tools.commands.inspect_records",
+    "cpmn-validate-records": "tfrecords_tools.commands.validate_records",
     "cpmn-train": "cpmn_tf.commands.train",
     "cpmn-localize": "cpmn_tf.commands.localize",
     "cpmn-evaluate": "cpmn_tf.commands.evaluate",

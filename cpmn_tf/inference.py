@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from cpmn_tf.data import pipeline
-from cpmn_tf.data.annotations import Detections
+from cpmn_tf.formats.annotations import Detections
 from cpmn_tf.localization import Detected
 from cpmn_tf.models import CPMN
 

@@ -14,7 +14,7 @@ import time
 from absl import app, flags
 
 from cpmn_tf.files import read_json, write_json
-from experiments.rows import TABLE3
+from experiments.harness.table3_rows import TABLE3
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("output_dir", "runs/demo", "Folder for everything the demo makes.")
@@ -67,7 +67,7 @@ def main(_) -> None:
     step(
         "Build records: untrimmed recordings, composed from real smartwatch recordings",
         records,
-        "tfrecords_tools.build_records",
+        "tfrecords_tools.commands.build_records",
         "--source=watch",
         f"--output_dir={records}",
     )

@@ -37,7 +37,7 @@ def write_data_set(folder: pathlib.Path, splits: dict[str, list[dict]], rate: fl
     import tensorflow as tf
 
     from cpmn_tf.data import records
-    from cpmn_tf.data.annotations import Annotations, Instance, Video, save_annotations
+    from cpmn_tf.formats.annotations import Annotations, Instance, Video, save_annotations
 
     folder.mkdir(parents=True)
     streams = tuple(records.StreamSpec(name, width) for name, width in STREAMS.items())

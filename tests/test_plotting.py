@@ -62,8 +62,10 @@ def make_batch(
     return batch
 
 
-def view_of(model: CPMN, **kwargs) -> plotting.RecordingView:
-    return plotting.view_of(model, make_batch(streams=tuple(model.streams), **kwargs), CLASSES)
+def collect_curves(model: CPMN, **kwargs) -> plotting.RecordingCurves:
+    return plotting.collect_curves(
+        model, make_batch(streams=tuple(model.streams), **kwargs), CLASSES
+    )
 
 
 def panels(drawn, label: str) -> list:
@@ -95,8 +97,8 @@ def model() -> CPMN:
 
 
 @pytest.fixture(scope="module")
-def view(model) -> plotting.RecordingView:
-    return view_of(model, truth=((1.0, 3.0, 0), (5.0, 6.5, 0), (7.0, 8.0, 1), (9.0, 9.5, 2)))
+def view(model) -> plotting.RecordingCurves:
+    return collect_curves(model, truth=((1.0, 3.0, 0), (5.0, 6.5, 0), (7.0, 8.0, 1), (9.0, 9.5, 2)))
 
 
 def test_view_holds_the_trace(model, view):
@@ -145,7 +147,7 @@ def test_curves_drawn_are_the_views(view):
 
 
 def test_threshold_stands_at_its_share_of_the_maximum_and_what_is_above_is_filled():
-    view = view_of(make_model("localization.thresholds=0.2,0.6"))
+    view = collect_curves(make_model("localization.thresholds=0.2,0.6"))
     curves = view.predicted[0].curves["rgb"]
     axes = panels(plotting.figure(view), "Φ")[0]
     lines = [item for item in axes.lines if item.get_label() == "threshold"]
@@ -190,7 +192,7 @@ def test_missed_class_is_shown(view):
 
 @pytest.mark.parametrize("truth", [None, ()])
 def test_unknown_truth_is_not_drawn_as_none(model, truth):
-    view = view_of(model, truth=truth)
+    view = collect_curves(model, truth=truth)
     drawn = plotting.figure(view)
     words = texts(drawn)
     if truth is None:
@@ -203,18 +205,18 @@ def test_unknown_truth_is_not_drawn_as_none(model, truth):
 def test_labels_without_any_segment_count_as_unknown(model):
     batch = make_batch(truth=None)
     batch |= {"segments": tf.zeros([1, 0, 2]), "segment_labels": tf.zeros([1, 0], tf.int32)}
-    assert plotting.view_of(model, batch, CLASSES).classes[0].truth is None
+    assert plotting.collect_curves(model, batch, CLASSES).classes[0].truth is None
 
 
 def test_padding_of_segments_is_left_out(model):
     batch = make_batch()
     batch["segments"] = tf.pad(batch["segments"], [[0, 0], [0, 2], [0, 0]])
     batch["segment_labels"] = tf.pad(batch["segment_labels"], [[0, 0], [0, 2]], constant_values=-1)
-    assert plotting.view_of(model, batch, CLASSES).truth.tolist() == [[1, 3]]
+    assert plotting.collect_curves(model, batch, CLASSES).truth.tolist() == [[1, 3]]
 
 
 def test_without_attention_and_mining():
-    view = view_of(make_model("localization.attention=false", "localization.mining=false"))
+    view = collect_curves(make_model("localization.attention=false", "localization.mining=false"))
     drawn = plotting.figure(view)
     assert not panels(drawn, "attention") and not panels(drawn, "Φ")
     assert len(panels(drawn, "M(Cas)")) == 4  # two classes, two streams
@@ -225,7 +227,7 @@ def test_without_attention_and_mining():
     assert "mining T-CAS" not in legend and "0.2 · max M(Cas)" in legend
 
 
-def small_view(name: str = "v", classes: int = 1) -> plotting.RecordingView:
+def small_view(name: str = "v", classes: int = 1) -> plotting.RecordingCurves:
     """One stream of eight seconds, nowhere positive, without attention and detections."""
 
     def silent(values: np.ndarray) -> plotting.StreamCurves:
@@ -233,7 +235,7 @@ def small_view(name: str = "v", classes: int = 1) -> plotting.RecordingView:
             original=values, mining=None, cascaded=values, attention=None, phi=values
         )
 
-    item = plotting.ClassView(
+    item = plotting.ClassCurves(
         name="Dive",
         score=0.1,
         p_class=0.1,
@@ -242,7 +244,7 @@ def small_view(name: str = "v", classes: int = 1) -> plotting.RecordingView:
         curves={"rgb": silent(np.full(8, -1.0, np.float32))},
         detections=np.zeros((0, 3)),
     )
-    return plotting.RecordingView(
+    return plotting.RecordingCurves(
         id=name,
         duration=8.0,
         streams=("rgb",),
@@ -259,13 +261,13 @@ def test_silent_curve_and_missing_detections_are_said():
 
 
 def test_simulated_features_are_called_so(model):
-    view = plotting.view_of(model, make_batch(), CLASSES, simulated=True)
+    view = plotting.collect_curves(model, make_batch(), CLASSES, simulated=True)
     assert "SIMULATED" in plotting.figure(view).texts[0].get_text()
     assert "SIMULATED" not in texts(plotting.figure(small_view()))
 
 
 def test_normalized_combination_is_drawn_on_its_own_scale():
-    view = view_of(make_model("cascade.combine=normalized", "cascade.units=64"))
+    view = collect_curves(make_model("cascade.combine=normalized", "cascade.units=64"))
     curves = view.predicted[0].curves["flow"]
     np.testing.assert_allclose(
         np.maximum(curves.original, curves.mining), curves.cascaded, atol=1e-5
@@ -273,14 +275,14 @@ def test_normalized_combination_is_drawn_on_its_own_scale():
 
 
 def test_resized_grid_covers_the_recording():
-    view = view_of(make_model("data.resize_units=20"), units=50)
+    view = collect_curves(make_model("data.resize_units=20"), units=50)
     assert len(view.edges) == 21 and view.edges[-1] == pytest.approx(12.5)
     assert view.predicted[0].curves["rgb"].phi.shape == (20,)
 
 
 def test_external_scores_choose_the_classes(model):
     batch, scores = make_batch(), np.array([0.1, 0.2, 0.9, 0.8])
-    view = plotting.view_of(model, batch, CLASSES, scores)
+    view = plotting.collect_curves(model, batch, CLASSES, scores)
     assert [item.name for item in view.predicted] == ["Throw", "Swim"]
     assert view.predicted[0].p_class == pytest.approx(0.9)
     assert [item.name for item in view.missed] == ["Dive"]
@@ -288,13 +290,13 @@ def test_external_scores_choose_the_classes(model):
 
 @pytest.mark.parametrize("streams", [("audio",), ("rgb", "flow", "audio")])
 def test_any_number_of_streams(streams):
-    view = view_of(make_model(streams=streams))
+    view = collect_curves(make_model(streams=streams))
     assert len(panels(plotting.figure(view), "T-CAS")) == 2 * len(streams)
 
 
 @pytest.mark.parametrize("units", [1, 2, 20_000])
 def test_any_length_renders(model, units):
-    data = plotting.png(plotting.figure(view_of(model, units=units)))
+    data = plotting.png(plotting.figure(collect_curves(model, units=units)))
     assert data.startswith(b"\x89PNG")
 
 
@@ -302,7 +304,7 @@ def test_weights_that_are_not_numbers_render():
     model = make_model(streams=("rgb",))
     for variable in model.variables:
         variable.assign(tf.fill(variable.shape, float("nan")))
-    assert plotting.png(plotting.figure(view_of(model)))
+    assert plotting.png(plotting.figure(collect_curves(model)))
 
 
 @pytest.mark.parametrize("name", ["$x_{1$", "line\nbreak", "日本語 \U0001f3c3", "x" * 900, "%s {}"])
@@ -339,13 +341,13 @@ def test_neither_pyplot_nor_tensorflow_is_imported():
 
 @pytest.mark.parametrize("fusion, formula", [("sigmoid", "Φ = sigmoid(M)·H"), ("raw", "Φ = M·H")])
 def test_legend_says_what_phi_is(fusion, formula):
-    drawn = plotting.figure(view_of(make_model(f"localization.fusion={fusion}")))
+    drawn = plotting.figure(collect_curves(make_model(f"localization.fusion={fusion}")))
     labels = [text.get_text() for text in drawn.legends[0].get_texts()]
     assert f"{formula} (filled: proposed)" in labels
 
 
 def test_detections_dropped_for_their_length_are_said():
-    view = view_of(make_model("localization.min_seconds=1000"))
+    view = collect_curves(make_model("localization.min_seconds=1000"))
     assert "no detections of at least 1000 s" in texts(plotting.figure(view))
 
 

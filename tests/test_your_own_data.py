@@ -10,8 +10,8 @@ import struct
 import numpy as np
 import pytest
 
-from cpmn_tf.data.annotations import load_annotations, load_detections
 from cpmn_tf.data.manifest import Manifest
+from cpmn_tf.formats.annotations import load_annotations, load_detections
 
 ROOT = pathlib.Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "your_own_data.md").read_text(encoding="utf-8")

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from cpmn_tf.data.annotations import Annotations, Video
 from cpmn_tf.data.manifest import Manifest, StreamSpec, check_split, check_stream
 from cpmn_tf.data.schema import VideoRecord, float16_overflow, float16_zeros
 from cpmn_tf.errors import UserError
+from cpmn_tf.formats.annotations import Annotations, Video
 from tfrecords_tools.sources import Source, SourceVideo
 from tfrecords_tools.writing import write_metadata, write_shards
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from cpmn_tf.data.annotations import Video
-from cpmn_tf.data.arrays import all_finite
+from cpmn_tf.formats.annotations import Video
+from cpmn_tf.formats.arrays import all_finite
 from tfrecords_tools.building import TRIM, odd_length
 from tfrecords_tools.findings import Findings
 

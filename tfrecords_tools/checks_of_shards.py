@@ -8,12 +8,12 @@ from typing import Any
 import tensorflow as tf
 
 from cpmn_tf.data import records
-from cpmn_tf.data.annotations import Video
 from cpmn_tf.data.manifest import Manifest, Shard
 from cpmn_tf.errors import UserError
+from cpmn_tf.formats.annotations import Video
 from tfrecords_tools.checks import Checker, training_split
 from tfrecords_tools.findings import Findings
-from tfrecords_tools.sources.databases import parse, read_database
+from tfrecords_tools.reading.databases import parse, read_database
 from tfrecords_tools.writing import ANNOTATIONS, file_sha256
 
 

@@ -9,9 +9,9 @@ from collections.abc import Iterable, Mapping
 
 import tensorflow as tf
 
-from cpmn_tf.data.annotations import Annotations, Video, save_annotations
 from cpmn_tf.data.manifest import Manifest, Shard
 from cpmn_tf.data.schema import VideoRecord, encode
+from cpmn_tf.formats.annotations import Annotations, Video, save_annotations
 
 ANNOTATIONS = "annotations.json"
 SHARD_BYTES = 128 << 20  # a shard by size is closed when it reaches this

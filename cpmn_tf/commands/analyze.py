@@ -14,17 +14,17 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from cpmn_tf.commands import cli, inputs
+from cpmn_tf.analysis.diagnosis import analysis_json, analyze
+from cpmn_tf.analysis.report import analysis_text, facts, to_json
+from cpmn_tf.analysis.sensitivity import BOUNDS
+from cpmn_tf.commands import cli, evaluation_inputs
 from cpmn_tf.evaluation import PROTOCOLS
-from cpmn_tf.evaluation.analysis import analysis_json, analyze
-from cpmn_tf.evaluation.report import analysis_text, facts, to_json
-from cpmn_tf.evaluation.sensitivity import BOUNDS
 from cpmn_tf.files import write_json
 
 
 def define_flags(values: flags.FlagValues) -> None:
     """Defines this command's flags."""
-    inputs.define_flags(values)
+    evaluation_inputs.define_flags(values)
     flags.DEFINE_enum(
         "protocol",
         "activitynet",
@@ -58,9 +58,9 @@ def run(values: flags.FlagValues) -> None:
       UserError: naming the file and the mend.
     """
     cli.require(values, "output_dir")
-    truth = inputs.load_inputs(values)
-    detections = inputs.load_judged(values.detections, truth)
-    baseline = inputs.load_judged(values.baseline, truth) if values.baseline else None
+    truth = evaluation_inputs.load_inputs(values)
+    detections = evaluation_inputs.load_judged(values.detections, truth)
+    baseline = evaluation_inputs.load_judged(values.baseline, truth) if values.baseline else None
     analysis = analyze(
         truth.annotations,
         detections,
@@ -71,11 +71,11 @@ def run(values: flags.FlagValues) -> None:
         samples=values.samples,
         seed=values.seed,
     )
-    sources = inputs.sources_of(values.detections, truth)
+    sources = evaluation_inputs.sources_of(values.detections, truth)
     written = {**to_json(analysis.evaluation, sources), **analysis_json(analysis)}
     lines = facts(analysis.evaluation.counts, sources)
     if values.baseline:
-        other = inputs.sources_of(values.baseline, truth)
+        other = evaluation_inputs.sources_of(values.baseline, truth)
         written["baseline"]["detection_file"] = other.detection_file
         written["baseline"]["detection_sha256"] = other.detection_sha256
         lines += [
@@ -83,11 +83,11 @@ def run(values: flags.FlagValues) -> None:
             f"             SHA-256 {other.detection_sha256}",
         ]
     write_json(os.path.join(values.output_dir, "analysis.json"), written)
-    from cpmn_tf.evaluation.page import save_page  # matplotlib is slow to load: not for --help
+    from cpmn_tf.analysis.figure import save_page  # matplotlib is slow to load: not for --help
 
     page = os.path.join(values.output_dir, "analysis.png")
     save_page(page, analysis, sources, values.baseline or "")
-    lines += inputs.remarks(detections, truth)
+    lines += evaluation_inputs.remarks(detections, truth)
     print("\n".join([*lines, "", *analysis_text(analysis), "", f"plots: {page}"]))
 
 

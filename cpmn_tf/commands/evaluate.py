@@ -10,15 +10,15 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from cpmn_tf.commands import cli, inputs
+from cpmn_tf.analysis.report import to_json, to_text
+from cpmn_tf.commands import cli, evaluation_inputs
 from cpmn_tf.evaluation import PROTOCOLS, evaluate
-from cpmn_tf.evaluation.report import to_json, to_text
 from cpmn_tf.files import write_json
 
 
 def define_flags(values: flags.FlagValues) -> None:
     """Defines this command's flags."""
-    inputs.define_flags(values)
+    evaluation_inputs.define_flags(values)
     flags.DEFINE_enum(
         "protocol",
         "activitynet",
@@ -43,9 +43,9 @@ def run(values: flags.FlagValues) -> None:
     Raises:
       UserError: naming the file and the mend.
     """
-    truth = inputs.load_inputs(values)
-    detections = inputs.load_judged(values.detections, truth)
-    sources = inputs.sources_of(values.detections, truth)
+    truth = evaluation_inputs.load_inputs(values)
+    detections = evaluation_inputs.load_judged(values.detections, truth)
+    sources = evaluation_inputs.sources_of(values.detections, truth)
     names = list(PROTOCOLS) if values.protocol == "both" else [values.protocol]
     results = [
         evaluate(truth.annotations, detections, protocol=name, tiou=truth.tiou) for name in names
@@ -54,7 +54,7 @@ def run(values: flags.FlagValues) -> None:
         written = {result.protocol: to_json(result, sources) for result in results}
         write_json(values.output, written if len(results) > 1 else written[names[0]])
     print(to_text(results, sources))
-    for line in inputs.remarks(detections, truth):
+    for line in evaluation_inputs.remarks(detections, truth):
         print(line)
 
 

@@ -34,7 +34,7 @@ def run(values: flags.FlagValues) -> None:
     cli.require(values, "model_dir", "export_dir")
     cli.load_tensorflow()
 
-    from cpmn_tf.serving.export import export
+    from cpmn_tf.serving.saved_model import export
     from cpmn_tf.training.model_folder import load_model
 
     model, card = load_model(values.model_dir, values.set)

@@ -103,10 +103,10 @@ def run(values: flags.FlagValues) -> None:
     cli.load_tensorflow()
 
     from cpmn_tf import inference
-    from cpmn_tf.data.annotations import load_annotations, save_detections
-    from cpmn_tf.data.class_scores import load_class_scores
     from cpmn_tf.data.pipeline import Split
-    from cpmn_tf.serving.export import load_exported
+    from cpmn_tf.formats.annotations import load_annotations, save_detections
+    from cpmn_tf.formats.class_scores import load_class_scores
+    from cpmn_tf.serving.saved_model import load_exported
     from cpmn_tf.training.model_folder import load_model
 
     external = bool(values.class_scores)

@@ -111,7 +111,9 @@ def run(values: flags.FlagValues) -> None:
     card.check_data(split.manifest)
     split = chosen(split, values.ids, values.count)
     for batch in inference.batches(split, segments=True, streams=list(card.streams)):
-        view = plotting.view_of(model, batch, card.classes, simulated=split.manifest.simulated)
+        view = plotting.collect_curves(
+            model, batch, card.classes, simulated=split.manifest.simulated
+        )
         path = pathlib.Path(values.output_dir) / file_name(view.id, values.format)
         picture = plotting.render(plotting.figure(view), values.format)
         with replaced(path) as temporary:

@@ -83,7 +83,7 @@ def run(values: flags.FlagValues) -> None:
     import tensorflow as tf
 
     from cpmn_tf.training.loop import Interrupted, Runtime
-    from cpmn_tf.training.session import BOARD, train
+    from cpmn_tf.training.train_model import BOARD, train
 
     if values.deterministic:
         tf.config.experimental.enable_op_determinism()

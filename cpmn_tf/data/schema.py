@@ -23,10 +23,10 @@ from collections.abc import Mapping
 import numpy as np
 import tensorflow as tf
 
-from cpmn_tf.data.annotations import check_id
-from cpmn_tf.data.arrays import all_finite
 from cpmn_tf.data.manifest import Manifest
 from cpmn_tf.errors import UserError
+from cpmn_tf.formats.annotations import check_id
+from cpmn_tf.formats.arrays import all_finite
 
 ID = "example/id"
 DURATION = "clip/duration"

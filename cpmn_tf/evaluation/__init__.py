@@ -1,6 +1,6 @@
 """Evaluation by the field's two protocols, and why a detector errs. Imports no TensorFlow."""
 
-from cpmn_tf.evaluation.problem import Counts
+from cpmn_tf.evaluation.canonical import Counts
 from cpmn_tf.evaluation.protocols import (
     DEFAULT_TIOU,
     PROTOCOLS,

@@ -14,9 +14,9 @@ import dataclasses
 
 import numpy as np
 
+from cpmn_tf.evaluation.canonical import CanonicalSplit
 from cpmn_tf.evaluation.matching import Matching, assign_in_turn, by_preference
 from cpmn_tf.evaluation.overlap import Pairs, group_rows, intersection_over_union, overlapping
-from cpmn_tf.evaluation.problem import Problem
 
 INTERPOLATED = True
 
@@ -31,7 +31,7 @@ def reaches(tiou: np.ndarray, threshold: float) -> np.ndarray:
     return tiou >= threshold
 
 
-def match(problem: Problem, tiou: tuple[float, ...]) -> Matching:
+def match(problem: CanonicalSplit, tiou: tuple[float, ...]) -> Matching:
     """True positives at every threshold."""
     pairs = overlapping(problem, min(tiou), overlap)
     pairs = pairs.take(by_preference(pairs.detection, pairs.tiou, -pairs.instance))
@@ -47,7 +47,7 @@ def match(problem: Problem, tiou: tuple[float, ...]) -> Matching:
     return Matching(tuple(detections), tuple(instances), ignored)
 
 
-def _settle_ties(problem: Problem, pairs: Pairs) -> Pairs:
+def _settle_ties(problem: CanonicalSplit, pairs: Pairs) -> Pairs:
     """Puts equally overlapping instances in the order of ActivityNet's `argsort()[::-1]`.
 
     A long detection around instances of one length meets this in earnest: on STPN's THUMOS14

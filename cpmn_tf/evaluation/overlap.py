@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from cpmn_tf.evaluation.problem import Problem, Segments
+from cpmn_tf.evaluation.canonical import CanonicalSplit, Segments
 
 # Pairs looked at together: their columns fit a processor's cache, and memory is bounded.
 _PAIRS = 1 << 15
@@ -103,7 +103,7 @@ def expand(first: np.ndarray, count: np.ndarray) -> Iterator[tuple[np.ndarray, n
         begin = stop
 
 
-def overlapping(problem: Problem, least: float, tiou: Tiou) -> Pairs:
+def overlapping(problem: CanonicalSplit, least: float, tiou: Tiou) -> Pairs:
     """All pairs of the same video and class whose tIoU is at least ``least``.
 
     Memory: a block of pairs, and the pairs found; an instance that reaches tIoU t shares at least

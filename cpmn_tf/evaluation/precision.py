@@ -4,8 +4,8 @@ import dataclasses
 
 import numpy as np
 
+from cpmn_tf.evaluation.canonical import CanonicalSplit
 from cpmn_tf.evaluation.matching import Matching
-from cpmn_tf.evaluation.problem import Problem
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Curve:
     misses: np.ndarray
 
 
-def curve(problem: Problem, matching: Matching, threshold: int, left_out=None) -> Curve:
+def curve(problem: CanonicalSplit, matching: Matching, threshold: int, left_out=None) -> Curve:
     """The precision-recall curve's corners at one threshold.
 
     Args:
@@ -94,7 +94,7 @@ def average_precision(
 
 
 def plain_average_precision(
-    problem: Problem, matching: Matching, *, interpolated: bool, left_out=None
+    problem: CanonicalSplit, matching: Matching, *, interpolated: bool, left_out=None
 ) -> np.ndarray:
     """[T, C] AP at every threshold and of every class.
 

@@ -6,12 +6,12 @@ from decimal import Decimal, InvalidOperation
 
 import numpy as np
 
-from cpmn_tf.data.annotations import Annotations, Detections
 from cpmn_tf.errors import UserError
 from cpmn_tf.evaluation import activitynet, thumos14
+from cpmn_tf.evaluation.canonical import CanonicalSplit, Counts, prepare
 from cpmn_tf.evaluation.matching import Matching
 from cpmn_tf.evaluation.precision import plain_average_precision
-from cpmn_tf.evaluation.problem import Counts, Problem, prepare
+from cpmn_tf.formats.annotations import Annotations, Detections
 
 PROTOCOLS = {"activitynet": activitynet, "thumos14": thumos14}
 DEFAULT_TIOU = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
@@ -100,7 +100,7 @@ def evaluate(
 ) -> Evaluation:
     """mAP of detections by one protocol.
 
-    The order of the input changes nothing: see :mod:`cpmn_tf.evaluation.problem`.
+    The order of the input changes nothing: see :mod:`cpmn_tf.evaluation.canonical`.
 
     Args:
       annotations: the truth.
@@ -120,7 +120,7 @@ def evaluate(
 
 
 def summarize(
-    problem: Problem, matching: Matching, protocol: str, tiou: tuple[float, ...]
+    problem: CanonicalSplit, matching: Matching, protocol: str, tiou: tuple[float, ...]
 ) -> Evaluation:
     """mAP of what was matched by the protocol."""
     interpolated = protocol_named(protocol).INTERPOLATED

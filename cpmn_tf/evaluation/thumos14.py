@@ -13,9 +13,9 @@
 
 import numpy as np
 
+from cpmn_tf.evaluation.canonical import CanonicalSplit
 from cpmn_tf.evaluation.matching import Matching, assign_in_turn, by_preference
 from cpmn_tf.evaluation.overlap import intersection_over_hull, overlapping, touches
-from cpmn_tf.evaluation.problem import Problem
 
 INTERPOLATED = False
 
@@ -27,7 +27,7 @@ def reaches(tiou: np.ndarray, threshold: float) -> np.ndarray:
     return tiou > threshold
 
 
-def match(problem: Problem, tiou: tuple[float, ...]) -> Matching:
+def match(problem: CanonicalSplit, tiou: tuple[float, ...]) -> Matching:
     """True positives at every threshold, and the detections that ambiguity excuses."""
     pairs = overlapping(problem, min(tiou), overlap)
     # Rows of detections stand by score, so the row is also what decides between equal overlaps.

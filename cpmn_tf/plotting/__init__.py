@@ -2,19 +2,19 @@
 
 Figures 4 and 6 of the paper in one: per class, on one axis of seconds, the truth, the detections,
 the T-CASs of the two kinds of stages and their maximum, the attention map, and Φ with its
-threshold. :func:`view_of` collects plain arrays from a model, :func:`figure` draws them.
+threshold. :func:`collect_curves` collects plain arrays from a model, :func:`figure` draws them.
 """
 
+from cpmn_tf.plotting.curves import ClassCurves, RecordingCurves, StreamCurves, collect_curves
 from cpmn_tf.plotting.drawing import FORMATS, figure, png, render
-from cpmn_tf.plotting.view import ClassView, RecordingView, StreamCurves, view_of
 
 __all__ = [
     "FORMATS",
-    "ClassView",
-    "RecordingView",
+    "ClassCurves",
+    "RecordingCurves",
     "StreamCurves",
+    "collect_curves",
     "figure",
     "png",
     "render",
-    "view_of",
 ]

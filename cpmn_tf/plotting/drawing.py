@@ -18,7 +18,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from cpmn_tf.plotting import panels
-from cpmn_tf.plotting.view import ClassView, RecordingView
+from cpmn_tf.plotting.curves import ClassCurves, RecordingCurves
 
 FORMATS = ("png", "svg", "pdf")
 MOST_PREDICTED, MOST_MISSED = 8, 12  # classes drawn; a picture has to end somewhere
@@ -58,11 +58,11 @@ class _Row:
     label: str
     height: float
     draw: Callable[[Axes], None]
-    opens: ClassView | None = None
+    opens: ClassCurves | None = None
     ends: bool = False
 
 
-def figure(view: RecordingView) -> Figure:
+def figure(view: RecordingCurves) -> Figure:
     """Draws a recording: a block of panels per class, all on one axis of seconds."""
     shown = view.predicted[:MOST_PREDICTED] + view.missed[:MOST_MISSED]
     rows = [row for item in shown for row in _rows(view, item)]
@@ -85,7 +85,7 @@ def figure(view: RecordingView) -> Figure:
     return drawn
 
 
-def _rows(view: RecordingView, item: ClassView) -> list[_Row]:
+def _rows(view: RecordingCurves, item: ClassCurves) -> list[_Row]:
     """The panels of one class, from top to bottom."""
 
     def row(label: str, height: float, draw: Callable, *values: Any) -> _Row:
@@ -110,7 +110,7 @@ def _rows(view: RecordingView, item: ClassView) -> list[_Row]:
     return rows
 
 
-def _describe(item: ClassView) -> str:
+def _describe(item: ClassCurves) -> str:
     """What became of a class, in a line."""
     if item.truth is None:
         known = "labelled, instances not given" if item.labelled else "not among the labels"
@@ -141,7 +141,7 @@ def _frame(axes: Axes, row: _Row) -> None:
         _heading(axes, row.opens)
 
 
-def _heading(axes: Axes, item: ClassView) -> None:
+def _heading(axes: Axes, item: ClassCurves) -> None:
     missed = item.p_class is None
     name = _short(item.name, 40 if missed else 54)  # leaves room for the description
     common = {"textcoords": "offset points", "va": "bottom", "parse_math": False}
@@ -160,7 +160,7 @@ def _heading(axes: Axes, item: ClassView) -> None:
     )
 
 
-def _title(drawn: Figure, view: RecordingView, hidden: int) -> None:
+def _title(drawn: Figure, view: RecordingCurves, hidden: int) -> None:
     """The recording's id, its length, and one legend for all panels."""
     left, height = _LEFT / _WIDTH, drawn.get_figheight()
     text = f"{_short(view.id, 64)}   ({view.duration:.4g} s)"
@@ -183,7 +183,7 @@ def _title(drawn: Figure, view: RecordingView, hidden: int) -> None:
     )
 
 
-def _legend(view: RecordingView) -> list[Line2D | Patch]:
+def _legend(view: RecordingCurves) -> list[Line2D | Patch]:
     """A handle for each thing that this picture holds."""
     curves = [curve for item in view.predicted for curve in item.curves.values()]
     attention = any(curve.attention is not None for curve in curves)

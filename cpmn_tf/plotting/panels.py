@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
 
-from cpmn_tf.plotting.view import ClassView, RecordingView, StreamCurves
+from cpmn_tf.plotting.curves import ClassCurves, RecordingCurves, StreamCurves
 
 BLACK, GREY, PALE = "#000000", "#595959", "#e6e6e6"
 BLUE, GREEN, DARK_GREEN, RED = "#0072b2", "#009e73", "#004d38", "#d55e00"
@@ -57,7 +57,7 @@ def _note(axes: Axes, text: str) -> None:
     )
 
 
-def draw_truth(axes: Axes, view: RecordingView, item: ClassView) -> None:
+def draw_truth(axes: Axes, view: RecordingCurves, item: ClassCurves) -> None:
     """The class's instances, and in outline those of other classes: what it may be taken for."""
     axes.set_ylim(0, 1)
     axes.set_yticks([])
@@ -71,7 +71,7 @@ def draw_truth(axes: Axes, view: RecordingView, item: ClassView) -> None:
         _bars(axes, spans, np.ones(len(spans)), **style)
 
 
-def _shade_truth(axes: Axes, item: ClassView) -> None:
+def _shade_truth(axes: Axes, item: ClassCurves) -> None:
     """Where the action is, behind a panel's curves and over its whole height."""
     if item.truth is not None:
         style = {"color": PALE, "linewidth": 0.6, "zorder": 0, "label": "shade"}
@@ -79,7 +79,7 @@ def _shade_truth(axes: Axes, item: ClassView) -> None:
         _bars(axes, item.truth, ones, transform=axes.get_xaxis_transform(), **style)
 
 
-def draw_detections(axes: Axes, view: RecordingView, item: ClassView) -> None:
+def draw_detections(axes: Axes, view: RecordingCurves, item: ClassCurves) -> None:
     """Bars as high as their score, on one scale for all classes; lower ones stand in front."""
     _shade_truth(axes, item)
     scores = np.append(view.detections[:, 2], 0.0)
@@ -98,12 +98,12 @@ def _per_edge(values: np.ndarray) -> np.ndarray:
     return np.append(values, values[-1])
 
 
-def _steps(axes: Axes, view: RecordingView, values: np.ndarray, **style) -> None:
+def _steps(axes: Axes, view: RecordingCurves, values: np.ndarray, **style) -> None:
     """A curve that holds each unit's value over the unit (Axes.stairs is slow on long ones)."""
     axes.plot(view.edges, _per_edge(values), drawstyle="steps-post", **style)
 
 
-def draw_tcas(axes: Axes, curves: StreamCurves, view: RecordingView, item: ClassView) -> None:
+def draw_tcas(axes: Axes, curves: StreamCurves, view: RecordingCurves, item: ClassCurves) -> None:
     """M(A) and M(mining) upon their maximum."""
     _shade_truth(axes, item)
     axes.axhline(0.0, color=GREY, linewidth=0.5, zorder=1)
@@ -114,7 +114,9 @@ def draw_tcas(axes: Axes, curves: StreamCurves, view: RecordingView, item: Class
             _steps(axes, view, values, label=name, zorder=2, **style)
 
 
-def draw_attention(axes: Axes, curves: StreamCurves, view: RecordingView, item: ClassView) -> None:
+def draw_attention(
+    axes: Axes, curves: StreamCurves, view: RecordingCurves, item: ClassCurves
+) -> None:
     """H as a strip, white at 0 and dark at 1."""
     axes.set_yticks([])
     axes.imshow(
@@ -130,7 +132,7 @@ def draw_attention(axes: Axes, curves: StreamCurves, view: RecordingView, item: 
     axes.spines[:].set_linewidth(0.4)
 
 
-def draw_phi(axes: Axes, curves: StreamCurves, view: RecordingView, item: ClassView) -> None:
+def draw_phi(axes: Axes, curves: StreamCurves, view: RecordingCurves, item: ClassCurves) -> None:
     """Φ and θ·max Φ; what is above it, and so proposed, is filled."""
     _shade_truth(axes, item)
     cuts = curves.cuts(view.thresholds)

@@ -1,6 +1,6 @@
 """Training: objectives, one loop for all modules, checkpoints, TensorBoard."""
 
 from cpmn_tf.training.model_folder import load_model
-from cpmn_tf.training.session import train
+from cpmn_tf.training.train_model import train
 
 __all__ = ["load_model", "train"]

@@ -40,7 +40,7 @@ def purge_events(folder: str | os.PathLike, step: int) -> None:
                 writer.write(record)
 
 
-class Board:
+class EventWriter:
     """A TensorBoard writer of one module; does nothing where ``folder`` is None."""
 
     def __init__(self, folder: str | os.PathLike | None, resume_step: int = 0):

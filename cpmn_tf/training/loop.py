@@ -18,7 +18,7 @@ from cpmn_tf.data import pipeline
 from cpmn_tf.errors import UserError
 from cpmn_tf.models.cpmn import make_cascade, make_pyramid
 from cpmn_tf.training import objectives
-from cpmn_tf.training.events import Board
+from cpmn_tf.training.events import EventWriter
 from cpmn_tf.training.model_folder import CHECKPOINT_ERRORS, plain_variables
 from cpmn_tf.training.step import initialize, learning_rate, make_optimizer, make_step
 
@@ -117,7 +117,7 @@ class ModuleTrainer:
         self._manager = tf.train.CheckpointManager(self._state, str(folder), max_to_keep=2)
         pathlib.Path(folder).mkdir(parents=True, exist_ok=True)
         self._restore()
-        self._board = Board(None if self.finished else board_dir, self.step)
+        self._board = EventWriter(None if self.finished else board_dir, self.step)
         if self.step == 0:
             self._board.hyperparameters(hyperparameters or {})
 
@@ -149,7 +149,7 @@ class ModuleTrainer:
         self._manager.save(checkpoint_number=self.step)
         self._board.flush()
 
-    def run(self, on_epoch: Callable[[keras.Model, Board, int, int], None]) -> None:
+    def run(self, on_epoch: Callable[[keras.Model, EventWriter, int, int], None]) -> None:
         """Trains to the end.
 
         Args:

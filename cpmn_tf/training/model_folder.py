@@ -42,7 +42,7 @@ INFERENCE_SETTINGS = frozenset(
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ModelCard:
+class ModelManifest:
     """What ``model.json`` says.
 
     Attributes:
@@ -75,7 +75,7 @@ class ModelCard:
         }
 
     @classmethod
-    def load(cls, model_dir: str | os.PathLike) -> "ModelCard":
+    def load(cls, model_dir: str | os.PathLike) -> "ModelManifest":
         """Reads ``model.json``.
 
         Raises:
@@ -104,7 +104,7 @@ class ModelCard:
         if not path.is_file():
             write_json(path, {**self.to_dict(), "version": __version__})
             return
-        before, now = flatten(ModelCard.load(model_dir).to_dict()), flatten(self.to_dict())
+        before, now = flatten(ModelManifest.load(model_dir).to_dict()), flatten(self.to_dict())
         for key in [*now, *before]:  # the settings before the digest of the records
             if before.get(key) != now.get(key):
                 raise UserError(
@@ -141,7 +141,7 @@ class ModelCard:
                     f"--streams={name}: there is no such stream; {_short(self.streams)}"
                 )
 
-    def with_inference_settings(self, assignments: list[str]) -> "ModelCard":
+    def with_inference_settings(self, assignments: list[str]) -> "ModelManifest":
         """Applies ``--set`` assignments that act at inference.
 
         Raises:
@@ -181,7 +181,7 @@ def load_model(
     model_dir: str | os.PathLike,
     overrides: list[str] | None = None,
     streams: Sequence[str] = (),
-) -> tuple[CPMN, ModelCard]:
+) -> tuple[CPMN, ModelManifest]:
     """The trained model of a folder, ready for inference in float32.
 
     Args:
@@ -196,7 +196,7 @@ def load_model(
       UserError: if the folder is none of `cpmn-train`, its training has not come to its end, or
         a checkpoint does not fit.
     """
-    card = ModelCard.load(model_dir).with_inference_settings(overrides or [])
+    card = ModelManifest.load(model_dir).with_inference_settings(overrides or [])
     card.check_streams(streams)
     used = {name: card.streams[name] for name in card.streams if not streams or name in streams}
     model = CPMN(streams=used, num_classes=len(card.classes), config=card.config)

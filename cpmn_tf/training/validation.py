@@ -8,13 +8,13 @@ import tensorflow as tf
 
 from cpmn_tf import inference, plotting
 from cpmn_tf.config import Config, with_overrides
-from cpmn_tf.data.annotations import Annotations, load_annotations
 from cpmn_tf.data.manifest import Manifest
 from cpmn_tf.data.pipeline import Split
 from cpmn_tf.evaluation import evaluate
 from cpmn_tf.evaluation.classification import video_map
+from cpmn_tf.formats.annotations import Annotations, load_annotations
 from cpmn_tf.models import CPMN
-from cpmn_tf.training.events import Board
+from cpmn_tf.training.events import EventWriter
 
 
 def known_segments(data_dir: str | os.PathLike, split: Split) -> Annotations | None:
@@ -63,7 +63,7 @@ class Validator:
         self._streams = [stream]
 
     def __call__(
-        self, cascade: keras.Model, pyramid: keras.Model | None, board: Board, step: int
+        self, cascade: keras.Model, pyramid: keras.Model | None, board: EventWriter, step: int
     ) -> dict[str, float]:
         """Writes metrics and pictures; returns the metrics.
 
@@ -86,10 +86,12 @@ class Validator:
         board.flush()
         return values
 
-    def _draw(self, model: CPMN, board: Board, step: int) -> None:
+    def _draw(self, model: CPMN, board: EventWriter, step: int) -> None:
         known, manifest = self._truth is not None, self._pictured.manifest
         for batch in inference.batches(self._pictured, segments=known, streams=self._streams):
-            view = plotting.view_of(model, batch, manifest.classes, simulated=manifest.simulated)
+            view = plotting.collect_curves(
+                model, batch, manifest.classes, simulated=manifest.simulated
+            )
             board.image(step, f"T-CAS/{view.id}", plotting.png(plotting.figure(view)))
 
     def _metrics(self, model: CPMN, detect: inference.Detect) -> dict[str, float]:

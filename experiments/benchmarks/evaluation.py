@@ -19,7 +19,8 @@ import time
 
 import numpy as np
 
-from cpmn_tf.data.annotations import (
+from cpmn_tf.evaluation import evaluate
+from cpmn_tf.formats.annotations import (
     Annotations,
     Detections,
     Instance,
@@ -27,7 +28,6 @@ from cpmn_tf.data.annotations import (
     load_annotations,
     load_detections,
 )
-from cpmn_tf.evaluation import evaluate
 
 ACTIVITYNET_TIOU = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))
 GOLDEN = "52.12 44.20 34.70 26.06 17.70 10.09 4.99"

@@ -28,7 +28,7 @@ from absl import app, flags
 
 from cpmn_tf.data import records
 from cpmn_tf.data.manifest import Manifest
-from tfrecords_tools import build_records, validate_records
+from tfrecords_tools.commands import build_records, validate_records
 
 FLAGS = flags.FLAGS
 flags.DEFINE_integer("videos", 1000, "Videos of the folder.")

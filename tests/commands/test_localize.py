@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from cpmn_tf.commands import evaluate, export, localize, plot, train
-from tfrecords_tools import inspect_records
+from tfrecords_tools.commands import inspect_records
 
 
 def detections(path) -> dict:

@@ -6,9 +6,9 @@ import pathlib
 import pytest
 
 from cpmn_tf.commands.evaluate import main
-from cpmn_tf.data.annotations import Detections, load_annotations, load_detections
-from cpmn_tf.data.thumos_files import CLASS_NUMBERS, digest, load_truth
 from cpmn_tf.evaluation import evaluate
+from cpmn_tf.formats.annotations import Detections, load_annotations, load_detections
+from cpmn_tf.formats.thumos_text import CLASS_NUMBERS, digest, load_truth
 
 # The data is given beside the repository, not in it.
 THUMOS14 = pathlib.Path(__file__).resolve().parents[3] / "shared" / "data" / "thumos14"

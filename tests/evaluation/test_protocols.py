@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cpmn_tf.data.annotations import Annotations, Detections, Instance, Video
 from cpmn_tf.errors import UserError
 from cpmn_tf.evaluation import evaluate, parse_tiou
-from cpmn_tf.evaluation.problem import Segments, canonical_order
+from cpmn_tf.evaluation.canonical import Segments, canonical_order
+from cpmn_tf.formats.annotations import Annotations, Detections, Instance, Video
 
 CLASSES = ("jump", "run")
 TIOU = (0.25, 0.5, 1.0)

@@ -4,8 +4,8 @@ import dataclasses
 
 import pytest
 
-from cpmn_tf.data.annotations import Annotations, Detections, Instance, Video
 from cpmn_tf.evaluation import evaluate
+from cpmn_tf.formats.annotations import Annotations, Detections, Instance, Video
 
 
 def ap(truth, found, *, ambiguous=(), tiou=0.5, label="run"):

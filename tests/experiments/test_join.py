@@ -5,15 +5,17 @@ import json
 import pytest
 
 from cpmn_tf.commands import cli
-from experiments import join
-from experiments.report import publish
-from experiments.study import PROTOCOLS, Result, Variant
+from experiments.harness import join
+from experiments.harness.report import publish
+from experiments.harness.study import PROTOCOLS, Result, Variant
 
 VARIANTS = [Variant("the preset"), Variant("an option", ("localization.nms=soft",))]
 
 
 def execute(*arguments) -> int:
-    return cli.execute("experiments.join", join.__doc__, join.define_flags, join.run, arguments)
+    return cli.execute(
+        "experiments.harness.join", join.__doc__, join.define_flags, join.run, arguments
+    )
 
 
 @pytest.fixture

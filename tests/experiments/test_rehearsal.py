@@ -6,8 +6,8 @@ import pytest
 
 from cpmn_tf.commands import cli
 from cpmn_tf.config import Config
-from experiments import rehearsal
 from experiments.benchmarks.training import step_operations
+from experiments.ours import rehearsal
 
 
 def test_operations_of_the_papers_steps():

@@ -7,21 +7,13 @@ import pytest
 
 from cpmn_tf.commands import cli
 from cpmn_tf.config import Config, with_overrides
-from cpmn_tf.data.annotations import Annotations, Detections, Instance, Video
+from cpmn_tf.formats.annotations import Annotations, Detections, Instance, Video
 from cpmn_tf.training import load_model, train
 from cpmn_tf.training.model_folder import MODULES, module_folder
-from experiments import (
-    fig4_fig6,
-    fig5_threshold,
-    published,
-    report,
-    study,
-    table1,
-    table2,
-    table3,
-)
-from experiments.bank import Bank, apart, module_settings
-from experiments.study import Result, Variant
+from experiments.harness import published, report, study
+from experiments.harness.bank import Bank, apart, module_settings
+from experiments.harness.study import Result, Variant
+from experiments.paper import fig4_fig6, fig5_threshold, table1, table2, table3
 
 
 def execute(module, *arguments) -> int:

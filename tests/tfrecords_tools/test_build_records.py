@@ -9,10 +9,11 @@ import pytest
 import tensorflow as tf
 
 from cpmn_tf.data import records
-from cpmn_tf.data.annotations import load_annotations
 from cpmn_tf.data.manifest import Manifest
 from cpmn_tf.errors import UserError
-from tfrecords_tools import build_records, building, writing
+from cpmn_tf.formats.annotations import load_annotations
+from tfrecords_tools import building, writing
+from tfrecords_tools.commands import build_records
 from tfrecords_tools.sources import SourceVideo
 from tfrecords_tools.sources.folders import FoldersSource
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cpmn_tf.data.annotations import Instance, Video
+from cpmn_tf.formats.annotations import Instance, Video
 from tfrecords_tools.checks import Checker
 from tfrecords_tools.findings import Findings
 

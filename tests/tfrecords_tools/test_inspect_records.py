@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from tfrecords_tools import build_records, inspect_records
+from tfrecords_tools.commands import build_records, inspect_records
 
 
 @pytest.fixture

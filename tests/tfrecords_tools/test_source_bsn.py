@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from cpmn_tf.data.annotations import load_annotations
 from cpmn_tf.errors import UserError
-from tfrecords_tools import build_records, validate_records
+from cpmn_tf.formats.annotations import load_annotations
+from tfrecords_tools.commands import build_records, validate_records
 from tfrecords_tools.findings import Findings
 from tfrecords_tools.sources.bsn import BsnSource
 

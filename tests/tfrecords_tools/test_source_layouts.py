@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from cpmn_tf.errors import UserError
-from tfrecords_tools import build_records
+from tfrecords_tools.commands import build_records
 from tfrecords_tools.findings import Findings
-from tfrecords_tools.sources.feature_files import load_features
+from tfrecords_tools.reading.feature_files import load_features
 
 VALUES = np.arange(12, dtype=np.float32).reshape(4, 3)
 

@@ -6,10 +6,10 @@ import json
 import numpy as np
 import pytest
 
-from cpmn_tf.data.annotations import Annotations, Instance, Video
 from cpmn_tf.data.manifest import Manifest
 from cpmn_tf.errors import UserError
-from tfrecords_tools import build_records
+from cpmn_tf.formats.annotations import Annotations, Instance, Video
+from tfrecords_tools.commands import build_records
 from tfrecords_tools.sources import simulated
 from tfrecords_tools.sources.simulated import SimulatedSource, draw_timelines, make_templates
 

@@ -6,9 +6,9 @@ import pathlib
 import numpy as np
 import pytest
 
-from cpmn_tf.data.annotations import load_annotations
 from cpmn_tf.errors import UserError
-from tfrecords_tools import build_records, validate_records
+from cpmn_tf.formats.annotations import load_annotations
+from tfrecords_tools.commands import build_records, validate_records
 from tfrecords_tools.findings import STRICT, Findings
 from tfrecords_tools.sources.thumos14 import read_folders
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from cpmn_tf.errors import UserError
-from tfrecords_tools import build_records, validate_records
-from tfrecords_tools.sources.object_arrays import StoredArray, read_objects
+from tfrecords_tools.commands import build_records, validate_records
+from tfrecords_tools.reading.object_arrays import StoredArray, read_objects
 from tfrecords_tools.sources.wtalc import WtalcSource
 
 NAMES = ["video_validation_1", "video_validation_2", "video_test_1"]

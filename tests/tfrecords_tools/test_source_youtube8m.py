@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from cpmn_tf.data.annotations import load_annotations
 from cpmn_tf.errors import UserError
-from tfrecords_tools import build_records, validate_records
+from cpmn_tf.formats.annotations import load_annotations
+from tfrecords_tools.commands import build_records, validate_records
 from tfrecords_tools.sources.youtube8m import Youtube8mSource
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cpmn_tf.data.manifest import Manifest
-from tfrecords_tools import build_records, validate_records
+from tfrecords_tools.commands import build_records, validate_records
 
 
 @pytest.fixture

@@ -9,8 +9,9 @@ import pytest
 
 from cpmn_tf.data.manifest import Manifest
 from cpmn_tf.errors import UserError
-from tfrecords_tools import build_records
-from tfrecords_tools.sources import descriptors, watch
+from tfrecords_tools.commands import build_records
+from tfrecords_tools.reading import descriptors
+from tfrecords_tools.sources import watch
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("seglearn") is None, reason="needs the extra [watch]"

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 from absl import flags
 
-from cpmn_tf.data.annotations import Annotations
+from cpmn_tf.formats.annotations import Annotations
 from tfrecords_tools.findings import STRICT, Findings
 
 SOURCES = {

@@ -12,12 +12,12 @@ from typing import Any
 
 from absl import flags
 
-from cpmn_tf.data.annotations import Annotations, parse_number
 from cpmn_tf.errors import UserError
+from cpmn_tf.formats.annotations import Annotations, parse_number
 from tfrecords_tools.findings import STRICT, Defect, Findings
+from tfrecords_tools.reading.databases import checked_ids, fill_in, read_raw
 from tfrecords_tools.source_flags import refuse
 from tfrecords_tools.sources import SourceVideo
-from tfrecords_tools.sources.databases import checked_ids, fill_in, read_raw
 from tfrecords_tools.sources.folders import FoldersSource
 
 SPLIT_AT = 200  # RGB's scores of ActivityNet's 200 classes, before flow's

@@ -1,6 +1,6 @@
 """Features in folders, with ActivityNet-style annotations or a labels-only CSV.
 
-The layouts are those of :mod:`tfrecords_tools.sources.feature_folders`, BaS-Net's and CoLA's
+The layouts are those of :mod:`tfrecords_tools.reading.feature_folders`, BaS-Net's and CoLA's
 ``features/{train,test}/{rgb,flow}/ID.npy`` with ``gt.json`` among them.
 """
 
@@ -11,13 +11,13 @@ from typing import Any
 
 from absl import flags
 
-from cpmn_tf.data.annotations import Annotations, Video
 from cpmn_tf.errors import UserError
+from cpmn_tf.formats.annotations import Annotations, Video
 from tfrecords_tools.findings import SHOWN, STRICT, Defect, Findings
+from tfrecords_tools.reading.databases import fill_in, parse, read_database
+from tfrecords_tools.reading.feature_files import load_features
+from tfrecords_tools.reading.feature_folders import FeatureFolders
 from tfrecords_tools.sources import SourceVideo
-from tfrecords_tools.sources.databases import fill_in, parse, read_database
-from tfrecords_tools.sources.feature_files import load_features
-from tfrecords_tools.sources.feature_folders import FeatureFolders
 
 __all__ = ["FoldersSource", "load_features", "open_source"]
 

@@ -6,7 +6,7 @@ Segments are never needed to train; this is ``folders`` with the one file that i
 from absl import flags
 
 from tfrecords_tools.findings import STRICT, Findings
-from tfrecords_tools.sources.databases import checked_ids, read_labels
+from tfrecords_tools.reading.databases import checked_ids, read_labels
 from tfrecords_tools.sources.folders import FoldersSource, options
 
 

@@ -28,8 +28,8 @@ import scipy.signal
 import scipy.stats
 from absl import flags
 
-from cpmn_tf.data.annotations import Annotations, Instance, Video, load_annotations
 from cpmn_tf.errors import UserError
+from cpmn_tf.formats.annotations import Annotations, Instance, Video, load_annotations
 from tfrecords_tools.findings import STRICT, Findings
 from tfrecords_tools.source_flags import refuse
 from tfrecords_tools.sources import SourceVideo

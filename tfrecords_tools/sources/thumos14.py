@@ -10,11 +10,11 @@ from typing import Any
 
 from absl import flags
 
-from cpmn_tf.data.annotations import Video
-from cpmn_tf.data.thumos_files import load_official
 from cpmn_tf.errors import UserError
+from cpmn_tf.formats.annotations import Video
+from cpmn_tf.formats.thumos_text import load_official
 from tfrecords_tools.findings import STRICT, Findings
-from tfrecords_tools.sources.databases import checked_ids, intervals
+from tfrecords_tools.reading.databases import checked_ids, intervals
 from tfrecords_tools.sources.folders import FoldersSource, options
 
 

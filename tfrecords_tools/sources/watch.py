@@ -25,11 +25,11 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 from absl import flags
 
-from cpmn_tf.data.annotations import Annotations, Instance, Video
 from cpmn_tf.errors import UserError
+from cpmn_tf.formats.annotations import Annotations, Instance, Video
 from tfrecords_tools.findings import STRICT, Findings
+from tfrecords_tools.reading.descriptors import describe, mirror
 from tfrecords_tools.sources import SourceVideo
-from tfrecords_tools.sources.descriptors import describe, mirror
 
 SHA256 = "eb122f23cdf06ef6bd6c6c5312958ec5cf9d038e2e6d457b8081662c75a42537"
 FPS = 50  # samples per second

@@ -3,7 +3,7 @@
 ``DATASET-FEATURES-JOINTFeatures.npy`` holds a [T, G] array per video, RGB's columns before flow's;
 ``DATASET-Annotations/`` holds ``videoname.npy``, ``subset.npy``, ``classlist.npy``,
 ``labels_all.npy``, and with segments ``segments.npy``, ``labels.npy``, and ``duration.npy``,
-``extracted_fps.npy``. Nothing in them is unpickled (:mod:`tfrecords_tools.sources.object_arrays`).
+``extracted_fps.npy``. Nothing in them is unpickled (:mod:`tfrecords_tools.reading.object_arrays`).
 """
 
 import os
@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 from absl import flags
 
-from cpmn_tf.data.annotations import Annotations
 from cpmn_tf.errors import UserError
+from cpmn_tf.formats.annotations import Annotations
 from tfrecords_tools.findings import STRICT, Defect, Findings
+from tfrecords_tools.reading.databases import checked_ids, fill_in, parse
+from tfrecords_tools.reading.feature_files import finite, split_columns
+from tfrecords_tools.reading.object_arrays import StoredArray, read_objects
 from tfrecords_tools.sources import SourceVideo
-from tfrecords_tools.sources.databases import checked_ids, fill_in, parse
-from tfrecords_tools.sources.feature_files import finite, split_columns
-from tfrecords_tools.sources.object_arrays import StoredArray, read_objects
 
 PATTERN = "*JOINTFeatures.npy"
 

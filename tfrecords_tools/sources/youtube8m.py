@@ -15,9 +15,9 @@ import tensorflow as tf
 from absl import flags
 from google.protobuf.message import DecodeError
 
-from cpmn_tf.data.annotations import Annotations, Video, check_id
-from cpmn_tf.data.text_files import csv_table
 from cpmn_tf.errors import UserError
+from cpmn_tf.formats.annotations import Annotations, Video, check_id
+from cpmn_tf.formats.tables import csv_table
 from tfrecords_tools.findings import STRICT, Defect, Findings
 from tfrecords_tools.source_flags import refuse
 from tfrecords_tools.sources import SourceVideo

@@ -1,0 +1,182 @@
+"""`analyze`: everything about why a detector errs and how sure its mAP is, as typed results."""
+
+import dataclasses
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from cpmn_tf.analysis.bootstrap import Interval, bootstrap_map, draws, interval
+from cpmn_tf.analysis.error_kinds import ErrorProfile, error_profile
+from cpmn_tf.analysis.sensitivity import BOUNDS, Overall, Sensitivity, sensitivities
+from cpmn_tf.errors import UserError
+from cpmn_tf.evaluation.canonical import prepare
+from cpmn_tf.evaluation.protocols import (
+    DEFAULT_TIOU,
+    Evaluation,
+    protocol_named,
+    summarize,
+    thresholds,
+)
+from cpmn_tf.formats.annotations import Annotations, Detections
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """The same truth, another run.
+
+    Attributes:
+      baseline: the other run's mAP.
+      interval: its interval.
+      difference: [T] mAP less the baseline's.
+      average_difference: the same for the average mAP.
+      difference_interval: of the difference; both runs are drawn on the same videos.
+    """
+
+    baseline: Evaluation
+    interval: Interval
+    difference: np.ndarray
+    average_difference: float
+    difference_interval: Interval
+
+
+@dataclasses.dataclass(frozen=True)
+class Analysis:
+    """Why a detector errs.
+
+    Attributes:
+      evaluation: mAP, AP and counts.
+      samples: number of bootstrap samples.
+      interval: 95 % interval of mAP over videos.
+      errors: kinds of false positives and what each costs.
+      overall: normalised mAP and misses over all instances.
+      sensitivities: the same by characteristic of the instances.
+      comparison: with a baseline, if one was given.
+    """
+
+    evaluation: Evaluation
+    samples: int
+    interval: Interval
+    errors: ErrorProfile
+    overall: Overall
+    sensitivities: tuple[Sensitivity, ...]
+    comparison: Comparison | None = None
+
+
+def analyze(
+    annotations: Annotations,
+    detections: Detections,
+    *,
+    protocol: str,
+    tiou: Iterable[float] = DEFAULT_TIOU,
+    subset: str | None = None,
+    baseline: Detections | None = None,
+    bounds: str | None = None,
+    samples: int = 1000,
+    seed: int = 0,
+) -> Analysis:
+    """Analyses detections by one protocol.
+
+    Args:
+      annotations, detections, protocol, tiou, subset: as :func:`cpmn_tf.evaluation.evaluate`.
+      baseline: detections of another run on the same videos, to be compared with.
+      bounds: bins of the instances, `thumos14` or `activitynet13`; None cuts into fifths.
+      samples: number of bootstrap samples, at least 2.
+      seed: of the samples.
+
+    Raises:
+      UserError: if an argument is out of range or there is nothing to find.
+    """
+    if samples < 2:
+        raise UserError(f"{samples} bootstrap samples give no interval; take at least 2")
+    if bounds is not None and bounds not in BOUNDS:
+        raise UserError(f"the bins {bounds!r} are not one of {', '.join(BOUNDS)}")
+    rules, tiou = protocol_named(protocol), thresholds(tiou)
+    problem = prepare(annotations, detections, subset)
+    matching = rules.match(problem, tiou)
+    weights = draws(problem.counts.videos, samples=samples, seed=seed)
+    evaluation = summarize(problem, matching, protocol, tiou)
+    drawn = bootstrap_map(problem, matching, weights, interpolated=rules.INTERPOLATED)
+    overall, characteristics = sensitivities(
+        problem, matching, interpolated=rules.INTERPOLATED, bounds=bounds
+    )
+    comparison = None
+    if baseline is not None:
+        other = prepare(annotations, baseline, subset)
+        other_matching = rules.match(other, tiou)
+        other_drawn = bootstrap_map(other, other_matching, weights, interpolated=rules.INTERPOLATED)
+        comparison = _compare(
+            evaluation, drawn, summarize(other, other_matching, protocol, tiou), other_drawn
+        )
+    return Analysis(
+        evaluation=evaluation,
+        samples=samples,
+        interval=interval(drawn),
+        errors=error_profile(problem, matching, tiou, rules),
+        overall=overall,
+        sensitivities=characteristics,
+        comparison=comparison,
+    )
+
+
+def _compare(
+    evaluation: Evaluation, drawn: np.ndarray, baseline: Evaluation, other_drawn: np.ndarray
+) -> Comparison:
+    return Comparison(
+        baseline=baseline,
+        interval=interval(other_drawn),
+        difference=evaluation.map - baseline.map,
+        average_difference=evaluation.average_map - baseline.average_map,
+        difference_interval=interval(drawn - other_drawn),
+    )
+
+
+def analysis_json(analysis: Analysis) -> dict[str, Any]:
+    """The analysis beside the evaluation's own entries, as plain values; NaN becomes null."""
+    result: dict[str, Any] = {
+        "bootstrap": {"samples": analysis.samples, **_interval_json(analysis.interval)},
+        "errors": {
+            "kinds": list(analysis.errors.kinds),
+            "shares_by_rank": _listed(analysis.errors.shares),
+            "detections_by_rank": _listed(analysis.errors.detections),
+            "average_map_gains": analysis.errors.gains,
+        },
+        "normalized_average_map": analysis.overall.map_n,
+        "missed": analysis.overall.missed,
+        "sensitivity": {
+            item.name: {
+                "title": item.title,
+                "bins": list(item.bins),
+                "instances": list(item.instances),
+                "normalized_average_map": _listed(item.map_n),
+                "missed": _listed(item.missed),
+            }
+            for item in analysis.sensitivities
+        },
+    }
+    if analysis.comparison is not None:
+        other = analysis.comparison
+        result["baseline"] = {
+            "map": other.baseline.map.tolist(),
+            "average_map": other.baseline.average_map,
+            **_interval_json(other.interval),
+            "difference": other.difference.tolist(),
+            "average_difference": other.average_difference,
+            "difference_interval": _interval_json(other.difference_interval),
+        }
+    return result
+
+
+def _interval_json(bounds: Interval) -> dict[str, Any]:
+    return {
+        "map_low": bounds.low.tolist(),
+        "map_high": bounds.high.tolist(),
+        "average_map_low": bounds.average_low,
+        "average_map_high": bounds.average_high,
+    }
+
+
+def _listed(values: np.ndarray) -> list:
+    if values.ndim > 1:
+        return [_listed(row) for row in values]
+    return [None if np.isnan(value) else float(value) for value in values]

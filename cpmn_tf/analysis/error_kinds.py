@@ -1,0 +1,127 @@
+"""Why detections are false positives: DETAD's kinds, and what each costs.
+
+Alwassel et al., "Diagnosing Error in Temporal Action Detectors", ECCV 2018, section 4. A false
+positive at threshold α is judged by the instance of its video, of any class, that it overlaps best:
+
+| best tIoU | instance of its class | of another class |
+| --- | --- | --- |
+| reaches α | double detection | wrong label |
+| from 0.1 to α | localization | confusion |
+| below 0.1 | background | background |
+
+Where instances of both overlap equally well (THUMOS14 annotates each CliffDiving as Diving too),
+its own class counts.
+"""
+
+import dataclasses
+
+import numpy as np
+
+from cpmn_tf.evaluation.canonical import CanonicalSplit
+from cpmn_tf.evaluation.matching import Matching
+from cpmn_tf.evaluation.overlap import expand, group_rows
+from cpmn_tf.evaluation.precision import plain_average_precision
+
+KINDS = (
+    "true positive",
+    "double detection",
+    "localization",
+    "wrong label",
+    "confusion",
+    "background",
+)
+GROUPS = 10  # the profile looks at the top-10·G detections of a class with G instances
+_EXCUSED = -1  # near an ambiguous interval: counts neither way
+_LEAST = 0.1  # tIoU below which a detection is background
+
+
+@dataclasses.dataclass(frozen=True)
+class ErrorProfile:
+    """What the detections are, and what average mAP would gain without each kind of error.
+
+    Attributes:
+      kinds: names, parallel to the columns of ``shares``; the first is the true positives.
+      shares: [10, K] row g: of each class's detections ranked from g·G to (g + 1)·G, G being its
+        number of instances, the share of each kind, averaged over thresholds; NaN where no class
+        has so many detections.
+      detections: [10] number of detections behind each row, averaged over thresholds.
+      gains: for each kind of error what average mAP gains, as a fraction, if its false positives
+        vanish.
+    """
+
+    kinds: tuple[str, ...]
+    shares: np.ndarray
+    detections: np.ndarray
+    gains: dict[str, float]
+
+
+def kinds_of(
+    problem: CanonicalSplit, matching: Matching, tiou: tuple[float, ...], rules
+) -> np.ndarray:
+    """[T, N] int8 index into KINDS, or −1 for detections that the protocol leaves out."""
+    own, other = _best_overlaps(problem, rules)
+    best, of_class = np.maximum(own, other), own >= other
+    rows = []
+    for threshold, hits in zip(tiou, matching.detection, strict=True):
+        near = np.where(of_class, KINDS.index("localization"), KINDS.index("confusion"))
+        full = np.where(of_class, KINDS.index("double detection"), KINDS.index("wrong label"))
+        kind = np.where(best >= _LEAST, near, KINDS.index("background"))
+        kind = np.where(rules.reaches(best, threshold), full, kind)
+        kind[matching.ignored] = _EXCUSED
+        kind[hits] = 0
+        rows.append(kind.astype(np.int8))
+    return np.array(rows)
+
+
+def error_profile(
+    problem: CanonicalSplit, matching: Matching, tiou: tuple[float, ...], rules
+) -> ErrorProfile:
+    """Sorts the detections into kinds and takes each kind away in turn.
+
+    Args:
+      problem: what was matched.
+      matching: true positives by the protocol.
+      tiou: the thresholds.
+      rules: the protocol's module.
+    """
+    kinds = kinds_of(problem, matching, tiou, rules)
+    interpolated = rules.INTERPOLATED
+    whole = plain_average_precision(problem, matching, interpolated=interpolated).mean()
+    gains = {}
+    for number, name in enumerate(KINDS[1:], start=1):
+        without = plain_average_precision(
+            problem, matching, interpolated=interpolated, left_out=kinds == number
+        )
+        gains[name] = float(without.mean() - whole)
+    counts = np.array([_counts(problem, row) for row in kinds], float)
+    total = counts.sum(axis=2, keepdims=True)
+    shares = np.divide(counts, total, out=np.full(counts.shape, np.nan), where=total > 0)
+    return ErrorProfile(KINDS, shares.mean(axis=0), counts.sum(axis=2).mean(axis=0), gains)
+
+
+def _counts(problem: CanonicalSplit, kind: np.ndarray) -> np.ndarray:
+    """[10, K] detections of each kind at one threshold, by rank in units of G."""
+    counted = kind != _EXCUSED
+    label = problem.detections.label[counted]
+    starts = np.searchsorted(label, np.arange(len(problem.classes), dtype=np.int32))
+    rank = np.arange(len(label)) - starts[label]
+    group = rank // problem.instances_per_class()[label]
+    top = group < GROUPS
+    cell = group[top] * len(KINDS) + kind[counted][top]
+    return np.bincount(cell, minlength=GROUPS * len(KINDS)).reshape(GROUPS, len(KINDS))
+
+
+def _best_overlaps(problem: CanonicalSplit, rules) -> tuple[np.ndarray, np.ndarray]:
+    """[N] best tIoU with an instance of the detection's own class, and with one of another."""
+    found = problem.detections
+    truth = problem.instances.take(np.argsort(problem.instances.video, kind="stable"))
+    own, other = np.zeros(len(found)), np.zeros(len(found))
+    first, count = group_rows(found.video, truth.video, len(problem.videos))
+    for row, instance in expand(first, count):
+        value = rules.overlap(
+            found.start[row], found.end[row], truth.start[instance], truth.end[instance]
+        )
+        same = found.label[row] == truth.label[instance]
+        np.maximum.at(own, row[same], value[same])
+        np.maximum.at(other, row[~same], value[~same])
+    return own, other

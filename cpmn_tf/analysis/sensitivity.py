@@ -1,0 +1,193 @@
+"""How average mAP and misses depend on the instances: length, coverage, number per video.
+
+After DETAD (Alwassel et al., ECCV 2018, sections 5 and 6). Groups of instances differ in size, and
+AP rises with the number of instances, so AP is normalised here: precision is taken as if every
+class had the average number of instances N, mAP_N (Hoiem et al., ECCV 2012).
+"""
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from cpmn_tf.evaluation.canonical import CanonicalSplit
+from cpmn_tf.evaluation.matching import Matching
+from cpmn_tf.evaluation.precision import average_precision, curve
+
+# A hit so deep in the ranking that normalised precision is no higher is no use: it is a miss.
+LEAST_PRECISION = 0.05
+
+_INF = math.inf
+# DETAD's bounds: a bin holds what is above its lower bound, up to and with its upper one.
+BOUNDS = {
+    "thumos14": {
+        "length": (0, 3, 6, 12, 18, _INF),
+        "coverage": (0, 0.02, 0.04, 0.06, 0.08, 1),
+        "instances": (0, 1, 40, 80, _INF),
+    },
+    "activitynet13": {
+        "length": (0, 30, 60, 120, 180, _INF),
+        "coverage": (0, 0.2, 0.4, 0.6, 0.8, 1),
+        "instances": (0, 1, 4, 8, _INF),
+    },
+}
+TITLES = {
+    "length": "length [s]",
+    "coverage": "share of the video's duration [%]",
+    "instances": "instances of the class in the video",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Sensitivity:
+    """One characteristic of the instances.
+
+    Attributes:
+      name: `length`, `coverage` or `instances`.
+      title: what it is, with its unit.
+      bins: a text per bin, such as `3–6`.
+      instances: number of instances in each bin.
+      map_n: normalised average mAP on each bin's instances alone, as a fraction; NaN if empty.
+      missed: share of each bin's instances that no detection of use finds, averaged over
+        thresholds; NaN if empty.
+    """
+
+    name: str
+    title: str
+    bins: tuple[str, ...]
+    instances: tuple[int, ...]
+    map_n: np.ndarray
+    missed: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Overall:
+    """Normalised average mAP and share of misses over all instances."""
+
+    map_n: float
+    missed: float
+
+
+def sensitivities(
+    problem: CanonicalSplit, matching: Matching, *, interpolated: bool, bounds: str | None = None
+) -> tuple[Overall, tuple[Sensitivity, ...]]:
+    """Normalised mAP and misses over all instances and by each characteristic.
+
+    Args:
+      problem: what was matched.
+      matching: true positives by the protocol.
+      interpolated: how the protocol takes AP.
+      bounds: `thumos14` or `activitynet13` for DETAD's bins; None cuts into fifths.
+
+    Coverage is left out where no duration is known.
+    """
+    found = _found(problem, matching)
+    everything = np.ones(len(problem.instances), bool)
+    overall = Overall(
+        _normalized(problem, matching, everything, interpolated), float((~found).mean())
+    )
+    result = []
+    for name, values in _characteristics(problem).items():
+        known = np.isfinite(values)
+        if not known.any():
+            continue
+        edges = BOUNDS[bounds][name] if bounds else _fifths(values[known])
+        place = np.searchsorted(np.asarray(edges[1:-1], float), values)
+        members = [(place == number) & known for number in range(len(edges) - 1)]
+        result.append(
+            Sensitivity(
+                name=name,
+                title=TITLES[name],
+                bins=_bin_names(name, edges),
+                instances=tuple(int(member.sum()) for member in members),
+                map_n=np.array(
+                    [_normalized(problem, matching, member, interpolated) for member in members]
+                ),
+                missed=np.array(
+                    [float((~found[:, m]).mean()) if m.any() else np.nan for m in members]
+                ),
+            )
+        )
+    return overall, tuple(result)
+
+
+def _characteristics(problem: CanonicalSplit) -> dict[str, np.ndarray]:
+    """[M] values of the instances by characteristic; NaN where unknown or impossible."""
+    truth = problem.instances
+    length = truth.end - truth.start
+    coverage = length / problem.duration[truth.video]
+    coverage[coverage > 1] = np.nan  # the annotated duration is wrong
+    key = truth.label.astype(np.int64) * len(problem.videos) + truth.video
+    _, inverse, counts = np.unique(key, return_inverse=True, return_counts=True)
+    return {"length": length, "coverage": coverage, "instances": counts[inverse].astype(float)}
+
+
+def _found(problem: CanonicalSplit, matching: Matching) -> np.ndarray:
+    """[T, M] bool: a detection found the instance before precision sank too low."""
+    result = np.zeros((len(matching.instance), len(problem.instances)), bool)
+    total = problem.instances_per_class()
+    for threshold, row in enumerate(result):
+        corners = curve(problem, matching, threshold)
+        hits = corners.hits * (total.mean() / total)[corners.label]
+        useful = hits > LEAST_PRECISION * (hits + corners.misses)
+        row[matching.instance[threshold][useful]] = True
+    return result
+
+
+def _normalized(
+    problem: CanonicalSplit, matching: Matching, member: np.ndarray, interpolated: bool
+) -> float:
+    """Normalised average mAP on the member instances; detections of the others are taken away."""
+    label = problem.instances.label
+    total = np.bincount(label[member], minlength=len(problem.classes))
+    classes = total > 0
+    if not classes.any():
+        return math.nan
+    typical = len(label) / len(problem.classes)
+    weight = np.divide(1.0, total, out=np.zeros(len(total)), where=classes)
+    values = []
+    for threshold, (row, instance) in enumerate(
+        zip(matching.detection, matching.instance, strict=True)
+    ):
+        others = np.zeros(len(problem.detections), bool)
+        others[row[~member[instance]]] = True
+        corners = curve(problem, matching, threshold, others)
+        step = weight[corners.label]
+        precision = average_precision(
+            corners.label,
+            corners.hits * step * typical,
+            corners.misses,
+            step,
+            classes=len(classes),
+            interpolated=interpolated,
+        )
+        values.append(precision[classes].mean())
+    return float(np.mean(values))
+
+
+def _fifths(values: np.ndarray) -> tuple[float, ...]:
+    """Bounds of bins with about a fifth of the values each, or fewer bins where values repeat."""
+    inner = [float(f"{value:.2g}") for value in np.quantile(values, (0.2, 0.4, 0.6, 0.8))]
+    inner = sorted({value for value in inner if value < values.max()})
+    filled = np.unique(np.searchsorted(inner, values))  # a bound above an empty bin says nothing
+    return (0.0, *(inner[place] for place in filled[:-1]), _INF)
+
+
+def _bin_names(name: str, edges: Sequence[float]) -> tuple[str, ...]:
+    scale = 100 if name == "coverage" else 1
+    names = []
+    for low, high in itertools.pairwise(edges):
+        first, last = f"{low * scale:.4g}", f"{high * scale:.4g}"
+        if name == "instances":
+            first = f"{math.floor(low) + 1}"
+            last = f"{math.floor(high)}" if high < _INF else ""
+            names.append(
+                f"≥ {first}" if not last else first if first == last else f"{first}–{last}"
+            )
+        elif high == _INF:
+            names.append(f"> {first}")
+        else:
+            names.append(f"≤ {last}" if low == 0 else f"{first}–{last}")
+    return tuple(names)

@@ -1,0 +1,141 @@
+"""Flags and files that `cpmn-evaluate` and `cpmn-analyze` share."""
+
+import dataclasses
+
+import numpy as np
+from absl import flags
+
+from cpmn_tf import config
+from cpmn_tf.analysis.report import Sources, many, note
+from cpmn_tf.commands import cli
+from cpmn_tf.errors import UserError
+from cpmn_tf.evaluation import parse_tiou
+from cpmn_tf.formats.annotations import Annotations, Detections
+from cpmn_tf.formats.detection_files import check_seconds, doubt_of_seconds, load_detection_file
+from cpmn_tf.formats.thumos_text import digest, load_truth
+
+_PRESETLESS_TIOU = "0.1:0.1:0.7"
+
+
+@dataclasses.dataclass(frozen=True)
+class Inputs:
+    """What a command evaluates: one split's truth, the thresholds and where truth comes from."""
+
+    annotations: Annotations
+    split: str
+    tiou: tuple[float, ...]
+    annotation_file: str
+    annotation_sha256: str
+
+
+def define_flags(values: flags.FlagValues) -> None:
+    """Defines the flags that say what is judged against what."""
+    flags.DEFINE_string(
+        "annotations",
+        None,
+        "The truth: ActivityNet-style JSON, a video also with a list of ambiguous intervals; or a "
+        "folder of official THUMOS14 text files (CLASS_test.txt, Ambiguous_test.txt).",
+        flag_values=values,
+    )
+    flags.DEFINE_string(
+        "detections",
+        None,
+        "What is judged, times in seconds: .json (ActivityNet's results), .csv (columns video, "
+        "start, end, label, score) or .txt (THUMOS: video start end class score).",
+        flag_values=values,
+    )
+    flags.DEFINE_enum(
+        "preset",
+        None,
+        list(config.PRESETS),
+        "Names the default --split and --tiou, and the bins of cpmn-analyze.",
+        flag_values=values,
+    )
+    flags.DEFINE_string(
+        "split",
+        None,
+        "Subset to evaluate (default: the preset's, else the only one there is).",
+        flag_values=values,
+    )
+    flags.DEFINE_string(
+        "tiou",
+        None,
+        "tIoU thresholds, first:step:last or a comma list (default: the preset's, else "
+        f"{_PRESETLESS_TIOU}).",
+        flag_values=values,
+    )
+
+
+def load_inputs(values: flags.FlagValues) -> Inputs:
+    """Reads the truth and settles split and thresholds.
+
+    Raises:
+      UserError: naming the file or flag and the mend.
+    """
+    cli.require(values, "annotations", "detections")
+    tiou = parse_tiou(values.tiou or config.TIOU.get(values.preset, _PRESETLESS_TIOU))
+    path = values.annotations
+    annotations = load_truth(path)
+    split = values.split
+    if split is None and values.preset:
+        split = config.preset(values.preset).data.test_split
+    if split is None:
+        subsets = sorted({video.subset for video in annotations.videos.values()})
+        if len(subsets) != 1:
+            known = ", ".join(subsets) or "none"
+            raise UserError(f"{path}: name the subset with --split; there are: {known}")
+        split = subsets[0]
+    try:
+        chosen = annotations.subset(split)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+    if not any(video.instances for video in chosen.videos.values()):
+        raise UserError(f"{path}: the subset {split!r} holds no instance with a segment to find")
+    return Inputs(chosen, split, tiou, path, digest(path))
+
+
+def load_judged(path: str, inputs: Inputs) -> Detections:
+    """Reads detections and checks that they can belong to the truth.
+
+    Raises:
+      UserError: naming the file and the mend.
+    """
+    classes = inputs.annotations.classes
+    detections = load_detection_file(path, classes=classes)
+    check_seconds(detections, inputs.annotations, path)
+    if len(detections) and not set(detections.classes) & set(classes):
+        raise UserError(
+            f"{path}: none of its classes ({detections.classes[0]!r}, …) is one of the data set's "
+            f"({classes[0]!r}, …); use the annotations' names"
+        )
+    found = {detections.videos[place] for place in np.unique(detections.video)}
+    if found and not found & set(inputs.annotations.videos):
+        raise UserError(
+            f"{path}: its videos are others ({min(found)!r}, …): none belongs to the subset "
+            f"{inputs.split!r}; give the right --split or --annotations"
+        )
+    return detections
+
+
+def sources_of(path: str, inputs: Inputs) -> Sources:
+    """Which files a result comes from."""
+    return Sources(
+        annotation_file=inputs.annotation_file,
+        annotation_sha256=inputs.annotation_sha256,
+        detection_file=path,
+        detection_sha256=digest(path),
+        split=inputs.split,
+    )
+
+
+def remarks(detections: Detections, inputs: Inputs) -> list[str]:
+    """Notes on classes that the data set does not have, and on times that look late."""
+    counts = np.bincount(detections.label, minlength=len(detections.classes))
+    known = set(inputs.annotations.classes)
+    texts = [
+        f"{many(number, 'detection')} of {name!r}, which is no class of the data set"
+        for name, number in zip(detections.classes, counts.tolist(), strict=True)
+        if name not in known
+    ]
+    doubt = doubt_of_seconds(detections, inputs.annotations)
+    return [note(text) for text in [*texts, *filter(None, [doubt])]]

@@ -1,0 +1,1 @@
+"""Other people's files: annotations, detections, class scores, tables, arrays; no TensorFlow."""

@@ -1,0 +1,264 @@
+"""Video-level class scores of another model: `--class_scores`.
+
+The paper's localization takes its top-k classes and p_class from such scores (UntrimmedNet's on
+THUMOS14). Formats, by suffix:
+
+- `.npy`: a [rows, columns] array. ``rows`` says which video each row is, ``columns`` which class
+  each column is; neither stands in the file.
+- `.csv`: a header ``video,CLASS,CLASS,…`` and a line per video.
+- `.json`: ``{VIDEO: {CLASS: score}}``, or ActivityNet's classification result
+  ``{"results": {VIDEO: [{"label", "score"}]}}``; a class that a video does not list scores 0.
+
+Scores are probabilities, in [0, 1] after ``scale``. Imports no TensorFlow.
+"""
+
+import math
+import os
+import pathlib
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from cpmn_tf.errors import UserError
+from cpmn_tf.files import read_json
+from cpmn_tf.formats.annotations import parse_number
+from cpmn_tf.formats.arrays import open_array
+from cpmn_tf.formats.tables import csv_table, filled_lines
+
+_ROUNDING = 1e-4  # a sum of float32 softmaxes may pass its bound by so much
+_BLOCK = 4096  # rows of an array checked together
+
+
+def load_class_scores(
+    path: str | os.PathLike,
+    *,
+    video_ids: Sequence[str],
+    classes: Sequence[str],
+    scale: float | None = None,
+    rows: str | None = None,
+    columns: str | None = None,
+    known_ids: Iterable[str] | None = None,
+) -> np.ndarray:
+    """Scores of the given videos and classes, in their order.
+
+    Args:
+      path: `.npy`, `.csv` or `.json`; see the module.
+      video_ids: V videos that need scores.
+      classes: C class names of the data set.
+      scale: what every score is multiplied by; needed where scores exceed 1. A sum of two streams'
+        softmaxes wants 0.5.
+      rows: `.npy` only: a text file with a video id per row, or a pattern for the row's number
+        counted from 1, such as ``video_test_{:07d}``.
+      columns: a text file that names the columns, a line each: the name, or the column's number
+        counted from 1 and the name, as `detclasslist.txt` of THUMOS14 has it; columns may stay
+        unnamed. Names beyond the data set's are not read. Without it, columns of an `.npy` are the
+        data set's classes in their order; in `.csv` and `.json` the names that it lists beyond the
+        data set's are allowed, all others are errors.
+      known_ids: all videos of the data set, so that `.csv` and `.json` may cover other splits
+        (default: ``video_ids``).
+
+    Returns:
+      [V, C] float32 in [0, 1].
+
+    Raises:
+      UserError: naming the file, and the video or class, and the mend.
+    """
+    if scale is not None and not (math.isfinite(scale) and scale > 0):
+        raise UserError(f"--class_scores_scale={scale} must be a positive number")
+    suffix = pathlib.Path(path).suffix.lower()
+    if suffix == ".npy":
+        return _from_array(path, video_ids, classes, scale, rows, columns)
+    if suffix not in (".csv", ".json"):
+        raise UserError(f"{path}: class scores are read from .npy, .csv or .json")
+    if rows is not None:
+        raise UserError(f"--class_scores_rows={rows} is for .npy; {path} names its videos itself")
+    known = set(video_ids) | set(known_ids or ())
+    allowed = set(classes)
+    if columns is not None:
+        allowed |= set(_column_names(columns).values())
+    read = _csv_cells if suffix == ".csv" else _json_cells
+    return _from_cells(path, read(path), video_ids, classes, scale, known, allowed)
+
+
+def _from_cells(path, cells, video_ids, classes, scale, known: set, allowed: set) -> np.ndarray:
+    """The array from (place, video, class, score) cells of a file that names both."""
+    position = {name: place for place, name in enumerate(classes)}
+    scores: dict[str, np.ndarray] = {}
+    seen = set()
+    largest, sums = 0.0, {}
+    for place, video, label, score in cells:
+        if video not in known:
+            raise UserError(f"{place}: the video {video!r} is not in the data set; remove it")
+        if label not in allowed:
+            raise UserError(
+                f"{place}: {label!r} is not a class of the data set; remove it, or name all the "
+                "file's classes with --class_scores_classes"
+            )
+        if score < 0:
+            raise UserError(
+                f"{place}: video {video!r}, class {label!r}: the score {score} is negative; "
+                "scores are probabilities"
+            )
+        row = scores.setdefault(video, np.zeros(len(classes)))
+        sums[video] = sums.get(video, 0.0) + score
+        largest = max(largest, score)
+        if label in position:
+            row[position[label]] = score
+            seen.add(label)
+    _check_largest(path, largest, np.array(list(sums.values())), scale)
+    for label in classes:
+        if label not in seen:
+            raise UserError(f"{path}: has no scores of the class {label!r}; add them")
+    _check_videos(path, video_ids, scores)
+    return _scaled(np.array([scores[video] for video in video_ids]), scale)
+
+
+def _csv_cells(path):
+    header, rows = csv_table(path)
+    if header[0].lower().replace("-", "_") not in ("video", "video_id", "id"):
+        raise UserError(f"{path}: its first column is {header[0]!r}; it must be 'video'")
+    seen = set()
+    for place, (video, *fields) in rows:
+        if video in seen:
+            raise UserError(f"{place}: the video {video!r} stands twice; keep one of them")
+        seen.add(video)
+        for label, field in zip(header[1:], fields, strict=True):
+            what = f"{place}: video {video!r}, class {label!r}: the score"
+            yield place, video, label, parse_number(field, what)
+
+
+def _json_cells(path):
+    value = read_json(path)
+    if isinstance(value, dict) and isinstance(value.get("results"), dict):
+        value = value["results"]
+    if not isinstance(value, dict):
+        raise UserError(
+            f"{path}: is not a JSON object of videos; write {{VIDEO: {{CLASS: score}}}}"
+        )
+    for video, entry in value.items():
+        what = f"{path}: video {video!r}"
+        if isinstance(entry, list):
+            pairs = [
+                (item.get("label"), item.get("score")) if isinstance(item, dict) else (None, None)
+                for item in entry
+            ]
+            names = [label for label, _ in pairs]
+            if len(set(names)) != len(names):
+                raise UserError(f"{what}: a class stands twice; keep one of them")
+        elif isinstance(entry, dict):
+            pairs = list(entry.items())
+        else:
+            raise UserError(f"{what}: is not an object of scores; write {{CLASS: score}}")
+        for label, score in pairs:
+            if not isinstance(label, str):
+                raise UserError(f'{what}: a score has no class; write "label" and "score"')
+            yield what, video, label, parse_number(score, f"{what}, class {label!r}: the score")
+
+
+def _from_array(path, video_ids, classes, scale, rows, columns) -> np.ndarray:
+    array = open_array(path, ("videos", "classes"))
+    ids = _row_ids(path, rows, len(array))
+    names = _column_names(columns) if columns is not None else dict(enumerate(classes))
+    if columns is None and array.shape[1] != len(classes):
+        raise UserError(
+            f"{path}: has {array.shape[1]} columns for {len(classes)} classes; name its columns "
+            "with --class_scores_classes"
+        )
+    last = max(names, default=-1)
+    if last >= array.shape[1]:
+        raise UserError(
+            f"{columns}: names column {last + 1} ({names[last]!r}), but {path} has "
+            f"{array.shape[1]} columns"
+        )
+    place = {name: number for number, name in names.items()}
+    for label in classes:
+        if label not in place:
+            raise UserError(f"{columns}: has no column of the class {label!r}; add it")
+    _check_array(path, array, ids, names, scale)
+    row_of = {video: row for row, video in enumerate(ids)}
+    _check_videos(path, video_ids, row_of)
+    wanted = [row_of[video] for video in video_ids]
+    picked = np.asarray(array[wanted], np.float64).reshape(len(wanted), array.shape[1])
+    return _scaled(picked[:, [place[label] for label in classes]], scale)
+
+
+def _row_ids(path, rows: str | None, number: int) -> list[str]:
+    if rows is None:
+        raise UserError(
+            f"{path}: does not say whose scores its rows are; give --class_scores_rows, a file "
+            "with an id per row or a pattern such as video_test_{:07d}"
+        )
+    if "{" in rows and not os.path.exists(rows):
+        try:
+            ids = [rows.format(row + 1) for row in range(number)]
+        except (ValueError, IndexError, KeyError, AttributeError, TypeError) as error:
+            raise UserError(
+                f"--class_scores_rows={rows}: is no pattern ({error}); write video_test_{{:07d}}"
+            ) from None
+    else:
+        ids = [line for _, line in filled_lines(rows)]
+        if len(ids) != number:
+            raise UserError(f"{rows}: holds {len(ids)} ids, but {path} has {number} rows")
+    if len(set(ids)) != len(ids):
+        twice = next(name for name in ids if ids.count(name) > 1)
+        raise UserError(f"--class_scores_rows={rows}: gives the video {twice!r} two rows")
+    return ids
+
+
+def _column_names(path: str) -> dict[int, str]:
+    """Column (from 0) to class name, from ``NAME`` or ``NUMBER NAME`` lines."""
+    lines = list(filled_lines(path))
+    parts = [line.split(None, 1) for _, line in lines]
+    numbered = all(len(part) == 2 and part[0].isdecimal() for part in parts)
+    names: dict[int, str] = {}
+    for row, ((place, line), part) in enumerate(zip(lines, parts, strict=True)):
+        column = int(part[0]) - 1 if numbered else row
+        name = part[1].strip() if numbered else line
+        if column < 0 or column in names or name in names.values():
+            raise UserError(f"{place}: {line!r} repeats a column or class, or counts from 0")
+        names[column] = name
+    if not names:
+        raise UserError(f"{path}: is empty; write a class name per line")
+    return names
+
+
+def _check_array(path, array, ids, names, scale) -> None:
+    """Checks every score of the file, also of rows that are not wanted: they tell of its kind."""
+    largest, sums = 0.0, []
+    for begin in range(0, len(array), _BLOCK):
+        block = np.asarray(array[begin : begin + _BLOCK], np.float64)
+        wrong = np.argwhere(~np.isfinite(block) | (block < 0))
+        if len(wrong):
+            row, column = wrong[0].tolist()
+            named = f"class {names[column]!r}" if column in names else f"column {column + 1}"
+            raise UserError(
+                f"{path}: video {ids[begin + row]!r}, {named}: the score {block[row, column]} is "
+                "negative or not finite; scores are probabilities"
+            )
+        largest = max(largest, float(block.max()))
+        sums.append(block.sum(axis=1))
+    _check_largest(path, largest, np.concatenate(sums), scale)
+
+
+def _check_largest(path, largest: float, sums: np.ndarray, scale: float | None) -> None:
+    if largest * (scale or 1.0) <= 1 + _ROUNDING:
+        return
+    middle = float(np.median(sums))
+    advice = "what brings them to [0, 1]"
+    if round(middle) > 1 and abs(middle - round(middle)) < 0.01:  # a sum of softmaxes
+        advice = f"its rows sum to {round(middle)}, so {1 / round(middle):.3g}"
+    given = "" if scale is None else f" times --class_scores_scale={scale:g}"
+    raise UserError(
+        f"{path}: scores reach {largest:.4g}{given}, above 1; give --class_scores_scale ({advice})"
+    )
+
+
+def _check_videos(path, video_ids: Sequence[str], known: dict) -> None:
+    missing = [video for video in video_ids if video not in known]
+    if missing:
+        others = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise UserError(f"{path}: has no scores of the video {missing[0]!r}{others}; add them")
+
+
+def _scaled(scores: np.ndarray, scale: float | None) -> np.ndarray:
+    return np.minimum(scores * (scale or 1.0), 1.0).astype(np.float32)

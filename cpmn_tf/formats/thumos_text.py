@@ -1,0 +1,152 @@
+"""The official THUMOS14 annotations: a folder of text files, one per class.
+
+`CLASS_test.txt` or `CLASS_val.txt` holds a line ``video start end`` (seconds) per instance,
+`Ambiguous_test.txt` the intervals that the protocol leaves out, and `detclasslist.txt` a line
+``number class`` per class. Imports no TensorFlow.
+"""
+
+import contextlib
+import hashlib
+import os
+import pathlib
+from collections.abc import Callable
+
+from cpmn_tf.errors import UserError
+from cpmn_tf.formats.annotations import (
+    Annotations,
+    Instance,
+    Video,
+    load_annotations,
+    parse_segment,
+)
+from cpmn_tf.formats.tables import filled_lines
+
+# The toolkit's class numbers: places in UCF101's list, as detclasslist.txt has them.
+CLASS_NUMBERS = {
+    7: "BaseballPitch",
+    9: "BasketballDunk",
+    12: "Billiards",
+    21: "CleanAndJerk",
+    22: "CliffDiving",
+    23: "CricketBowling",
+    24: "CricketShot",
+    26: "Diving",
+    31: "FrisbeeCatch",
+    33: "GolfSwing",
+    36: "HammerThrow",
+    40: "HighJump",
+    45: "JavelinThrow",
+    51: "LongJump",
+    68: "PoleVault",
+    79: "Shotput",
+    85: "SoccerPenalty",
+    92: "TennisSwing",
+    93: "ThrowDiscus",
+    97: "VolleyballSpiking",
+}
+
+_AMBIGUOUS = "Ambiguous"
+_SUBSETS = {"test": "test", "val": "validation"}
+_SHAPE = "a folder of official annotations holds CLASS_test.txt or CLASS_val.txt files"
+
+
+def load_truth(path: str | os.PathLike) -> Annotations:
+    """Annotations from ActivityNet-style JSON, or from a folder of official text files.
+
+    Raises:
+      UserError: naming the file and the mend.
+    """
+    if os.path.isdir(path):
+        return load_official(path)
+    return load_annotations(path)
+
+
+Catching = Callable[[], contextlib.AbstractContextManager]
+
+
+def load_official(
+    folder: str | os.PathLike, *, catching: Catching = contextlib.nullcontext
+) -> Annotations:
+    """Reads the official text files of one folder.
+
+    Classes are those of the files, sorted. Every video that a file names is there, also one that
+    only has ambiguous intervals: with it the test set has its 213 videos.
+
+    Args:
+      folder: of the text files.
+      catching: makes the context in which each line is read; one that keeps errors to itself reads
+        on with the next line.
+
+    Raises:
+      UserError: naming the file, the line and the mend.
+    """
+    instances: dict[str, list[Instance]] = {}
+    ambiguous: dict[str, list[tuple[float, float]]] = {}
+    subsets: dict[str, str] = {}
+    classes = set()
+    for path, name, subset in _class_files(folder):
+        if name != _AMBIGUOUS:
+            classes.add(name)
+        for video, start, end in _intervals(path, catching):
+            if subsets.setdefault(video, subset) != subset:
+                with catching():
+                    raise UserError(f"{path}: video {video!r} is in another subset too; remove one")
+                continue
+            if name == _AMBIGUOUS:
+                ambiguous.setdefault(video, []).append((start, end))
+            else:
+                instances.setdefault(video, []).append(Instance(start, end, name))
+    videos = {
+        video: Video(
+            id=video,
+            subset=subset,
+            labels=tuple(dict.fromkeys(item.label for item in instances.get(video, []))),
+            instances=tuple(instances.get(video, [])),
+            ambiguous=tuple(ambiguous.get(video, [])),
+        )
+        for video, subset in sorted(subsets.items())
+    }
+    return Annotations(videos, tuple(sorted(classes)))
+
+
+def digest(path: str | os.PathLike) -> str:
+    """SHA-256 of a file; of a folder, that of its text files' names and digests.
+
+    A folder's is what ``sha256sum *.txt | sha256sum`` prints inside it (in the C locale).
+
+    Raises:
+      UserError: if a file cannot be read.
+    """
+    if os.path.isdir(path):
+        files = sorted(pathlib.Path(path).glob("*.txt"))
+        text = "".join(f"{digest(file)}  {file.name}\n" for file in files)
+        return hashlib.sha256(text.encode()).hexdigest()
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); check the path") from error
+
+
+def _class_files(folder: str | os.PathLike) -> list[tuple[pathlib.Path, str, str]]:
+    """(path, class, subset) of the folder's class files, in the order of their names."""
+    found = []
+    for path in sorted(pathlib.Path(folder).glob("[!.]*.txt")):  # macOS adds ._NAME.txt
+        name, _, suffix = path.stem.rpartition("_")
+        if name and suffix in _SUBSETS:
+            found.append((path, name, _SUBSETS[suffix]))
+    if all(name == _AMBIGUOUS for _, name, _ in found):
+        raise UserError(f"{folder}: holds no class file; {_SHAPE}")
+    return found
+
+
+def _intervals(path: pathlib.Path, catching: Catching) -> list[tuple[str, float, float]]:
+    rows = []
+    for place, line in filled_lines(path):
+        with catching():
+            fields = line.split()
+            if len(fields) != 3:
+                raise UserError(f"{place}: has {len(fields)} fields; write: video start end")
+            start, end = parse_segment(fields[1:], f"{place}: the segment")
+            rows.append((fields[0], start, end))
+    return rows

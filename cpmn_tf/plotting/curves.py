@@ -1,0 +1,194 @@
+"""What a picture of one recording shows, as plain arrays, and collecting it from a model."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from cpmn_tf.models import CPMN
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class StreamCurves:
+    """One class in one stream; each [T] float32 over the grid's units.
+
+    Attributes:
+      original: M(A), raw; min-max-normalised where ``cascade.combine`` is.
+      mining: the same of the mining stages; None where there are none.
+      cascaded: M(Cas).
+      attention: H in [0, 1]; None where attention is off.
+      phi: what proposals are cut from: Φ, or M(Cas) where attention is off.
+    """
+
+    original: np.ndarray
+    mining: np.ndarray | None
+    cascaded: np.ndarray
+    attention: np.ndarray | None
+    phi: np.ndarray
+
+    def cuts(self, thresholds: Sequence[float]) -> list[np.float32]:
+        """θ·max Φ for each θ; none where the maximum is not positive: nothing is proposed."""
+        peak = self.phi.max()
+        return [np.float32(theta) * peak for theta in thresholds] if peak > 0 else []
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class ClassCurves:
+    """One class of the recording.
+
+    Attributes:
+      name: the class.
+      score: in [0, 1], by which classes were selected.
+      p_class: class probability after erasing; None if the class was not selected (missed).
+      labelled: whether it is among the video's labels.
+      truth: [N, 2] start and end in seconds; None if no instance of the video is known.
+      curves: by stream; empty if the class was not selected.
+      detections: [D, 3] start and end in seconds, p_conf; best first.
+    """
+
+    name: str
+    score: float
+    p_class: float | None
+    labelled: bool
+    truth: np.ndarray | None
+    curves: dict[str, StreamCurves]
+    detections: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class RecordingCurves:
+    """What is drawn of one recording.
+
+    Attributes:
+      id: the video's id.
+      duration: seconds.
+      streams: their names.
+      edges: [T + 1] seconds; unit j of the grid covers [edges[j], edges[j + 1]).
+      thresholds: θ_TCAS, shares of the maximum of Φ.
+      classes: those predicted, the most probable first, then those missed.
+      fused: how Φ comes about, such as ``sigmoid(M)·H``.
+      min_seconds: length below which proposals were dropped.
+      simulated: whether the features are; the picture then says so.
+    """
+
+    id: str
+    duration: float
+    streams: tuple[str, ...]
+    edges: np.ndarray
+    thresholds: tuple[float, ...]
+    classes: tuple[ClassCurves, ...]
+    fused: str = "sigmoid(M)·H"
+    min_seconds: float = 0.0
+    simulated: bool = False
+
+    @property
+    def truth(self) -> np.ndarray:
+        """[N, 2] start and end in seconds of the instances of all classes."""
+        known = [item.truth for item in self.classes if item.truth is not None]
+        return np.concatenate(known) if known else np.zeros((0, 2))
+
+    @property
+    def detections(self) -> np.ndarray:
+        """[D, 3] start and end in seconds, p_conf, of all classes."""
+        return np.concatenate([np.zeros((0, 3)), *(item.detections for item in self.classes)])
+
+    @property
+    def predicted(self) -> tuple[ClassCurves, ...]:
+        """Classes that were selected."""
+        return tuple(item for item in self.classes if item.p_class is not None)
+
+    @property
+    def missed(self) -> tuple[ClassCurves, ...]:
+        """Classes of the truth or the labels that were not selected."""
+        return tuple(item for item in self.classes if item.p_class is None)
+
+
+def collect_curves(
+    model: "CPMN",
+    batch: dict[str, Any],
+    classes: Sequence[str],
+    class_scores: np.ndarray | None = None,
+    simulated: bool = False,
+) -> RecordingCurves:
+    """Runs a model over one video and collects what a picture shows.
+
+    Args:
+      model: of one or more streams.
+      batch: one video of :func:`cpmn_tf.inference.batches`; without ``segments`` the truth counts
+        as unknown, and so it does where a video has labels but no segment at all.
+      classes: names of the model's classes.
+      class_scores: [classes] external class probabilities of the video, as in ``CPMN.call``.
+      simulated: whether the features are.
+    """
+    scores = None if class_scores is None else np.float32(class_scores)[np.newaxis]
+    trace = model.trace(batch["features"], batch["length"], batch["rate"], scores)
+    found = model.detect(trace, batch["duration"])
+    trace = type(trace)(*(np.asarray(value) for value in trace))
+    labelled = np.asarray(batch["labels"])[0] > 0
+    truth = _truth_of(batch, labelled)
+    marks = np.asarray(found.labels)[0]  # -1 in padding
+    detections = np.column_stack([np.asarray(found.segments)[0], np.asarray(found.scores)[0]])
+
+    def view(index: int, row: int | None) -> ClassCurves:
+        return ClassCurves(
+            name=classes[index],
+            score=float(trace.class_scores[0, index]),
+            p_class=None if row is None else float(trace.p_class[row]),
+            labelled=bool(labelled[index]),
+            truth=None if truth is None else truth[0][truth[1] == index],
+            curves={} if row is None else _curves(model, trace, row),
+            detections=detections[marks == index],
+        )
+
+    section = model.config.localization
+    predicted = trace.rows[:, 1]
+    best_first = np.argsort(-trace.p_class, kind="stable")
+    there = np.concatenate([np.flatnonzero(labelled), () if truth is None else truth[1]])
+    missed = np.setdiff1d(there.astype(int), predicted)
+    missed = missed[np.argsort(-trace.class_scores[0, missed], kind="stable")]
+    return RecordingCurves(
+        id=np.asarray(batch["id"])[0].decode(),
+        duration=float(batch["duration"][0]),
+        streams=tuple(model.streams),
+        edges=np.arange(int(trace.lengths[0]) + 1) * np.float64(trace.unit_seconds[0]),
+        thresholds=tuple(section.thresholds),
+        fused="M·H" if section.fusion == "raw" else "sigmoid(M)·H",
+        min_seconds=section.min_seconds,
+        simulated=simulated,
+        classes=tuple(view(int(predicted[row]), int(row)) for row in best_first)
+        + tuple(view(int(index), None) for index in missed),
+    )
+
+
+def _truth_of(batch: dict[str, Any], labelled: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+    """Segments [N, 2] in seconds and their classes [N]; None where they are not known."""
+    if "segments" not in batch:
+        return None
+    labels = np.asarray(batch["segment_labels"])[0]
+    if not (labels >= 0).any() and labelled.any():
+        return None
+    return np.asarray(batch["segments"])[0][labels >= 0], labels[labels >= 0]
+
+
+def _curves(model: "CPMN", trace: Any, row: int) -> dict[str, StreamCurves]:
+    """The curves of one row of a trace, by stream."""
+    section = model.config
+    mines = section.localization.mining and section.cascade.stages > 1
+    scale = _min_max if section.cascade.combine == "normalized" else np.asarray
+    return {
+        name: StreamCurves(
+            original=scale(trace.original[row, index]),
+            mining=scale(trace.mining[row, index]) if mines else None,
+            cascaded=trace.cascaded[row, index],
+            attention=trace.attention[row, index] if section.localization.attention else None,
+            phi=trace.phi[row, index],
+        )
+        for index, name in enumerate(model.streams)
+    }
+
+
+def _min_max(curve: np.ndarray) -> np.ndarray:
+    low, high = curve.min(), curve.max()
+    return (curve - low) / (high - low) if high > low else np.zeros_like(curve)

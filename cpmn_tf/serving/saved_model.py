@@ -1,0 +1,149 @@
+"""A trained model as a SavedModel that needs neither this package nor Keras to run.
+
+Signatures, all of free batch size and time length:
+
+`serving_default`, `detect`
+    in: one [batch, units, G] float32 per stream, by its name; `lengths` [batch] int32, units;
+    `rates` [batch] float32, units per second; `durations` [batch] float32, seconds.
+    out: `segments` [batch, most, 2] seconds, `labels` [batch, most] int32 (-1 in padding),
+    `scores` [batch, most], `counts` [batch], `silent` [batch].
+`detect_with_class_scores`
+    the same with `class_scores` [batch, C], external video-level class probabilities.
+`score`
+    in: streams, `lengths`, `rates`. out: `class_scores` [batch, C]; for each of the selected
+    `rows` [rows, 2] (video, class): `p_class` [rows], and [rows, streams, grid] `original`,
+    `mining`, `cascaded` T-CAS, `attention` and `phi`; `grid_lengths` and `unit_seconds` [batch].
+
+Class names and all settings travel as the asset `model.json`.
+"""
+
+import os
+import pathlib
+import shutil
+import tempfile
+
+import keras
+import tensorflow as tf
+
+from cpmn_tf import inference
+from cpmn_tf.errors import UserError
+from cpmn_tf.files import write_json
+from cpmn_tf.localization import Detected
+from cpmn_tf.models import CPMN
+from cpmn_tf.training.model_folder import FILE, ModelManifest
+
+GRAPH_FILE = "saved_model.pb"
+
+
+def export(model: CPMN, card: ModelManifest, export_dir: str | os.PathLike) -> pathlib.Path:
+    """Writes the next version under ``export_dir``, as TensorFlow Serving reads them.
+
+    Args:
+      model: trained.
+      card: what travels with it.
+      export_dir: folder of the numbered version folders.
+
+    Returns:
+      The version's folder.
+
+    Raises:
+      UserError: if nothing can be written there.
+    """
+    export_dir = pathlib.Path(export_dir)
+    try:
+        export_dir.mkdir(parents=True, exist_ok=True)
+        scratch = pathlib.Path(tempfile.mkdtemp(prefix=".writing-", dir=export_dir))
+    except OSError as error:
+        raise UserError(f"{export_dir}: cannot be written ({error.strerror})") from error
+    try:
+        write_json(scratch / FILE, card.to_dict())
+        archive = _archive(model, scratch / FILE)
+        archive.write_out(str(scratch / "model"), verbose=False)
+        return _publish(scratch / "model", export_dir)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _archive(model: CPMN, card_file: pathlib.Path) -> keras.export.ExportArchive:
+    specs = inference.input_specs(model.streams)
+    streams = list(model.streams)
+    scores = tf.TensorSpec([None, model.num_classes], tf.float32, name="class_scores")
+
+    def detect(inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        features = {name: inputs[name] for name in streams}
+        found = model(
+            features,
+            inputs["lengths"],
+            inputs["rates"],
+            inputs["durations"],
+            inputs.get("class_scores"),
+        )
+        return found._asdict()
+
+    def score(inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        features = {name: inputs[name] for name in streams}
+        trace = model.trace(features, inputs["lengths"], inputs["rates"])._asdict()
+        trace["grid_lengths"] = trace.pop("lengths")
+        return trace
+
+    untimed = {name: spec for name, spec in specs.items() if name != "durations"}
+    archive = keras.export.ExportArchive()
+    archive.track(model)
+    # `track` keeps lookup tables only (Keras 3.15), so the asset goes where they would go.
+    archive._tf_trackable.card = tf.saved_model.Asset(str(card_file))
+    archive.add_endpoint("detect", detect, [specs])  # the first is also serving_default
+    archive.add_endpoint("detect_with_class_scores", detect, [specs | {"class_scores": scores}])
+    archive.add_endpoint("score", score, [untimed])
+    return archive
+
+
+def _publish(written: pathlib.Path, export_dir: pathlib.Path) -> pathlib.Path:
+    """Renames to the next free number; a server sees the version only when it is whole."""
+    while True:
+        versions = [int(path.name) for path in export_dir.iterdir() if path.name.isdigit()]
+        target = export_dir / str(max(versions, default=0) + 1)
+        try:
+            os.rename(written, target)
+            return target
+        except OSError:
+            if not target.exists():
+                raise
+
+
+def load_exported(
+    path: str | os.PathLike, with_class_scores: bool = False
+) -> tuple[inference.Detect, ModelManifest]:
+    """A SavedModel of :func:`export` as a function like :func:`cpmn_tf.inference.compiled`.
+
+    Args:
+      path: a version folder, or the folder of versions, of which the newest is taken.
+      with_class_scores: take external class scores as the last argument.
+
+    Raises:
+      UserError: if there is none, or it is not one of ours.
+    """
+    folder = pathlib.Path(path)
+    if not (folder / GRAPH_FILE).is_file() and folder.is_dir():
+        versions = [int(inner.name) for inner in folder.iterdir() if inner.name.isdigit()]
+        folder = folder / str(max(versions, default=0))
+    if not (folder / GRAPH_FILE).is_file():
+        raise UserError(f"{path}: holds no SavedModel; give a folder that cpmn-export made")
+    if not (folder / "assets" / FILE).is_file():
+        raise UserError(f"{folder}: is a SavedModel, but not one of cpmn-export")
+    card = ModelManifest.load(folder / "assets")
+    try:
+        loaded = tf.saved_model.load(str(folder))
+        name = "detect_with_class_scores" if with_class_scores else "detect"
+        signature = loaded.signatures[name]
+    except (OSError, KeyError, ValueError, tf.errors.OpError) as error:
+        line = str(error).strip().splitlines()[0][:200]
+        raise UserError(f"{folder}: cannot be loaded ({line}); export it anew") from error
+
+    def detect(features, lengths, rates, durations, class_scores=None) -> Detected:
+        inputs = dict(features, lengths=lengths, rates=rates, durations=durations)
+        if class_scores is not None:
+            inputs["class_scores"] = class_scores
+        # The function holds the loaded object: its variables live only as long as that does.
+        return Detected(**(loaded and signature(**inputs)))
+
+    return detect, card

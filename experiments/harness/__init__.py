@@ -1,0 +1,1 @@
+"""What runs the experiments: studies, trained models, reports, the results page."""

@@ -1,0 +1,189 @@
+"""Results of a study as JSON, Markdown and a plot."""
+
+import dataclasses
+import pathlib
+import statistics
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from cpmn_tf.files import replaced, write_json, write_text
+from experiments.harness.study import PROTOCOLS, Result, Study, Variant
+
+# Okabe and Ito's colours, which stay apart for the colour-blind; marks and dashes for printing.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#E69F00", "#56B4E9")
+MARKS, DASHES = "os^Dvx*P", ("-", "--", "-.", ":")
+
+
+def spread(values: Sequence[float]) -> str:
+    """Mean ± sample standard deviation, in per cent."""
+    mean = 100 * statistics.mean(values)
+    return f"{mean:.1f}" + (f" ± {100 * statistics.stdev(values):.1f}" if len(values) > 1 else "")
+
+
+def difference(ours: Sequence[float], theirs: Sequence[float]) -> str:
+    """Mean ± standard error of the differences of the same seeds, in points."""
+    deltas = [100 * (one - two) for one, two in zip(ours, theirs, strict=True)]
+    text = f"{statistics.mean(deltas):+.1f}"
+    if len(deltas) > 1:
+        text += f" ± {statistics.stdev(deltas) / len(deltas) ** 0.5:.1f}"
+    return text
+
+
+def of(results: Sequence[Result], variant: Variant) -> list[Result]:
+    """The results of one variant, by seed."""
+    return sorted((r for r in results if r.variant == variant.name), key=lambda r: r.seed)
+
+
+def table(
+    results: Sequence[Result],
+    variants: Sequence[Variant],
+    protocol: str,
+    reference: int | None = None,
+) -> str:
+    """A Markdown table of one protocol, in per cent.
+
+    Args:
+      results: of the variants.
+      variants: the rows.
+      protocol: whose mAP is shown.
+      reference: number of the row that the differences are to; None: to the row above.
+    """
+    tiou = results[0].tiou
+    to = "the row above" if reference is None else variants[reference].name
+    heads = [*(f"{value:g}" for value in tiou), "average ± s.d.", f"Δ ± s.e. to {to}"]
+    heads += ["top class ± s.d.", "detections", "videos without"]
+    lines = [f"| {protocol} | " + " | ".join(heads) + " |", "| --- " * (len(heads) + 1) + "|"]
+    for number, variant in enumerate(variants):
+        mine = of(results, variant)
+        columns = zip(*(r.map[protocol] for r in mine), strict=True)
+        cells = [f"{100 * statistics.mean(column):.1f}" for column in columns]
+        averages = [r.average(protocol) for r in mine]
+        cells.append(spread(averages))
+        other = number - 1 if reference is None else reference
+        if other in (-1, number):
+            cells.append("")
+        else:
+            theirs = [r.average(protocol) for r in of(results, variants[other])]
+            cells.append(difference(averages, theirs))
+        cells.append(spread([r.top_class for r in mine]))
+        cells.append(f"{statistics.mean(r.detections for r in mine):.0f}")
+        cells.append(f"{statistics.mean(r.videos_without_detections for r in mine):.1f}")
+        lines.append(f"| {variant.name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def plot(results: Sequence[Result], variants: Sequence[Variant], title: str) -> Figure:
+    """mAP against tIoU, a line per variant, bars of one standard error, a panel per protocol."""
+    many = len(variants) > 6  # lines: the legend then goes below
+    figure = Figure(figsize=(11, 6.4 if many else 4.6), layout="constrained")
+    figure.suptitle(title)
+    for axes, protocol in zip(figure.subplots(1, 2, sharey=True), PROTOCOLS, strict=True):
+        for number, variant in enumerate(variants):
+            mine = of(results, variant)
+            values = 100 * np.array([r.map[protocol] for r in mine])
+            error = values.std(axis=0, ddof=1) / len(mine) ** 0.5 if len(mine) > 1 else None
+            average = 100 * statistics.mean(r.average(protocol) for r in mine)
+            axes.errorbar(
+                mine[0].tiou,
+                values.mean(axis=0),
+                yerr=error,
+                label=f"{variant.name} ({average:.1f})",
+                color=COLOURS[number % len(COLOURS)],
+                marker=MARKS[number % len(MARKS)],
+                linestyle=DASHES[number % len(DASHES)],
+                capsize=3,
+                markersize=5,
+            )
+        axes.set(title=f"protocol {protocol}", xlabel="tIoU threshold")
+        axes.grid(alpha=0.3)
+        below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.14)} if many else {}
+        axes.legend(title="(average mAP)", fontsize=9, **below)
+    figure.axes[0].set_ylabel("mAP (%), bars: one standard error")
+    return figure
+
+
+def save_figure(path: pathlib.Path, figure: Figure) -> None:
+    """Writes a PNG, whole or not at all."""
+    with replaced(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=110)
+
+
+def write(
+    study: Study,
+    name: str,
+    title: str,
+    paper: str,
+    variants: Sequence[Variant],
+    results: Sequence[Result],
+    reference: int | None = None,
+) -> None:
+    """Writes what a study has found, see :func:`publish`.
+
+    Args:
+      study: what was run.
+      name: of the files.
+      title: in words.
+      paper: what the paper reports.
+      variants, results, reference: see :func:`table`.
+    """
+    facts = {"title": title, "paper": paper, **study.describe()}
+    repeated, path = counted(facts["seeds"]), study.output / name
+    publish(path, facts, variants, results, reference, repeated, truth_of(facts))
+
+
+def counted(seeds: int) -> str:
+    """A number of seeds in words."""
+    return f"{seeds} seed{'s' * (seeds != 1)}"
+
+
+def truth_of(facts: dict[str, Any]) -> str:
+    """The annotations of :meth:`Study.describe`, in words."""
+    return f"{facts['annotations']}, SHA-256 {facts['annotation_sha256']}"
+
+
+def about(facts: dict[str, Any], repeated: str) -> str:
+    """What was measured on, and how often; says first if it is simulated."""
+    return f"{'SIMULATED; ' if facts['simulated'] else ''}{facts['data']}; {repeated}"
+
+
+def heading(facts: dict[str, Any], repeated: str, against: str) -> str:
+    """What stands above a table; arguments as of :func:`publish`."""
+    truth = f"Split {facts['split']}, {facts['videos']} videos, {facts['instances']} instances"
+    return f"# {facts['title']}\n\nmAP in %. {about(facts, repeated)}. {truth}; {against}."
+
+
+def publish(
+    path: pathlib.Path,
+    facts: dict[str, Any],
+    variants: Sequence[Variant],
+    results: Sequence[Result],
+    reference: int | None,
+    repeated: str,
+    against: str,
+) -> None:
+    """Writes PATH.json, PATH.md and PATH.png, and prints the tables.
+
+    Args:
+      path: of the files, without their endings.
+      facts: title, paper, data, simulated, split, videos, instances and what else is known.
+      variants, results, reference: see :func:`table`.
+      repeated: what the means are over, such as "5 seeds".
+      against: the truth, in words.
+    """
+    written = {
+        **facts,
+        "reference": reference,
+        "variants": {variant.name: list(variant.settings) for variant in variants},
+        "results": [dataclasses.asdict(result) for result in results],
+    }
+    write_json(path.with_suffix(".json"), written)
+    tables = "\n".join(table(results, variants, protocol, reference) for protocol in PROTOCOLS)
+    head = heading(facts, repeated, against)
+    text = f"{head}\n\nThe paper: {facts['paper']}\n\n{tables}"
+    write_text(path.with_suffix(".md"), text)
+    title = f"{facts['title']}\n{about(facts, repeated)}"
+    save_figure(path.with_suffix(".png"), plot(results, variants, title))
+    print(f"\n{text}\n{path}.json, .md, .png", flush=True)

@@ -1,0 +1,69 @@
+"""Puts the tables of results/ into README.md, so that no figure on that page is typed in.
+
+A command on the page, `python -m experiments.NAME ... --output_dir=runs/results/DATA ...`, stands
+before the table that it wrote; the table is taken from results/DATA/NAME.md, the one whose first
+cell is the same. `experiments.harness.join --name=NAME` wrote NAME.md; `fig4_fig6` writes no table.
+
+    cp runs/results/watch/*.json runs/results/watch/*.md runs/results/watch/*.png \\
+        experiments/results/watch/
+    python -m experiments.harness.results_page
+"""
+
+import pathlib
+import re
+import sys
+
+from absl import flags
+
+from cpmn_tf.commands import cli
+from cpmn_tf.errors import UserError
+from cpmn_tf.files import write_text
+
+HERE = pathlib.Path(__file__).parents[1]
+_COMMAND = re.compile(
+    r"python -m experiments\.\w+\.(?!fig4_fig6)(?:join --name=)?(\w+)"
+    r"[^`]*?--output_dir=runs/results/([\w/]+)"
+)
+_TABLE = re.compile(r"^\|(.+?)\|.*\n(?:\|.*\n)+", re.MULTILINE)
+
+
+def updated(page: str, results: pathlib.Path) -> str:
+    """The page with each command's table as it stands in ``results``.
+
+    Raises:
+      UserError: naming a command whose table is not there.
+    """
+    parts, begin = [], 0
+    for command in _COMMAND.finditer(page):
+        name, data = command.groups()
+        table = _TABLE.search(page, command.end())
+        path = results / data / f"{name}.md"
+        if table is None or not path.is_file():
+            raise UserError(f"{path}: there is no such file, or the page has no place for it")
+        found = [t[0] for t in _TABLE.finditer(path.read_text("utf-8")) if t[1] == table[1]]
+        if len(found) != 1:
+            raise UserError(f"{path}: has no table of {table[1].strip()!r}")
+        parts += [page[begin : table.start()], found[0]]
+        begin = table.end()
+    return "".join([*parts, page[begin:]])
+
+
+def define_flags(values: flags.FlagValues) -> None:
+    """Flags of the page."""
+    cli.define_string(values, "page", str(HERE / "README.md"), "Page that is brought up to date.")
+    cli.define_string(values, "results", str(HERE / "results"), "Folder of the tables.")
+
+
+def run(values: flags.FlagValues) -> None:
+    """Brings the page up to date.
+
+    Raises:
+      UserError: naming a command whose table is not there.
+    """
+    page = pathlib.Path(values.page)
+    text = updated(page.read_text("utf-8"), pathlib.Path(values.results))
+    write_text(page, text)
+
+
+if __name__ == "__main__":
+    sys.exit(cli.execute("experiments.harness.results_page", __doc__, define_flags, run))

@@ -1,0 +1,197 @@
+"""The paper's schedule in full, timed: `--preset=thumos14` on data of THUMOS14's size.
+
+Trains the streams that are named, 150 epochs of both modules, and says what that took against the
+floor, which is the floating-point operations of the convolutions over the rate of a matrix product
+measured in the same process; the peak of its memory; and the mAP it comes to.
+
+    cpmn-build-records --source=simulated --annotations=thumos14.json --output_dir=runs/simulated
+    python -m experiments.ours.rehearsal --data_dir=runs/simulated --output_dir=runs/rehearsal \\
+        --streams=flow
+
+Half an hour to an hour a stream on 2 cores. A run that is killed goes on where it was, its time
+added up. Where other programs share the machine, compare the seconds of processor time. Writes
+rehearsal.json.
+"""
+
+import pathlib
+import resource
+import statistics
+import sys
+import time
+
+from absl import flags, logging
+
+from cpmn_tf import inference
+from cpmn_tf.commands import cli
+from cpmn_tf.commands.train import ProgressBar
+from cpmn_tf.config import PRESETS, TIOU, Config, preset, with_overrides
+from cpmn_tf.data import pipeline
+from cpmn_tf.evaluation import evaluate, parse_tiou
+from cpmn_tf.files import read_json, write_json
+from cpmn_tf.formats.annotations import load_annotations
+from cpmn_tf.training import load_model, train
+from cpmn_tf.training.loop import Runtime
+from experiments.benchmarks.training import make_product
+from experiments.harness.study import PROTOCOLS
+
+
+def define_flags(values: flags.FlagValues) -> None:
+    """Flags of the rehearsal."""
+    cli.define_string(values, "data_dir", None, "Data set of cpmn-build-records.")
+    cli.define_string(values, "output_dir", None, "Folder for the model and rehearsal.json.")
+    flags.DEFINE_enum(
+        "preset", "thumos14", list(PRESETS), "Settings to start from.", flag_values=values
+    )
+    flags.DEFINE_list("streams", [], "Streams to train; all by default.", flag_values=values)
+    flags.DEFINE_integer("seed", 0, "As of cpmn-train.", lower_bound=0, flag_values=values)
+    flags.DEFINE_multi_string(
+        "set", [], "Change one setting, as section.field=value.", flag_values=values
+    )
+
+
+def cascade_operations(config: Config, width: int, classes: int) -> float:
+    """Of one training step: convolutions forward and their gradients, but for the features'."""
+    section, units = config.cascade, config.training.batch_size * config.cascade.units
+    inner = (section.layers - 1) * section.kernel_size * section.filters**2
+    first = section.kernel_size * width * section.filters
+    return section.stages * 2.0 * units * (2 * first + 3 * inner + 4 * section.filters * classes)
+
+
+def pyramid_operations(config: Config, width: int, classes: int) -> float:
+    """Of one training step: both layers of every level forward and their gradients."""
+    section = config.pyramid
+    units = config.training.batch_size * section.window * (2 - 2.0 ** (1 - section.levels))
+    return 2.0 * units * (2 * width * section.filters + 3 * section.filters * classes)
+
+
+def floor_operations(split: pipeline.Split, config: Config, streams: list[str]) -> float:
+    """Floating-point operations of the whole training of some streams."""
+    batch, classes = config.training.batch_size, len(split.manifest.classes)
+    epochs = config.training.epochs + config.training.final_epochs
+    windows = pipeline.training_windows(split.lengths.values(), config)
+    total = 0.0
+    for name in streams:
+        width = split.manifest.stream(name).width
+        total += -(-len(split.lengths) // batch) * cascade_operations(config, width, classes)
+        total += -(-windows // batch) * pyramid_operations(config, width, classes)
+    return epochs * total
+
+
+def product_rates(rounds: int = 20) -> tuple[float, float]:
+    """Operations a second of the matrix product: by the clock, and by processor time; medians."""
+    product, operations = make_product()
+    product().numpy()
+    clock, processor = [], []
+    for _ in range(rounds):
+        start, busy = time.perf_counter(), time.process_time()
+        product().numpy()
+        clock.append(time.perf_counter() - start)
+        processor.append(time.process_time() - busy)
+    return operations / statistics.median(clock), operations / statistics.median(processor)
+
+
+class Stopwatch:
+    """Seconds by the clock and of processor time, kept in a file through interruptions."""
+
+    def __init__(self, path: pathlib.Path):
+        self._path = path
+        self.clock, self.processor = read_json(path) if path.is_file() else (0.0, 0.0)
+        self._since = time.perf_counter(), time.process_time()
+
+    def tick(self) -> None:
+        """Adds what has passed since the last tick."""
+        now = time.perf_counter(), time.process_time()
+        self.clock += now[0] - self._since[0]
+        self.processor += now[1] - self._since[1]
+        self._since = now
+        write_json(self._path, [self.clock, self.processor])
+
+
+def run(values: flags.FlagValues) -> None:
+    """Trains, measures, judges and writes.
+
+    Raises:
+      UserError: if the data cannot be read or a setting is wrong.
+    """
+    cli.require(values, "data_dir", "output_dir")
+    logging.set_verbosity(logging.WARNING)
+    output = pathlib.Path(values.output_dir)
+    config = with_overrides(preset(values.preset), values.set)
+    before = product_rates()
+    watch, bar = Stopwatch(output / "seconds.json"), ProgressBar()
+
+    def progress(label: str, step: int, steps: int, losses: dict[str, float]) -> None:
+        watch.tick()
+        bar.update(label, step, steps, losses)
+
+    train(
+        data_dir=values.data_dir,
+        model_dir=output / "model",
+        config=config,
+        streams=values.streams,
+        runtime=Runtime(seed=values.seed, progress=progress),
+        report=bar.report,
+    )
+    watch.tick()
+    bar.end()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    rates = [(one + two) / 2 for one, two in zip(before, product_rates(), strict=True)]
+    training = pipeline.Split.open(values.data_dir, config.data.train_split)
+    streams = values.streams or [spec.name for spec in training.manifest.streams]
+    operations = floor_operations(training, config, streams)
+    figures = {
+        "data": training.manifest.source.get("description", str(values.data_dir)),
+        "streams": streams,
+        "seed": values.seed,
+        "settings": config.to_dict(),
+        "operations": operations,
+        "product_gflops": {"clock": rates[0] / 1e9, "processor": rates[1] / 1e9},
+        "seconds": {"clock": watch.clock, "processor": watch.processor},
+        "floor_seconds": {"clock": operations / rates[0], "processor": operations / rates[1]},
+        "peak_memory_gib": peak,
+        **_judge(values, output, config, streams),
+    }
+    write_json(output / "rehearsal.json", figures)
+    _print(figures)
+
+
+def _judge(values, output: pathlib.Path, config: Config, streams: list[str]) -> dict:
+    """mAP of the streams' model on the test split by both protocols."""
+    model, _ = load_model(output / "model", streams=streams)
+    split = pipeline.Split.open(values.data_dir, config.data.test_split)
+    truth = load_annotations(pathlib.Path(values.data_dir) / "annotations.json")
+    start = time.perf_counter()
+    detections, _ = inference.detect_split(
+        inference.compiled(model), split, streams=list(model.streams)
+    )
+    seconds = time.perf_counter() - start
+    tiou = parse_tiou(TIOU[values.preset])
+    judged = {
+        name: evaluate(truth.subset(split.name), detections, protocol=name, tiou=tiou)
+        for name in PROTOCOLS
+    }
+    return {
+        "localization_seconds": seconds,
+        "tiou": list(tiou),
+        "map": {name: result.map.tolist() for name, result in judged.items()},
+        "average_map": {name: result.average_map for name, result in judged.items()},
+    }
+
+
+def _print(figures: dict) -> None:
+    print(f"\n{figures['data']}; streams: {', '.join(figures['streams'])}")
+    for kind in ("clock", "processor"):
+        spent, floor = figures["seconds"][kind], figures["floor_seconds"][kind]
+        print(
+            f"{kind}: {spent:.0f} s of training, floor {floor:.0f} s at "
+            f"{figures['product_gflops'][kind]:.0f} GFLOP/s, ratio {floor / spent:.2f}"
+        )
+    print(f"peak memory {figures['peak_memory_gib']:.2f} GiB")
+    print(f"localization of the test split: {figures['localization_seconds']:.0f} s")
+    for name, values in figures["map"].items():
+        cells = " ".join(f"{100 * value:.1f}" for value in values)
+        print(f"mAP (%), {name}: {cells}, average {100 * figures['average_map'][name]:.1f}")
+
+
+if __name__ == "__main__":
+    sys.exit(cli.execute("experiments.ours.rehearsal", __doc__, define_flags, run))

@@ -1,0 +1,89 @@
+"""What the mining T-CAS adds on a trained model: new regions, or only a floor under the old ones?
+
+M(Cas) = max{M(A), M(B)}. Where B finds nothing, M(B) is near 0, and the maximum lifts M(A)'s
+negative stretches to 0. To tell that apart from mining, this evaluates, without attention,
+
+- the original T-CAS, and the same with its negative values set to 0;
+- the cascaded T-CAS, and the same where B may only lift M(A) to 0, min{M(Cas), max{M(A), 0}};
+
+and, for localization alone, the same with the true classes given from outside.
+
+    python -m experiments.ours.why_mining --preset=watch --data_dir=runs/watch \\
+        --output_dir=runs/results/watch --seeds=5
+
+Uses the models of Table 3, and trains them if need be. Writes why_mining.md.
+"""
+
+import pathlib
+import sys
+
+import numpy as np
+import tensorflow as tf
+from absl import flags
+
+from cpmn_tf import inference
+from cpmn_tf.commands import cli
+from cpmn_tf.evaluation import evaluate
+from cpmn_tf.files import write_text
+from cpmn_tf.training import load_model
+from experiments.harness.report import counted, difference, heading, spread, truth_of
+from experiments.harness.study import Study, Variant, define_flags
+
+VARIANTS = {
+    "M(A)": lambda curves: curves[0],
+    "max{M(A), 0}": lambda curves: tf.maximum(curves[0], 0.0),
+    "M(Cas) = max{M(A), M(B)}": lambda curves: tf.reduce_max(tf.stack(curves), axis=0),
+    "min{M(Cas), max{M(A), 0}}": lambda curves: tf.minimum(
+        tf.reduce_max(tf.stack(curves), axis=0), tf.maximum(curves[0], 0.0)
+    ),
+}
+
+
+def measure(model_dir: pathlib.Path, study: Study) -> dict[str, tuple[float, float]]:
+    """Average mAP of each variant: with the model's own classes, and with the true ones."""
+    results = {}
+    for name, combine in VARIANTS.items():
+        model, card = load_model(model_dir, ["localization.attention=false"])
+        model._combine = lambda curves, valid, combine=combine: combine(curves)
+        known = {
+            video.id: np.array([float(label in video.labels) for label in card.classes], np.float32)
+            for video in study.truth.videos.values()
+        }
+        pair = []
+        for scores in (None, known):
+            detections, _ = inference.detect_split(
+                inference.compiled(model, scores is not None), study.split, class_scores=scores
+            )
+            pair.append(evaluate(study.truth, detections, protocol="activitynet").average_map)
+        results[name] = tuple(pair)
+    return results
+
+
+def table(found: list[dict[str, tuple[float, float]]]) -> str:
+    """Means over the models in Markdown, with the differences to the first variant."""
+    kinds = ("own classes", "true classes")
+    heads = [f"{kind} ± s.d. | Δ ± s.e." for kind in kinds]
+    lines = ["| T-CAS that is cut | " + " | ".join(heads) + " |", "| --- |" + " --- |" * 4]
+    for name in VARIANTS:
+        cells = []
+        for kind in range(len(kinds)):
+            ours, first = ([f[key][kind] for f in found] for key in (name, "M(A)"))
+            cells += [spread(ours), "" if name == "M(A)" else difference(ours, first)]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def run(values: flags.FlagValues) -> None:
+    """Measures the models of all seeds and writes their means."""
+    study = Study(values)
+    models = [study.model_of(Variant("CPMN"), seed)[0] for seed in range(values.seeds)]
+    text = table([measure(folder, study) for folder in models])
+    facts = {"title": "What the mining T-CAS adds", **study.describe()}
+    head = heading(facts, counted(facts["seeds"]), truth_of(facts))
+    text = f"{head} Averages over tIoU, protocol activitynet.\n\n{text}"
+    write_text(study.output / "why_mining.md", text)
+    print(text)
+
+
+if __name__ == "__main__":
+    sys.exit(cli.execute("experiments.ours.why_mining", __doc__, define_flags, run))

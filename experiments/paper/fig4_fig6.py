@@ -1,0 +1,77 @@
+"""Figures 4 and 6: what the T-CASs, the attention map and the detections of a video look like.
+
+Figure 4 compares truth, original and mining T-CAS, their maximum and the attention map of one
+class; Figure 6 shows (a) a video of two classes, (b) one of many instances, (c) one of short ones.
+Here each is one picture with all of that. Videos are chosen from the annotations, not by how they
+come out. 4: the single-class video of median number of instances; 6a: the video of most classes;
+6b: the most instances per second; 6c: the shortest median instance, of videos with at least 3.
+
+    python -m experiments.paper.fig4_fig6 --preset=watch --data_dir=runs/watch \\
+        --output_dir=runs/results
+
+Uses the model of Table 3, seed 0, and trains it if need be. Writes fig4.png, fig6a.png, fig6b.png
+and fig6c.png.
+"""
+
+import dataclasses
+import statistics
+import sys
+
+from absl import flags
+
+from cpmn_tf import inference, plotting
+from cpmn_tf.commands import cli
+from cpmn_tf.errors import UserError
+from cpmn_tf.files import replaced
+from cpmn_tf.formats.annotations import Annotations, Video
+from cpmn_tf.training import load_model
+from experiments.harness.study import Study, Variant, define_flags
+
+
+def chosen(truth: Annotations) -> dict[str, str]:
+    """The video of each picture, ties going to the first id.
+
+    Raises:
+      UserError: if no video has an instance.
+    """
+    videos = sorted((v for v in truth.videos.values() if v.instances), key=lambda v: v.id)
+    if not videos:
+        raise UserError("no video of the split has an instance; choose another --split")
+    single = [v for v in videos if len(v.labels) == 1] or videos
+    several = [v for v in videos if len(v.instances) >= 3] or videos
+    by_count = sorted(single, key=lambda v: len(v.instances))
+    return {
+        "fig4": by_count[len(by_count) // 2].id,
+        "fig6a": max(videos, key=lambda v: len(v.labels)).id,
+        "fig6b": max(videos, key=lambda v: len(v.instances) / _end(v)).id,
+        "fig6c": min(several, key=_typical).id,
+    }
+
+
+def _end(video: Video) -> float:
+    return video.duration or max(item.end for item in video.instances)
+
+
+def _typical(video: Video) -> float:
+    return statistics.median(item.end - item.start for item in video.instances)
+
+
+def run(values: flags.FlagValues) -> None:
+    """Draws the four pictures."""
+    study = Study(values)
+    folder, late = study.model_of(Variant("CPMN"), 0)
+    model, card = load_model(folder, late)
+    for name, video_id in chosen(study.truth).items():
+        lengths = {video_id: study.split.lengths[video_id]}
+        one = dataclasses.replace(study.split, lengths=lengths)
+        for batch in inference.batches(one, segments=True):
+            simulated = study.split.manifest.simulated
+            view = plotting.collect_curves(model, batch, card.classes, simulated=simulated)
+            path = study.output / f"{name}.png"
+            with replaced(path) as temporary:
+                temporary.write_bytes(plotting.png(plotting.figure(view)))
+            print(f"{path}: {video_id}", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(cli.execute("experiments.paper.fig4_fig6", __doc__, define_flags, run))

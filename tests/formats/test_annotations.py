@@ -1,0 +1,248 @@
+"""ActivityNet's formats: read, checked, written back."""
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cpmn_tf.errors import UserError
+from cpmn_tf.formats.annotations import (
+    Annotations,
+    Detections,
+    Instance,
+    Video,
+    check_id,
+    load_annotations,
+    load_detections,
+    parse_annotations,
+    parse_number,
+    save_annotations,
+    save_detections,
+)
+
+# Ids that pass everywhere: a leading -, spaces, quotes, Unicode.
+IDS = ("-a", "b c", "d'\"e", "vidéo 視頻", "v_test_0001")
+
+
+def entry(**changes):
+    return {"subset": "test", "annotations": [], **changes}
+
+
+def test_everything_is_read(tmp_path):
+    database = {
+        "-a b": {
+            "subset": "training",
+            "duration": "60.5",
+            "fps": 25,
+            "annotations": [
+                {"segment": ["1.5", 2], "label": "run"},
+                {"label": "jump"},
+                {"segment": [1.5, 2.0], "label": "run"},
+                {"segment": [3, 3], "label": "run"},
+            ],
+            "ambiguous": [[4, "5"]],
+            "url": "anything else is ignored",
+        },
+        "c": {"subset": "test"},
+    }
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps({"database": database, "taxonomy": []}))
+    annotations = load_annotations(path)
+    assert annotations.classes == ("jump", "run")  # sorted, where the file gives no order
+    assert annotations.videos["-a b"] == Video(
+        id="-a b",
+        subset="training",
+        labels=("run", "jump"),
+        instances=(
+            Instance(1.5, 2.0, "run"),
+            Instance(1.5, 2.0, "run"),  # duplicates are the protocols' affair
+            Instance(3.0, 3.0, "run"),
+        ),
+        ambiguous=((4.0, 5.0),),
+        duration=60.5,
+        fps=25.0,
+    )
+    assert annotations.videos["c"].labels == ()
+    assert list(annotations.subset("test").videos) == ["c"]
+    assert annotations.subset("test").classes == annotations.classes
+
+
+def test_a_classes_list_fixes_the_order():
+    value = {
+        "classes": ["z", "a", "unused"],
+        "database": {"v": entry(annotations=[{"label": "a"}, {"label": "z"}])},
+    }
+    assert parse_annotations(value).classes == ("z", "a", "unused")
+
+
+def test_annotations_round_trip(tmp_path):
+    videos = {
+        name: Video(
+            name,
+            "test",
+            labels=("run", "jump"),
+            instances=(Instance(0.1, 0.3, "run"), Instance(1 / 3, 2.0, "run")),
+            ambiguous=((1.0, 2.0),),
+            duration=7.25,
+            fps=29.97,
+        )
+        for name in IDS
+    }
+    videos["bare"] = Video("bare", "training")
+    annotations = Annotations(videos, ("run", "jump"))
+    save_annotations(tmp_path / "a.json", annotations)
+    assert load_annotations(tmp_path / "a.json") == annotations
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ([], "the file is not a JSON object"),
+        ({}, '"database" is not a JSON object'),
+        ({"database": {"v": []}}, "video 'v' is not a JSON object"),
+        ({"database": {"v": {}}}, "video 'v': \"subset\" is missing"),
+        ({"database": {"v": entry(subset="")}}, "video 'v': \"subset\" is missing"),
+        ({"database": {"v": entry(annotations={})}}, "video 'v': annotations is not a JSON list"),
+        ({"database": {"v": entry(annotations=[{}])}}, "video 'v': an annotation has no label"),
+        (
+            {"database": {"v": entry(annotations=[{"label": "x\ud800"}])}},
+            r"the label 'x\\ud800' holds half a surrogate pair",
+        ),
+        ({"database": {"v": entry(duration=0)}}, "video 'v': duration is 0.0; it must be positive"),
+        ({"database": {"v": entry(fps="fast")}}, "video 'v': fps is 'fast', not a number"),
+        ({"database": {"v": entry(duration=True)}}, "duration is True, not a number"),
+        (
+            {"database": {"v": entry(annotations=[{"label": "x", "segment": [2, 1]}])}},
+            "the segment of 'x' ends before it starts",
+        ),
+        (
+            {"database": {"v": entry(annotations=[{"label": "x", "segment": [1]}])}},
+            r"the segment of 'x' is \[1\]; it must be \[start, end\]",
+        ),
+        (
+            {"database": {"v": entry(annotations=[{"label": "x", "segment": [0, "nan"]}])}},
+            "is nan; it must be finite",
+        ),
+        ({"database": {"v": entry(ambiguous=[[3, 2]])}}, "an ambiguous interval ends before"),
+        (
+            {"classes": ["y"], "database": {"v": entry(annotations=[{"label": "x"}])}},
+            "video 'v': its label 'x' is not among",
+        ),
+        ({"classes": ["y", "y"], "database": {}}, "names a class twice"),
+        ({"classes": [""], "database": {}}, "must hold non-empty strings"),
+    ],
+)
+def test_bad_annotations_are_named(tmp_path, value, message):
+    path = tmp_path / "bad.json"
+    path.write_text(json.dumps(value))
+    with pytest.raises(UserError, match=message) as caught:
+        load_annotations(path)
+    assert str(caught.value).startswith(str(path))
+
+
+def test_a_byte_order_mark_is_no_harm(tmp_path):
+    text = json.dumps({"database": {"v": entry()}, "results": {"v": []}})
+    (tmp_path / "bom.json").write_text(text, encoding="utf-8-sig")
+    assert list(load_annotations(tmp_path / "bom.json").videos) == ["v"]
+    assert load_detections(tmp_path / "bom.json").videos == ("v",)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"database": {"v": {"subset": "te', "is not valid JSON"),
+        ("", "is not valid JSON"),
+        ('{"results": ' * 100_000, "is nested too deeply"),
+        ("[" * 100_000, "is nested too deeply"),
+    ],
+)
+def test_broken_json_is_named(tmp_path, text, message):
+    path = tmp_path / "broken.json"
+    path.write_text(text)
+    for load in (load_annotations, load_detections):
+        with pytest.raises(UserError, match=f"broken.json: {message}"):
+            load(path)
+
+
+def test_a_video_given_twice_is_an_error(tmp_path):
+    path = tmp_path / "twice.json"
+    path.write_text('{"database": {"v": {"subset": "a"}, "v": {"subset": "b"}}}')
+    with pytest.raises(UserError, match=r"twice.json: .*'v'.*twice"):
+        load_annotations(path)
+
+
+def test_an_unknown_subset_lists_those_there_are():
+    annotations = parse_annotations({"database": {"v": entry(), "w": entry(subset="training")}})
+    with pytest.raises(UserError, match="'val'; there are: test, training"):
+        annotations.subset("val")
+
+
+def test_ids():
+    for name in IDS:
+        assert check_id(name) == name
+    for name in ("", ".", "..", "a/b", "a\\b", "a\0b", "\ud800"):
+        with pytest.raises(UserError, match="cannot name a file"):
+            check_id(name)
+
+
+def test_detections_round_trip(tmp_path):
+    rows = [
+        ("b c", "run", 0.1, 1 / 3, -2.5),
+        ("-a", "jump", 0.0, 0.0, 1e-300),
+        ("b c", "jump", 5.0, 6.0, 3.0),
+    ]
+    detections = Detections.from_rows(IDS, rows)
+    assert detections.videos == IDS and len(detections) == 3
+    assert detections.video.dtype == np.int32 and detections.start.dtype == np.float64
+    save_detections(tmp_path / "d.json", detections, "test")
+    written = json.loads((tmp_path / "d.json").read_text())
+    assert written["version"] == "VERSION 1.3"
+    assert written["external_data"] == {"used": False, "details": "test"}
+    again = load_detections(tmp_path / "d.json")
+    assert again.videos == IDS  # those without detections too
+    names = np.array(again.classes)[again.label].tolist()
+    table = zip(np.array(again.videos)[again.video].tolist(), names, again.start, again.end,
+                again.score, strict=True)  # fmt: skip
+    assert sorted(table) == sorted(rows)
+
+
+def test_no_detections(tmp_path):
+    empty = Detections.from_rows(("v",), ())
+    assert len(empty) == 0 and empty.label.dtype == np.int32
+    save_detections(tmp_path / "d.json", empty, "none")
+    assert load_detections(tmp_path / "d.json").videos == ("v",)
+
+
+@pytest.mark.parametrize(
+    ("results", "message"),
+    [
+        (None, '"results" is not a JSON object'),
+        ({"v": {}}, r"video 'v': its entry is not a JSON list; write \{\"results\""),
+        ({"v": [{"label": 3}]}, "video 'v': a detection has the label 3; write the class's name"),
+        ({"v": [[]]}, "video 'v': a detection is not a JSON object"),
+        ({"v": [{"segment": [0, 1], "score": 1}]}, "video 'v': a detection has no label"),
+        ({"v": [{"label": "x", "score": 1}]}, r"video 'v': the segment of 'x' is None"),
+        ({"v": [{"label": "x", "segment": [0, 1]}]}, "video 'v': a score is None, not a number"),
+        ({"v": [{"label": "x", "segment": [1, 0], "score": 1}]}, "ends before it starts"),
+    ],
+)
+def test_bad_detections_are_named(tmp_path, results, message):
+    path = tmp_path / "bad.json"
+    path.write_text(json.dumps({"results": results}))
+    with pytest.raises(UserError, match=message) as caught:
+        load_detections(path)
+    assert str(caught.value).startswith(str(path))
+
+
+@given(st.one_of(st.floats(allow_nan=False, allow_infinity=False), st.integers(-(2**60), 2**60)))
+def test_numbers_may_be_strings(value):
+    assert parse_number(value, "x") == float(value)
+    assert parse_number(str(value), "x") == float(value)
+
+
+@pytest.mark.parametrize("value", [None, "", "1,5", [], {}, True, "inf", float("nan"), 10**400])
+def test_what_is_no_number_is_named(value):
+    with pytest.raises(UserError, match=r"^the time is"):
+        parse_number(value, "the time")

@@ -1,0 +1,138 @@
+"""The SavedModel: the same detections as the model folder, without this package."""
+
+import json
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from cpmn_tf.commands import export, localize
+from cpmn_tf.serving.saved_model import load_exported
+
+
+@pytest.fixture(scope="module")
+def exported(model_dir, tmp_path_factory) -> pathlib.Path:
+    folder = tmp_path_factory.mktemp("export") / "versions"
+    assert export.main([f"--model_dir={model_dir}", f"--export_dir={folder}"]) == 0
+    return folder
+
+
+def results(path) -> dict:
+    return json.loads(pathlib.Path(path).read_text())["results"]
+
+
+def test_saved_model_gives_the_model_folders_detections(data_set, model_dir, exported, tmp_path):
+    data = f"--data_dir={data_set}"
+    ours, theirs = tmp_path / "ours.json", tmp_path / "theirs.json"
+    assert localize.main([data, f"--model_dir={model_dir}", f"--output={ours}"]) == 0
+    assert localize.main([data, f"--saved_model={exported}", f"--output={theirs}"]) == 0
+    assert any(results(ours).values())
+    assert results(ours) == results(theirs)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ["cascade.inference_erasing=per_class", "localization.fusion=raw"],
+        ["cascade.inference=every_unit", "cascade.chunk_units=16", "localization.nms=soft"],
+    ],
+)
+def test_so_it_does_with_class_scores_and_other_settings(data_set, model_dir, tmp_path, settings):
+    rows = "".join(f"video_{number:03d},0.2,0.9,0.4\n" for number in range(10, 15))
+    (tmp_path / "scores.csv").write_text(f"video,Dive,Jump,Throw\n{rows}")
+    changes = [f"--set={item}" for item in settings]
+    versions, model = f"{tmp_path / 'versions'}", f"--model_dir={model_dir}"
+    assert export.main([model, f"--export_dir={versions}", *changes]) == 0
+    data = f"--data_dir={data_set}"
+    for more in ([], [f"--class_scores={tmp_path / 'scores.csv'}"]):
+        ours, theirs = tmp_path / "ours.json", tmp_path / "theirs.json"
+        assert localize.main([data, model, f"--output={ours}", *changes, *more]) == 0
+        arguments = [data, f"--saved_model={versions}", f"--output={theirs}", *more]
+        assert localize.main(arguments) == 0
+        assert any(results(ours).values())
+        assert results(ours) == results(theirs)
+
+
+def test_it_loads_in_a_process_that_never_imports_this_package(exported, tmp_path):
+    program = f"""
+import sys, tensorflow as tf
+model = tf.saved_model.load({str(exported / "1")!r})
+inputs = dict(
+    rgb=tf.random.stateless_normal([2, 90, 12], [0, 1]),
+    flow=tf.random.stateless_normal([2, 90, 8], [0, 2]),
+    lengths=tf.constant([90, 40]), rates=tf.constant([10.0, 10.0]))
+found = model.signatures["detect"](durations=tf.constant([9.0, 4.0]), **inputs)
+again = model.signatures["serving_default"](durations=tf.constant([9.0, 4.0]), **inputs)
+assert (found["scores"].numpy() == again["scores"].numpy()).all()
+assert found["segments"].shape[2] == 2 and found["counts"].shape == (2,)
+score = model.signatures["score"](**inputs)
+assert score["class_scores"].shape == (2, 3), score["class_scores"].shape
+assert score["phi"].shape[1:] == (2, 90)
+assert not [name for name in sys.modules if name.startswith(("cpmn_tf", "tfrecords_tools"))]
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=tmp_path)
+
+
+def test_external_class_scores_through_the_export(exported):
+    detect, card = load_exported(exported, with_class_scores=True)
+    rng = np.random.default_rng(0)
+    features = {
+        name: rng.normal(size=(1, 50, width)).astype(np.float32)
+        for name, width in card.streams.items()
+    }
+    chosen = np.array([[0.0, 0.0, 0.9]], np.float32)
+    found = detect(
+        features,
+        np.array([50], np.int32),
+        np.array([10.0], np.float32),
+        np.array([5.0], np.float32),
+        chosen,
+    )
+    labels = found.labels.numpy()[0, : found.counts.numpy()[0]]
+    scores = found.scores.numpy()[0, : found.counts.numpy()[0]]
+    assert 2 in labels
+    assert (scores[labels != 2] == 0).all()  # top-2 selects another class, of probability 0
+
+
+def test_versions_count_up_and_hold_the_card(exported, model_dir):
+    assert export.main([f"--model_dir={model_dir}", f"--export_dir={exported}"]) == 0
+    assert sorted(path.name for path in exported.iterdir()) == ["1", "2"]
+    card = json.loads((exported / "2" / "assets" / "model.json").read_text())
+    assert card["classes"] == ["Dive", "Jump", "Throw"]
+
+
+def test_settings_can_be_changed_at_export_but_not_after(
+    capsys, data_set, model_dir, exported, tmp_path
+):
+    other = tmp_path / "other"
+    setting = "--set=localization.top_k=1"
+    assert export.main([f"--model_dir={model_dir}", f"--export_dir={other}", setting]) == 0
+    card = json.loads((other / "1" / "assets" / "model.json").read_text())
+    assert card["config"]["localization"]["top_k"] == 1
+    arguments = [f"--data_dir={data_set}", f"--output={tmp_path / 'd.json'}", setting]
+    assert localize.main([*arguments, f"--saved_model={exported}"]) == 1
+    assert "export anew" in capsys.readouterr().err
+    training = "--set=training.epochs=1"
+    assert export.main([f"--model_dir={model_dir}", f"--export_dir={other}", training]) == 1
+    assert "acts in training only" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("content", ["", "saved_model.pb"])
+def test_what_is_no_export_is_refused(capsys, data_set, tmp_path, content):
+    if content:
+        (tmp_path / content).write_bytes(b"nonsense")
+    arguments = [f"--data_dir={data_set}", f"--output={tmp_path / 'd.json'}"]
+    assert localize.main([*arguments, f"--saved_model={tmp_path}"]) == 1
+    assert len(capsys.readouterr().err.strip().splitlines()) == 1
+
+
+def test_an_unfinished_model_is_refused(capsys, data_set, model_dir, tmp_path):
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "model.json").write_text((model_dir / "model.json").read_text())
+    arguments = [f"--model_dir={folder}", f"--export_dir={tmp_path / 'e'}"]
+    assert export.main(arguments) == 1
+    assert "run cpmn-train to its end" in capsys.readouterr().err
+    assert not (tmp_path / "e").exists()

@@ -1,0 +1,1 @@
+"""The command line of the record tools: one absl program per verb."""

@@ -1,0 +1,1 @@
+"""What the layouts in `sources/` share: finding, opening and checking files."""
