@@ -8,6 +8,7 @@ import dataclasses
 import difflib
 import json
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from cpmn_tf.errors import UserError
@@ -27,33 +28,54 @@ def setting(
 
 
 _LARGEST = 2**31 - 1  # units, steps and shapes are int32
+_WANTED = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+    tuple[float, ...]: "a list of numbers",
+}
 
 
 class _Section:
-    """Checks every field against its type, choices and bounds when it is made."""
+    """Checks every field against its type, choices and bounds when it is made.
+
+    A whole number given for a fraction becomes one; nothing else is converted.
+    """
 
     def __post_init__(self):
+        section = type(self).__name__.removesuffix("Config").lower()
         for field in dataclasses.fields(self):
-            _check(field, getattr(self, field.name), type(self).__name__)
+            value = _checked(field, getattr(self, field.name), f"{section}.{field.name}")
+            object.__setattr__(self, field.name, value)
 
 
-def _check(field: dataclasses.Field, value: Any, owner: str) -> None:
-    meta = field.metadata
-    name = f"{owner}.{field.name}" if owner else field.name
-    values = value if isinstance(value, tuple) else (value,)
-    if field.type in (tuple[float, ...],) and not values:
-        raise UserError(f"{name} is empty; give at least one number")
-    for item in values:
-        if isinstance(item, float) and not math.isfinite(item):
-            raise UserError(f"{name}={item} is not a finite number")
-        if meta["choices"] is not None and item not in meta["choices"]:
-            raise UserError(f"{name}={item!r} is not one of {', '.join(map(str, meta['choices']))}")
-        if isinstance(item, int) and item > _LARGEST:
-            raise UserError(f"{name}={item} is above {_LARGEST}")
-        if meta["low"] is not None and item < meta["low"]:
-            raise UserError(f"{name}={item} is below {meta['low']}")
-        if meta["high"] is not None and item > meta["high"]:
-            raise UserError(f"{name}={item} is above {meta['high']}")
+def _checked(field: dataclasses.Field, value: Any, name: str) -> Any:
+    if field.type == tuple[float, ...] and isinstance(value, tuple | list):
+        if not value:
+            raise UserError(f"{name} is empty; give at least one number")
+        return tuple(_checked_item(float, item, name, field.metadata) for item in value)
+    return _checked_item(field.type, value, name, field.metadata)
+
+
+def _checked_item(kind: Any, value: Any, name: str, bounds: Mapping[str, Any]) -> Any:
+    if type(value) is int and abs(value) > _LARGEST:
+        raise UserError(f"{name}={value} is beyond {_LARGEST}")
+    if kind is float and type(value) is int:
+        value = float(value)
+    # A bool is an int to Python; a list of numbers has no single value that would do.
+    a_bool = isinstance(value, bool) and kind is not bool
+    if a_bool or not isinstance(kind, type) or not isinstance(value, kind):
+        raise UserError(f"{name}={value!r} is not {_WANTED[kind]}")
+    if kind is float and not math.isfinite(value):
+        raise UserError(f"{name}={value} is not a finite number")
+    if bounds["choices"] is not None and value not in bounds["choices"]:
+        raise UserError(f"{name}={value!r} is not one of {', '.join(bounds['choices'])}")
+    if bounds["low"] is not None and value < bounds["low"]:
+        raise UserError(f"{name}={value} is below {bounds['low']}")
+    if bounds["high"] is not None and value > bounds["high"]:
+        raise UserError(f"{name}={value} is above {bounds['high']}")
+    return value
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -237,31 +259,35 @@ class Config:
     training: TrainingConfig = TrainingConfig()
     localization: LocalizationConfig = LocalizationConfig()
 
+    def __post_init__(self):
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if not isinstance(value, field.type):
+                raise UserError(f"{field.name}={value!r} is not a {field.type.__name__}")
+
     def to_dict(self) -> dict[str, Any]:
         """As nested plain values, ready for JSON."""
         return json.loads(json.dumps(dataclasses.asdict(self)))
 
     @classmethod
     def from_dict(cls, value: dict[str, Any], *, source: str = "config") -> "Config":
-        """The inverse of :meth:`to_dict`.
+        """The inverse of :meth:`to_dict`; what is missing has its default.
 
         Raises:
-          UserError: on unknown sections or fields, or values out of range; names ``source``.
+          UserError: on unknown sections or fields, or values of the wrong type or out of range;
+            names ``source``.
         """
+        given = dict(value)
         try:
-            sections = {}
-            for name, section in SECTIONS.items():
-                given = dict(value.get(name, {}))
-                for field in dataclasses.fields(section):
-                    if isinstance(given.get(field.name), list):
-                        given[field.name] = tuple(given[field.name])
-                sections[name] = section(**given)
-            unknown = set(value) - set(SECTIONS) - {"preset"}
-            if unknown:
-                raise UserError(f"unknown section {sorted(unknown)[0]!r}")
-            return cls(preset=str(value.get("preset", "thumos14")), **sections)
-        except (TypeError, ValueError) as error:
-            raise UserError(f"{source}: {error}; it was written by another version") from error
+            config = cls(preset=given.pop("preset", cls.preset))
+            for section, fields in given.items():
+                if section not in SECTIONS or not isinstance(fields, dict):
+                    raise UserError(f"{section!r} is not a section of settings")
+                named = {f"{section}.{field}": item for field, item in fields.items()}
+                config = with_settings(config, named)
+            return config
+        except UserError as error:
+            raise UserError(f"{source}: {error}") from error
 
 
 SECTIONS = {
@@ -313,48 +339,53 @@ def preset(name: str) -> Config:
       UserError: if there is none of that name.
     """
     if name not in PRESETS:
-        raise UserError(f"--preset={name} is not one of {', '.join(PRESETS)}")
+        raise UserError(f"preset={name!r} is not one of {', '.join(PRESETS)}")
     return PRESETS[name]
+
+
+def with_settings(config: Config, settings: Mapping[str, Any]) -> Config:
+    """``config`` with some settings changed: ``{"training.epochs": 5}``.
+
+    Raises:
+      UserError: on an unknown setting or a value of the wrong type or out of range.
+    """
+    for name, value in settings.items():
+        _field(name)
+        section, _, field = name.partition(".")
+        changed = dataclasses.replace(getattr(config, section), **{field: value})
+        config = dataclasses.replace(config, **{section: changed})
+    return config
 
 
 def with_overrides(config: Config, assignments: list[str]) -> Config:
     """Applies ``section.field=value`` assignments, as `--set` takes them.
 
     Raises:
-      UserError: on an unknown field or a value that does not parse or is out of range.
+      UserError: on an unknown setting or a value that does not parse or is out of range.
     """
     for assignment in assignments:
-        name, equals, text = assignment.partition("=")
-        section, dot, field_name = name.strip().partition(".")
-        if not (equals and dot):
-            raise UserError(f"--set={assignment}: write it as section.field=value")
-        fields = {f.name: f for f in dataclasses.fields(SECTIONS.get(section, _Nothing))}
-        if field_name not in fields:
-            raise UserError(f"--set={assignment}: no such field{_near(name)}; see --print_config")
-        value = _parse(fields[field_name].type, text.strip(), assignment)
+        name, equals, text = (part.strip() for part in assignment.partition("="))
         try:
-            changed = dataclasses.replace(getattr(config, section), **{field_name: value})
+            if not (equals and "." in name):
+                raise UserError("write it as section.field=value")
+            config = with_settings(config, {name: _parse(_field(name).type, text)})
         except UserError as error:
             raise UserError(f"--set={assignment}: {error}") from None
-        config = dataclasses.replace(config, **{section: changed})
     return config
 
 
-@dataclasses.dataclass
-class _Nothing:
-    """Stands for a section that does not exist."""
+def _field(name: str) -> dataclasses.Field:
+    """The field of ``section.field``."""
+    known = {f"{s}.{f.name}": f for s, kind in SECTIONS.items() for f in dataclasses.fields(kind)}
+    if name not in known:
+        near = "".join(
+            f" (did you mean {found}?)" for found in difflib.get_close_matches(name, known, 1)
+        )
+        raise UserError(f"there is no setting {name}{near}; cpmn-train --print_config lists them")
+    return known[name]
 
 
-def _near(name: str) -> str:
-    known = [f"{s}.{f.name}" for s, kind in SECTIONS.items() for f in dataclasses.fields(kind)]
-    found = difflib.get_close_matches(name.strip(), known, 1)
-    return f" (did you mean {found[0]}?)" if found else ""
-
-
-_KINDS = {bool: "true or false", int: "a whole number", float: "a number"}
-
-
-def _parse(kind: Any, text: str, assignment: str) -> Any:
+def _parse(kind: Any, text: str) -> Any:
     try:
         if kind is bool:
             return {"true": True, "1": True, "false": False, "0": False}[text.lower()]
@@ -362,8 +393,7 @@ def _parse(kind: Any, text: str, assignment: str) -> Any:
             return tuple(float(part) for part in text.split(",") if part.strip())
         return kind(text)
     except (KeyError, ValueError):
-        wanted = _KINDS.get(kind, "a comma-separated list of numbers")
-        raise UserError(f"--set={assignment}: {text!r} is not {wanted}") from None
+        raise UserError(f"{text!r} is not {_WANTED[kind]}") from None
 
 
 def describe(config: Config) -> str:
