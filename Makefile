@@ -1,5 +1,7 @@
 # Two commands do everything: `make demo` and `make test`. Each makes its own .venv first.
-PYTHON ?= $(shell command -v python3.11 || command -v python3 || echo python3.11)
+# The newest Python that can make an environment; a shim of pyenv may be there without its version.
+PYTHON ?= $(shell for python in python3.13 python3.12 python3.11; do \
+	$$python -c 'import ensurepip, venv' 2>/dev/null && echo $$python && break; done)
 VENV := .venv
 BIN := $(VENV)/bin
 
@@ -11,6 +13,7 @@ demo: $(VENV)/installed
 test: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 	$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile
 
 lint: $(VENV)/installed
@@ -19,7 +22,7 @@ lint: $(VENV)/installed
 
 # The stamp is written last, so that an interrupted installation is taken up again.
 $(VENV)/installed: setup.py pyproject.toml
-	@command -v $(PYTHON) >/dev/null || { echo "error: $(PYTHON) is not on the PATH; install Python 3.11 or say make PYTHON=/path/to/python3.11"; exit 1; }
+	@command -v "$(PYTHON)" >/dev/null || { echo "error: no Python 3.11, 3.12 or 3.13 with venv on the PATH; install one, or say make PYTHON=/path/to/python"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[watch,test]'
@@ -27,4 +30,4 @@ $(VENV)/installed: setup.py pyproject.toml
 	touch $@
 
 clean:
-	rm -rf $(VENV) runs build dist *.egg-info
+	rm -rf $(VENV) .nox .mypy_cache runs build dist *.egg-info
