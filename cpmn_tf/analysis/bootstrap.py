@@ -2,14 +2,13 @@
 
 Videos of the split are drawn with replacement, as often as there are; matching within a video does
 not depend on the others, so a video drawn twice counts twice and nothing is matched anew. A
-detection's copies stand together in the ranking. Videos outside the split are kept.
+detection's copies are neighbours in the ranking. Videos outside the split are kept.
 """
 
 import dataclasses
 
 import numpy as np
 
-from cpmn_tf.evaluation.canonical import CanonicalSplit
 from cpmn_tf.evaluation.matching import Matching
 from cpmn_tf.evaluation.precision import average_precision
 
@@ -40,23 +39,19 @@ def draws(videos: int, *, samples: int, seed: int) -> np.ndarray:
     return weights
 
 
-def bootstrap_map(
-    problem: CanonicalSplit, matching: Matching, weights: np.ndarray, *, interpolated: bool
-) -> np.ndarray:
+def bootstrap_map(matching: Matching, weights: np.ndarray) -> np.ndarray:
     """[samples, T] mAP of every sample; classes that a sample has no instance of are left out.
 
     Args:
-      problem: what was matched.
       matching: true positives by the protocol.
       weights: [samples, videos of the split], the split's videos by their sorted ids.
-      interpolated: how the protocol takes AP.
     """
-    hits = _Hits.of(problem, matching)
+    split, hits = matching.split, _Hits.of(matching)
     result = np.empty((len(weights), hits.thresholds))
-    weight = np.ones(len(problem.videos))
+    weight = np.ones(len(split.videos))
     for sample, drawn in enumerate(weights):
-        weight[problem.listed] = drawn
-        result[sample] = hits.mean_precision(problem, matching, weight, interpolated)
+        weight[split.listed] = drawn
+        result[sample] = hits.mean_precision(matching, weight)
     return result
 
 
@@ -87,27 +82,25 @@ class _Hits:
     ignored: np.ndarray
 
     @classmethod
-    def of(cls, problem: CanonicalSplit, matching: Matching) -> "_Hits":
+    def of(cls, matching: Matching) -> "_Hits":
         row = np.concatenate(matching.detection)
         threshold = np.repeat(np.arange(len(matching.detection)), [*map(len, matching.detection)])
-        classes = len(problem.classes)
-        cell = threshold * classes + problem.detections.label[row]
+        classes = len(matching.split.classes)
+        cell = threshold * classes + matching.split.detections.label[row]
         return cls(len(matching.detection), classes, row, cell, matching.ignored[row])
 
-    def mean_precision(
-        self, problem: CanonicalSplit, matching: Matching, weight: np.ndarray, interpolated: bool
-    ) -> np.ndarray:
+    def mean_precision(self, matching: Matching, weight: np.ndarray) -> np.ndarray:
         """[T] mAP where video v counts weight[v] times."""
-        classes, cells = self.classes, self.thresholds * self.classes
-        each = weight[problem.detections.video]
+        split, classes, cells = matching.split, self.classes, self.thresholds * self.classes
+        each = weight[split.detections.video]
         ranked = np.append(0.0, np.cumsum(np.where(matching.ignored, 0.0, each)))
         step = each[self.row]
         begins = np.searchsorted(self.cell, np.arange(cells))
         hits = _running(step, begins, self.cell)
         excused = _running(np.where(self.ignored, step, 0.0), begins, self.cell)
-        class_begin = problem.class_starts()[self.cell % classes]
+        class_begin = split.class_starts()[self.cell % classes]
         among = ranked[self.row + 1] - ranked[class_begin] + excused
-        if interpolated:
+        if matching.protocol.interpolated:
             # A hit drawn 0 times before any other detection would divide 0 by 0; it weighs nothing.
             misses = np.where(among > 0, among - hits, 1.0)
             precision = average_precision(
@@ -118,13 +111,13 @@ class _Hits:
             precision = np.bincount(self.cell, sums, minlength=cells)
         precision = precision.reshape(self.thresholds, classes)
         total = np.bincount(
-            problem.instances.label, weights=weight[problem.instances.video], minlength=classes
+            split.instances.label, weights=weight[split.instances.video], minlength=classes
         )
         return (precision[:, total > 0] / total[total > 0]).mean(axis=1)
 
 
 def _copies_precision(rank: np.ndarray, misses: np.ndarray, copies: np.ndarray) -> np.ndarray:
-    """[K] sum of the precision at each hit's copies, the last of which stands at ``rank``.
+    """[K] sum of the precision at each hit's copies, the last of which is at ``rank``.
 
     At rank r the precision is 1 − misses / r, so the sum is copies − misses · Σ 1/r over the
     copies' ranks: a difference of harmonic numbers.

@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Iterable
-from typing import Any
 
 import numpy as np
 
@@ -11,13 +10,9 @@ from cpmn_tf.analysis.error_kinds import ErrorProfile, error_profile
 from cpmn_tf.analysis.sensitivity import BOUNDS, Overall, Sensitivity, sensitivities
 from cpmn_tf.errors import UserError
 from cpmn_tf.evaluation.canonical import prepare
-from cpmn_tf.evaluation.protocols import (
-    DEFAULT_TIOU,
-    Evaluation,
-    protocol_named,
-    summarize,
-    thresholds,
-)
+from cpmn_tf.evaluation.matching import Protocol
+from cpmn_tf.evaluation.protocols import DEFAULT_TIOU, protocol_named, summarize, thresholds
+from cpmn_tf.evaluation.results import Evaluation
 from cpmn_tf.formats.annotations import Annotations, Detections
 
 
@@ -67,7 +62,7 @@ def analyze(
     annotations: Annotations,
     detections: Detections,
     *,
-    protocol: str,
+    protocol: str | Protocol,
     tiou: Iterable[float] = DEFAULT_TIOU,
     subset: str | None = None,
     baseline: Detections | None = None,
@@ -92,27 +87,19 @@ def analyze(
     if bounds is not None and bounds not in BOUNDS:
         raise UserError(f"the bins {bounds!r} are not one of {', '.join(BOUNDS)}")
     rules, tiou = protocol_named(protocol), thresholds(tiou)
-    problem = prepare(annotations, detections, subset)
-    matching = rules.match(problem, tiou)
-    weights = draws(problem.counts.videos, samples=samples, seed=seed)
-    evaluation = summarize(problem, matching, protocol, tiou)
-    drawn = bootstrap_map(problem, matching, weights, interpolated=rules.INTERPOLATED)
-    overall, characteristics = sensitivities(
-        problem, matching, interpolated=rules.INTERPOLATED, bounds=bounds
-    )
+    matching = rules.match(prepare(annotations, detections, subset), tiou)
+    weights = draws(matching.split.counts.videos, samples=samples, seed=seed)
+    evaluation, drawn = summarize(matching), bootstrap_map(matching, weights)
+    overall, characteristics = sensitivities(matching, bounds=bounds)
     comparison = None
     if baseline is not None:
-        other = prepare(annotations, baseline, subset)
-        other_matching = rules.match(other, tiou)
-        other_drawn = bootstrap_map(other, other_matching, weights, interpolated=rules.INTERPOLATED)
-        comparison = _compare(
-            evaluation, drawn, summarize(other, other_matching, protocol, tiou), other_drawn
-        )
+        other = rules.match(prepare(annotations, baseline, subset), tiou)
+        comparison = _compare(evaluation, drawn, summarize(other), bootstrap_map(other, weights))
     return Analysis(
         evaluation=evaluation,
         samples=samples,
         interval=interval(drawn),
-        errors=error_profile(problem, matching, tiou, rules),
+        errors=error_profile(matching),
         overall=overall,
         sensitivities=characteristics,
         comparison=comparison,
@@ -129,54 +116,3 @@ def _compare(
         average_difference=evaluation.average_map - baseline.average_map,
         difference_interval=interval(drawn - other_drawn),
     )
-
-
-def analysis_json(analysis: Analysis) -> dict[str, Any]:
-    """The analysis beside the evaluation's own entries, as plain values; NaN becomes null."""
-    result: dict[str, Any] = {
-        "bootstrap": {"samples": analysis.samples, **_interval_json(analysis.interval)},
-        "errors": {
-            "kinds": list(analysis.errors.kinds),
-            "shares_by_rank": _listed(analysis.errors.shares),
-            "detections_by_rank": _listed(analysis.errors.detections),
-            "average_map_gains": analysis.errors.gains,
-        },
-        "normalized_average_map": analysis.overall.map_n,
-        "missed": analysis.overall.missed,
-        "sensitivity": {
-            item.name: {
-                "title": item.title,
-                "bins": list(item.bins),
-                "instances": list(item.instances),
-                "normalized_average_map": _listed(item.map_n),
-                "missed": _listed(item.missed),
-            }
-            for item in analysis.sensitivities
-        },
-    }
-    if analysis.comparison is not None:
-        other = analysis.comparison
-        result["baseline"] = {
-            "map": other.baseline.map.tolist(),
-            "average_map": other.baseline.average_map,
-            **_interval_json(other.interval),
-            "difference": other.difference.tolist(),
-            "average_difference": other.average_difference,
-            "difference_interval": _interval_json(other.difference_interval),
-        }
-    return result
-
-
-def _interval_json(bounds: Interval) -> dict[str, Any]:
-    return {
-        "map_low": bounds.low.tolist(),
-        "map_high": bounds.high.tolist(),
-        "average_map_low": bounds.average_low,
-        "average_map_high": bounds.average_high,
-    }
-
-
-def _listed(values: np.ndarray) -> list:
-    if values.ndim > 1:
-        return [_listed(row) for row in values]
-    return [None if np.isnan(value) else float(value) for value in values]

@@ -17,7 +17,6 @@ import dataclasses
 
 import numpy as np
 
-from cpmn_tf.evaluation.canonical import CanonicalSplit
 from cpmn_tf.evaluation.matching import Matching
 from cpmn_tf.evaluation.overlap import expand, group_rows
 from cpmn_tf.evaluation.precision import plain_average_precision
@@ -55,70 +54,56 @@ class ErrorProfile:
     gains: dict[str, float]
 
 
-def kinds_of(
-    problem: CanonicalSplit, matching: Matching, tiou: tuple[float, ...], rules
-) -> np.ndarray:
+def kinds_of(matching: Matching) -> np.ndarray:
     """[T, N] int8 index into KINDS, or −1 for detections that the protocol leaves out."""
-    own, other = _best_overlaps(problem, rules)
+    own, other = _best_overlaps(matching)
     best, of_class = np.maximum(own, other), own >= other
     rows = []
-    for threshold, hits in zip(tiou, matching.detection, strict=True):
+    for threshold, hits in zip(matching.tiou, matching.detection, strict=True):
         near = np.where(of_class, KINDS.index("localization"), KINDS.index("confusion"))
         full = np.where(of_class, KINDS.index("double detection"), KINDS.index("wrong label"))
         kind = np.where(best >= _LEAST, near, KINDS.index("background"))
-        kind = np.where(rules.reaches(best, threshold), full, kind)
+        kind = np.where(matching.protocol.reaches(best, threshold), full, kind)
         kind[matching.ignored] = _EXCUSED
         kind[hits] = 0
         rows.append(kind.astype(np.int8))
     return np.array(rows)
 
 
-def error_profile(
-    problem: CanonicalSplit, matching: Matching, tiou: tuple[float, ...], rules
-) -> ErrorProfile:
-    """Sorts the detections into kinds and takes each kind away in turn.
-
-    Args:
-      problem: what was matched.
-      matching: true positives by the protocol.
-      tiou: the thresholds.
-      rules: the protocol's module.
-    """
-    kinds = kinds_of(problem, matching, tiou, rules)
-    interpolated = rules.INTERPOLATED
-    whole = plain_average_precision(problem, matching, interpolated=interpolated).mean()
+def error_profile(matching: Matching) -> ErrorProfile:
+    """Sorts the detections into kinds and takes each kind away in turn."""
+    kinds = kinds_of(matching)
+    whole = plain_average_precision(matching).mean()
     gains = {}
     for number, name in enumerate(KINDS[1:], start=1):
-        without = plain_average_precision(
-            problem, matching, interpolated=interpolated, left_out=kinds == number
-        )
+        without = plain_average_precision(matching, left_out=kinds == number)
         gains[name] = float(without.mean() - whole)
-    counts = np.array([_counts(problem, row) for row in kinds], float)
+    counts = np.array([_counts(matching, row) for row in kinds], float)
     total = counts.sum(axis=2, keepdims=True)
     shares = np.divide(counts, total, out=np.full(counts.shape, np.nan), where=total > 0)
     return ErrorProfile(KINDS, shares.mean(axis=0), counts.sum(axis=2).mean(axis=0), gains)
 
 
-def _counts(problem: CanonicalSplit, kind: np.ndarray) -> np.ndarray:
+def _counts(matching: Matching, kind: np.ndarray) -> np.ndarray:
     """[10, K] detections of each kind at one threshold, by rank in units of G."""
     counted = kind != _EXCUSED
-    label = problem.detections.label[counted]
-    starts = np.searchsorted(label, np.arange(len(problem.classes), dtype=np.int32))
+    label, total = matching.split.detections.label[counted], matching.split.instances_per_class()
+    starts = np.searchsorted(label, np.arange(len(total), dtype=np.int32))
     rank = np.arange(len(label)) - starts[label]
-    group = rank // problem.instances_per_class()[label]
+    group = rank // total[label]
     top = group < GROUPS
     cell = group[top] * len(KINDS) + kind[counted][top]
     return np.bincount(cell, minlength=GROUPS * len(KINDS)).reshape(GROUPS, len(KINDS))
 
 
-def _best_overlaps(problem: CanonicalSplit, rules) -> tuple[np.ndarray, np.ndarray]:
+def _best_overlaps(matching: Matching) -> tuple[np.ndarray, np.ndarray]:
     """[N] best tIoU with an instance of the detection's own class, and with one of another."""
-    found = problem.detections
-    truth = problem.instances.take(np.argsort(problem.instances.video, kind="stable"))
+    split, found = matching.split, matching.split.detections
+    truth = split.instances.take(np.argsort(split.instances.video, kind="stable"))
     own, other = np.zeros(len(found)), np.zeros(len(found))
-    first, count = group_rows(found.video, truth.video, len(problem.videos))
+    first, count = group_rows(found.video, truth.video, len(split.videos))
     for row, instance in expand(first, count):
-        value = rules.overlap(
+        value = matching.protocol.overlap(
             found.start[row], found.end[row], truth.start[instance], truth.end[instance]
         )
         same = found.label[row] == truth.label[instance]

@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 
 from cpmn_tf.analysis.bootstrap import Interval
 from cpmn_tf.analysis.diagnosis import Analysis
-from cpmn_tf.analysis.report import Sources, many
 from cpmn_tf.analysis.sensitivity import LEAST_PRECISION, Sensitivity
+from cpmn_tf.evaluation.results import Sources, many
 from cpmn_tf.files import replaced
 
 # Okabe and Ito's colours, which the colour-blind tell apart; the page also reads in grey.

@@ -1,133 +1,33 @@
-"""Results as JSON and as text; both name the protocol, the files and what they hold."""
+"""An analysis as tables and as JSON."""
 
-import dataclasses
-from collections.abc import Sequence
 from typing import Any
+
+import numpy as np
 
 from cpmn_tf.analysis.bootstrap import Interval
 from cpmn_tf.analysis.diagnosis import Analysis
 from cpmn_tf.analysis.sensitivity import LEAST_PRECISION
-from cpmn_tf.evaluation.canonical import Counts
-from cpmn_tf.evaluation.protocols import Evaluation
-
-
-@dataclasses.dataclass(frozen=True)
-class Sources:
-    """Which files a result comes from; digests are SHA-256 in hexadecimal."""
-
-    annotation_file: str
-    annotation_sha256: str
-    detection_file: str
-    detection_sha256: str
-    split: str
-
-
-def to_json(result: Evaluation, sources: Sources) -> dict[str, Any]:
-    """A result as plain values; mAP and AP are fractions, lists parallel to ``tiou``."""
-    return {
-        "protocol": result.protocol,
-        "tiou": list(result.tiou),
-        "map": result.map.tolist(),
-        "average_map": result.average_map,
-        "per_class": {name: row.tolist() for name, row in result.per_class.items()},
-        **dataclasses.asdict(sources),
-        **dataclasses.asdict(result.counts),
-    }
-
-
-def to_text(results: Sequence[Evaluation], sources: Sources) -> str:
-    """Tables of one protocol's result, or of several side by side."""
-    first = results[0]
-    lines = [*facts(first.counts, sources), ""]
-    header = ["mAP [%] at tIoU", *(f"{value:g}" for value in first.tiou), "average"]
-    rows = [
-        [result.protocol, *_percents(result.map), _percent(result.average_map)]
-        for result in results
-    ]
-    lines += [*table([header, *rows]), ""]
-    if len(results) == 1:
-        header = ["AP [%] at tIoU", *header[1:]]
-        rows = [
-            [name, *_percents(row), _percent(row.mean())] for name, row in first.per_class.items()
-        ]
-    else:
-        header = ["average AP [%]", *(result.protocol for result in results)]
-        rows = [
-            [name, *(_percent(result.per_class[name].mean()) for result in results)]
-            for name in first.per_class
-        ]
-    return "\n".join([*lines, *table([header, *rows])])
-
-
-def facts(counts: Counts, sources: Sources) -> list[str]:
-    """Lines that name the files and what they hold."""
-    ambiguous = counts.ambiguous_intervals
-    lines = [
-        f"annotations  {sources.annotation_file}",
-        f"             SHA-256 {sources.annotation_sha256}",
-        f"             {sources.split}: {many(counts.videos, 'video')}, "
-        f"{many(counts.instances, 'instance')} of {many(counts.classes, 'class')}"
-        + (f", {many(ambiguous, 'ambiguous interval')}" if ambiguous else ""),
-        f"detections   {sources.detection_file}",
-        f"             SHA-256 {sources.detection_sha256}",
-        f"             {many(counts.detections, 'detection')}; "
-        f"{many(counts.videos_without_detections, 'video')} without detections",
-    ]
-    remarks = {
-        f"{many(counts.classes_without_detections, 'class')} without detections, with an AP of 0": (
-            counts.classes_without_detections
-        ),
-        f"{many(counts.unlisted_detections, 'detection')} in "
-        f"{many(counts.unlisted_videos, 'video')} outside the split, "
-        "counted as false positives (the official evaluators do so)": counts.unlisted_detections,
-        f"{many(counts.unscored_detections, 'detection')} left out: the split has no instance of "
-        "their class": counts.unscored_detections,
-        f"{many(counts.zero_length_instances, 'instance')} of zero length": (
-            counts.zero_length_instances
-        ),
-    }
-    lines += [note(text) for text, number in remarks.items() if number]
-    return lines
-
-
-def note(text: str) -> str:
-    """A line beside the facts."""
-    return f"note         {text}"
-
-
-def table(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Aligned lines: the first column to the left, the others to the right."""
-    rows = [[text if text.isprintable() else ascii(text)[1:-1] for text in row] for row in rows]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(
-            text.ljust(width) if place == 0 else text.rjust(width)
-            for place, (text, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]
+from cpmn_tf.evaluation.results import map_rows, percents, table
 
 
 def analysis_text(analysis: Analysis) -> list[str]:
     """The analysis as tables, line by line."""
     result, errors = analysis.evaluation, analysis.errors
-    header = ["mAP [%] at tIoU", *(f"{value:g}" for value in result.tiou), "average"]
-    rows = [header, *_map_rows(result, analysis.interval)]
+    rows = [*map_rows([result]), *_interval_rows(analysis.interval)]
     if analysis.comparison is not None:
         other = analysis.comparison
-        rows += _map_rows(other.baseline, other.interval, "baseline")
-        gap = other.difference_interval
         rows += [
-            ["difference", *_percents([*other.difference, other.average_difference])],
-            ["  95 % from", *_percents([*gap.low, gap.average_low])],
-            ["  to", *_percents([*gap.high, gap.average_high])],
+            ["baseline", *map_rows([other.baseline])[1][1:]],
+            *_interval_rows(other.interval),
+            ["difference", *percents([*other.difference, other.average_difference])],
+            *_interval_rows(other.difference_interval),
         ]
     kinds = [
         ["kind of detection", "gain [points]", "% of 1G", *(f"{row}G" for row in range(2, 11))],
         *(
             [
                 kind,
-                f"+{_percent(errors.gains[kind])}" if kind in errors.gains else "",
+                f"+{100 * errors.gains[kind]:.2f}" if kind in errors.gains else "",
                 *(_share(errors.shares[row, place]) for row in range(10)),
             ]
             for place, kind in enumerate(errors.kinds)
@@ -141,9 +41,7 @@ def analysis_text(analysis: Analysis) -> list[str]:
     ]
     groups = [["instances", "number", "normalised mAP [%]", "missed [%]"]]
     overall = analysis.overall
-    groups.append(
-        ["all", str(result.counts.instances), _percent(overall.map_n), _percent(overall.missed)]
-    )
+    groups.append(["all", str(result.counts.instances), *percents([overall.map_n, overall.missed])])
     for item in analysis.sensitivities:
         groups.append([item.title, "", "", ""])
         for name, number, value, missed in zip(
@@ -158,11 +56,10 @@ def analysis_text(analysis: Analysis) -> list[str]:
     ]
 
 
-def _map_rows(result: Evaluation, bounds: Interval, name: str | None = None) -> list[list[str]]:
+def _interval_rows(bounds: Interval) -> list[list[str]]:
     return [
-        [name or result.protocol, *_percents([*result.map, result.average_map])],
-        ["  95 % from", *_percents([*bounds.low, bounds.average_low])],
-        ["  to", *_percents([*bounds.high, bounds.average_high])],
+        ["  95 % from", *percents([*bounds.low, bounds.average_low])],
+        ["  to", *percents([*bounds.high, bounds.average_high])],
     ]
 
 
@@ -170,15 +67,52 @@ def _share(value: float, digits: int = 0) -> str:
     return "–" if value != value else f"{100 * value:.{digits}f}"
 
 
-def _percents(values) -> list[str]:
-    return [_percent(value) for value in values]
+def analysis_json(analysis: Analysis) -> dict[str, Any]:
+    """The analysis beside the evaluation's own entries, as plain values; NaN becomes null."""
+    result: dict[str, Any] = {
+        "bootstrap": {"samples": analysis.samples, **_interval_json(analysis.interval)},
+        "errors": {
+            "kinds": list(analysis.errors.kinds),
+            "shares_by_rank": _listed(analysis.errors.shares),
+            "detections_by_rank": _listed(analysis.errors.detections),
+            "average_map_gains": analysis.errors.gains,
+        },
+        "normalized_average_map": analysis.overall.map_n,
+        "missed": analysis.overall.missed,
+        "sensitivity": {
+            item.name: {
+                "title": item.title,
+                "bins": list(item.bins),
+                "instances": list(item.instances),
+                "normalized_average_map": _listed(item.map_n),
+                "missed": _listed(item.missed),
+            }
+            for item in analysis.sensitivities
+        },
+    }
+    if analysis.comparison is not None:
+        other = analysis.comparison
+        result["baseline"] = {
+            "map": other.baseline.map.tolist(),
+            "average_map": other.baseline.average_map,
+            **_interval_json(other.interval),
+            "difference": other.difference.tolist(),
+            "average_difference": other.average_difference,
+            "difference_interval": _interval_json(other.difference_interval),
+        }
+    return result
 
 
-def _percent(value: float) -> str:
-    return f"{100 * value:.2f}"
+def _interval_json(bounds: Interval) -> dict[str, Any]:
+    return {
+        "map_low": bounds.low.tolist(),
+        "map_high": bounds.high.tolist(),
+        "average_map_low": bounds.average_low,
+        "average_map_high": bounds.average_high,
+    }
 
 
-def many(number: int, noun: str) -> str:
-    """The number and the noun in singular or plural."""
-    plural = noun + ("es" if noun.endswith("s") else "s")
-    return f"{number} {noun if number == 1 else plural}"
+def _listed(values: np.ndarray) -> list:
+    if values.ndim > 1:
+        return [_listed(row) for row in values]
+    return [None if np.isnan(value) else float(value) for value in values]

@@ -71,25 +71,21 @@ class Overall:
 
 
 def sensitivities(
-    problem: CanonicalSplit, matching: Matching, *, interpolated: bool, bounds: str | None = None
+    matching: Matching, *, bounds: str | None = None
 ) -> tuple[Overall, tuple[Sensitivity, ...]]:
     """Normalised mAP and misses over all instances and by each characteristic.
 
     Args:
-      problem: what was matched.
       matching: true positives by the protocol.
-      interpolated: how the protocol takes AP.
       bounds: `thumos14` or `activitynet13` for DETAD's bins; None cuts into fifths.
 
     Coverage is left out where no duration is known.
     """
-    found = _found(problem, matching)
-    everything = np.ones(len(problem.instances), bool)
-    overall = Overall(
-        _normalized(problem, matching, everything, interpolated), float((~found).mean())
-    )
+    found = _found(matching)
+    everything = np.ones(len(matching.split.instances), bool)
+    overall = Overall(_normalized(matching, everything), float((~found).mean()))
     result = []
-    for name, values in _characteristics(problem).items():
+    for name, values in _characteristics(matching.split).items():
         known = np.isfinite(values)
         if not known.any():
             continue
@@ -102,9 +98,7 @@ def sensitivities(
                 title=TITLES[name],
                 bins=_bin_names(name, edges),
                 instances=tuple(int(member.sum()) for member in members),
-                map_n=np.array(
-                    [_normalized(problem, matching, member, interpolated) for member in members]
-                ),
+                map_n=np.array([_normalized(matching, member) for member in members]),
                 missed=np.array(
                     [float((~found[:, m]).mean()) if m.any() else np.nan for m in members]
                 ),
@@ -113,55 +107,53 @@ def sensitivities(
     return overall, tuple(result)
 
 
-def _characteristics(problem: CanonicalSplit) -> dict[str, np.ndarray]:
+def _characteristics(split: CanonicalSplit) -> dict[str, np.ndarray]:
     """[M] values of the instances by characteristic; NaN where unknown or impossible."""
-    truth = problem.instances
+    truth = split.instances
     length = truth.end - truth.start
-    coverage = length / problem.duration[truth.video]
+    coverage = length / split.duration[truth.video]
     coverage[coverage > 1] = np.nan  # the annotated duration is wrong
-    key = truth.label.astype(np.int64) * len(problem.videos) + truth.video
+    key = truth.label.astype(np.int64) * len(split.videos) + truth.video
     _, inverse, counts = np.unique(key, return_inverse=True, return_counts=True)
     return {"length": length, "coverage": coverage, "instances": counts[inverse].astype(float)}
 
 
-def _found(problem: CanonicalSplit, matching: Matching) -> np.ndarray:
+def _found(matching: Matching) -> np.ndarray:
     """[T, M] bool: a detection found the instance before precision sank too low."""
-    result = np.zeros((len(matching.instance), len(problem.instances)), bool)
-    total = problem.instances_per_class()
+    result = np.zeros((len(matching.instance), len(matching.split.instances)), bool)
+    total = matching.split.instances_per_class()
     for threshold, row in enumerate(result):
-        corners = curve(problem, matching, threshold)
+        corners = curve(matching, threshold)
         hits = corners.hits * (total.mean() / total)[corners.label]
         useful = hits > LEAST_PRECISION * (hits + corners.misses)
         row[matching.instance[threshold][useful]] = True
     return result
 
 
-def _normalized(
-    problem: CanonicalSplit, matching: Matching, member: np.ndarray, interpolated: bool
-) -> float:
+def _normalized(matching: Matching, member: np.ndarray) -> float:
     """Normalised average mAP on the member instances; detections of the others are taken away."""
-    label = problem.instances.label
-    total = np.bincount(label[member], minlength=len(problem.classes))
+    label, number = matching.split.instances.label, len(matching.split.classes)
+    total = np.bincount(label[member], minlength=number)
     classes = total > 0
     if not classes.any():
         return math.nan
-    typical = len(label) / len(problem.classes)
+    typical = len(label) / number
     weight = np.divide(1.0, total, out=np.zeros(len(total)), where=classes)
     values = []
     for threshold, (row, instance) in enumerate(
         zip(matching.detection, matching.instance, strict=True)
     ):
-        others = np.zeros(len(problem.detections), bool)
+        others = np.zeros(len(matching.ignored), bool)
         others[row[~member[instance]]] = True
-        corners = curve(problem, matching, threshold, others)
+        corners = curve(matching, threshold, others)
         step = weight[corners.label]
         precision = average_precision(
             corners.label,
             corners.hits * step * typical,
             corners.misses,
             step,
-            classes=len(classes),
-            interpolated=interpolated,
+            classes=number,
+            interpolated=matching.protocol.interpolated,
         )
         values.append(precision[classes].mean())
     return float(np.mean(values))

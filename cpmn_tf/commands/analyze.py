@@ -14,11 +14,12 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from cpmn_tf.analysis.diagnosis import analysis_json, analyze
-from cpmn_tf.analysis.report import analysis_text, facts, to_json
+from cpmn_tf.analysis.diagnosis import analyze
+from cpmn_tf.analysis.report import analysis_json, analysis_text
 from cpmn_tf.analysis.sensitivity import BOUNDS
 from cpmn_tf.commands import cli, evaluation_inputs
 from cpmn_tf.evaluation import PROTOCOLS
+from cpmn_tf.evaluation.results import facts, to_json
 from cpmn_tf.files import write_json
 
 

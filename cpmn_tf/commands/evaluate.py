@@ -10,9 +10,9 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from cpmn_tf.analysis.report import to_json, to_text
 from cpmn_tf.commands import cli, evaluation_inputs
 from cpmn_tf.evaluation import PROTOCOLS, evaluate
+from cpmn_tf.evaluation.results import to_json, to_text
 from cpmn_tf.files import write_json
 
 

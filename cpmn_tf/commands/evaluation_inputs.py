@@ -6,10 +6,10 @@ import numpy as np
 from absl import flags
 
 from cpmn_tf import config
-from cpmn_tf.analysis.report import Sources, many, note
 from cpmn_tf.commands import cli
 from cpmn_tf.errors import UserError
 from cpmn_tf.evaluation import parse_tiou
+from cpmn_tf.evaluation.results import Sources, many, note
 from cpmn_tf.formats.annotations import Annotations, Detections
 from cpmn_tf.formats.detection_files import check_seconds, doubt_of_seconds, load_detection_file
 from cpmn_tf.formats.thumos_text import digest, load_truth

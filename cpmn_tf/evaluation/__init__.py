@@ -1,12 +1,16 @@
-"""Evaluation by the field's two protocols, and why a detector errs. Imports no TensorFlow."""
+"""Evaluation by the field's two protocols. Imports no TensorFlow."""
 
 from cpmn_tf.evaluation.canonical import Counts
-from cpmn_tf.evaluation.protocols import (
-    DEFAULT_TIOU,
-    PROTOCOLS,
-    Evaluation,
-    evaluate,
-    parse_tiou,
-)
+from cpmn_tf.evaluation.matching import Protocol
+from cpmn_tf.evaluation.protocols import DEFAULT_TIOU, PROTOCOLS, evaluate, parse_tiou
+from cpmn_tf.evaluation.results import Evaluation
 
-__all__ = ["DEFAULT_TIOU", "PROTOCOLS", "Counts", "Evaluation", "evaluate", "parse_tiou"]
+__all__ = [
+    "DEFAULT_TIOU",
+    "PROTOCOLS",
+    "Counts",
+    "Evaluation",
+    "Protocol",
+    "evaluate",
+    "parse_tiou",
+]

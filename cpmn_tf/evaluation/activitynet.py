@@ -15,39 +15,36 @@ import dataclasses
 import numpy as np
 
 from cpmn_tf.evaluation.canonical import CanonicalSplit
-from cpmn_tf.evaluation.matching import Matching, assign_in_turn, by_preference
+from cpmn_tf.evaluation.matching import Matching, Protocol, assign_in_turn, by_preference
 from cpmn_tf.evaluation.overlap import Pairs, group_rows, intersection_over_union, overlapping
-
-INTERPOLATED = True
 
 # Up to so many elements NumPy's quicksort is an insertion sort, which keeps the order of equals.
 _INSERTION_SORTED = 16
 
-overlap = intersection_over_union
 
-
-def reaches(tiou: np.ndarray, threshold: float) -> np.ndarray:
-    """Whether a tIoU is enough for a true positive."""
-    return tiou >= threshold
-
-
-def match(problem: CanonicalSplit, tiou: tuple[float, ...]) -> Matching:
+def _match(split: CanonicalSplit, tiou: tuple[float, ...]) -> Matching:
     """True positives at every threshold."""
-    pairs = overlapping(problem, min(tiou), overlap)
+    pairs = overlapping(split, min(tiou), intersection_over_union)
     pairs = pairs.take(by_preference(pairs.detection, pairs.tiou, -pairs.instance))
-    pairs = _settle_ties(problem, pairs)
+    pairs = _settle_ties(split, pairs)
     detections, instances = [], []
     for threshold in tiou:
-        reach = np.flatnonzero(reaches(pairs.tiou, threshold))
+        reach = np.flatnonzero(pairs.tiou >= threshold)
         detection, instance = pairs.detection.take(reach), pairs.instance.take(reach)
         hits = assign_in_turn(detection, instance)
         detections.append(detection.take(hits))
         instances.append(instance.take(hits))
-    ignored = np.zeros(len(problem.detections), bool)
-    return Matching(tuple(detections), tuple(instances), ignored)
+    return Matching(
+        protocol=ACTIVITYNET,
+        split=split,
+        tiou=tiou,
+        detection=tuple(detections),
+        instance=tuple(instances),
+        ignored=np.zeros(len(split.detections), bool),
+    )
 
 
-def _settle_ties(problem: CanonicalSplit, pairs: Pairs) -> Pairs:
+def _settle_ties(split: CanonicalSplit, pairs: Pairs) -> Pairs:
     """Puts equally overlapping instances in the order of ActivityNet's `argsort()[::-1]`.
 
     A long detection around instances of one length meets this in earnest: on STPN's THUMOS14
@@ -59,10 +56,8 @@ def _settle_ties(problem: CanonicalSplit, pairs: Pairs) -> Pairs:
     detections = np.unique(pairs.detection[1:][tied])
     if not len(detections):
         return pairs
-    truth, found = problem.instances, problem.detections
-    first, count = group_rows(
-        problem.cells(found.take(detections)), problem.cells(truth), problem.size
-    )
+    truth, found = split.instances, split.detections
+    first, count = group_rows(split.cells(found.take(detections)), split.cells(truth), split.size)
     instance = pairs.instance.copy()
     many = count > _INSERTION_SORTED
     for detection, begin, size in zip(
@@ -76,3 +71,12 @@ def _settle_ties(problem: CanonicalSplit, pairs: Pairs) -> Pairs:
         low, high = np.searchsorted(pairs.detection, [detection, detection + 1])
         instance[low:high] = ranked[: high - low]
     return dataclasses.replace(pairs, instance=instance)
+
+
+ACTIVITYNET = Protocol(
+    name="activitynet",
+    overlap=intersection_over_union,
+    reaches=np.greater_equal,
+    interpolated=True,
+    match=_match,
+)

@@ -1,20 +1,49 @@
-"""One-to-one assignment in turn, without a loop over detections."""
+"""What a protocol is, what it answers, and one-to-one assignment in turn."""
 
 import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 
+from cpmn_tf.evaluation.canonical import CanonicalSplit
+from cpmn_tf.evaluation.overlap import Tiou
 
-@dataclasses.dataclass(frozen=True)
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Protocol:
+    """The rules of an evaluation.
+
+    Attributes:
+      name: what commands and results call it.
+      overlap: tIoU of segments, row by row.
+      reaches: (tIoU [P], threshold) to [P] bool: whether it is enough for a true positive.
+      interpolated: AP takes the best precision at a recall or above.
+      match: (split, thresholds) to the true positives.
+    """
+
+    name: str
+    overlap: Tiou
+    reaches: Callable[[np.ndarray, float], np.ndarray]
+    interpolated: bool
+    match: Callable[[CanonicalSplit, tuple[float, ...]], "Matching"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Matching:
     """Which detection found which instance, at every threshold.
 
     Attributes:
-      detection: for each of T thresholds the [K] rows of the true positives, ascending.
+      protocol: by whose rules.
+      split: truth and detections.
+      tiou: the T thresholds.
+      detection: for each threshold the [K] rows of the true positives, ascending.
       instance: for each threshold the [K] instances that they found.
       ignored: [N] bool: not counted as a false positive where it is no true positive.
     """
 
+    protocol: Protocol
+    split: CanonicalSplit
+    tiou: tuple[float, ...]
     detection: tuple[np.ndarray, ...]
     instance: tuple[np.ndarray, ...]
     ignored: np.ndarray
@@ -27,7 +56,7 @@ def by_preference(chooser: np.ndarray, tiou: np.ndarray, tie: np.ndarray) -> np.
         return np.lexsort((tie, -tiou, chooser))
     same = np.zeros(len(chooser) + 1, bool)
     same[1:-1] = chooser[1:] == chooser[:-1]
-    rows = np.flatnonzero(same[1:] | same[:-1])  # choosers with one choice stand right already
+    rows = np.flatnonzero(same[1:] | same[:-1])  # choosers with one choice are in order
     order[rows] = rows[np.lexsort((tie[rows], -tiou[rows], chooser[rows]))]
     return order
 
@@ -44,7 +73,7 @@ def assign_in_turn(chooser: np.ndarray, chosen: np.ndarray) -> np.ndarray:
     Each pair is offered at most once, so the work is linear in the pairs.
 
     Args:
-      chooser: [P] ascending: whose turn it is. A chooser's rows stand by preference.
+      chooser: [P] ascending: whose turn it is. A chooser's rows are in its order of preference.
       chosen: [P] what would be taken; integers from 0.
 
     Returns:

@@ -22,8 +22,8 @@ class Pairs:
     """Detections and instances of one video and class that overlap.
 
     Attributes:
-      detection: [P] row of the problem's detections, ascending.
-      instance: [P] row of the problem's instances, ascending within a detection.
+      detection: [P] row of the split's detections, ascending.
+      instance: [P] row of the split's instances, ascending within a detection.
       tiou: [P] float64.
     """
 
@@ -103,14 +103,14 @@ def expand(first: np.ndarray, count: np.ndarray) -> Iterator[tuple[np.ndarray, n
         begin = stop
 
 
-def overlapping(problem: CanonicalSplit, least: float, tiou: Tiou) -> Pairs:
+def overlapping(split: CanonicalSplit, least: float, tiou: Tiou) -> Pairs:
     """All pairs of the same video and class whose tIoU is at least ``least``.
 
     Memory: a block of pairs, and the pairs found; an instance that reaches tIoU t shares at least
     t of the detection's length, so instances that do not overlap give at most 1/t per detection.
     """
-    found, truth = problem.detections, problem.instances
-    first, count = group_rows(problem.cells(found), problem.cells(truth), problem.size)
+    found, truth = split.detections, split.instances
+    first, count = group_rows(split.cells(found), split.cells(truth), split.size)
     parts = []
     for detection, instance in expand(first, count):
         value = tiou(

@@ -4,7 +4,6 @@ import dataclasses
 
 import numpy as np
 
-from cpmn_tf.evaluation.canonical import CanonicalSplit
 from cpmn_tf.evaluation.matching import Matching
 
 
@@ -13,7 +12,7 @@ class Curve:
     """The true positives of one threshold, by class and falling score.
 
     Attributes:
-      row: [K] row of the problem's detections.
+      row: [K] row of the split's detections.
       label: [K] class, ascending.
       hits: [K] true positives of the class up to and with this one.
       misses: [K] false positives of the class with a higher rank.
@@ -25,11 +24,10 @@ class Curve:
     misses: np.ndarray
 
 
-def curve(problem: CanonicalSplit, matching: Matching, threshold: int, left_out=None) -> Curve:
+def curve(matching: Matching, threshold: int, left_out=None) -> Curve:
     """The precision-recall curve's corners at one threshold.
 
     Args:
-      problem: what was matched.
       matching: the protocol's answer.
       threshold: index into the thresholds.
       left_out: [N] bool or None; these detections are taken away, found instances and all.
@@ -39,8 +37,8 @@ def curve(problem: CanonicalSplit, matching: Matching, threshold: int, left_out=
     if left_out is not None:
         gone = gone | left_out
         row = row[~left_out[row]]
-    label = problem.detections.label.take(row)
-    starts = problem.class_starts()
+    label = matching.split.detections.label.take(row)
+    starts = matching.split.class_starts()
     first_hit = np.searchsorted(label, np.arange(len(starts), dtype=np.int32))
     hits = np.arange(1, len(row) + 1) - first_hit.take(label)
     if not gone.any():
@@ -93,26 +91,24 @@ def average_precision(
     return np.bincount(label, weights=step * precision, minlength=classes)
 
 
-def plain_average_precision(
-    problem: CanonicalSplit, matching: Matching, *, interpolated: bool, left_out=None
-) -> np.ndarray:
+def plain_average_precision(matching: Matching, left_out=None) -> np.ndarray:
     """[T, C] AP at every threshold and of every class.
 
     ``left_out``, [T, N] bool or None, takes detections away without matching anew.
     """
-    total = problem.instances_per_class()
+    total = matching.split.instances_per_class()
     rows = []
     for threshold in range(len(matching.detection)):
         gone = None if left_out is None else left_out[threshold]
-        corners = curve(problem, matching, threshold, gone)
+        corners = curve(matching, threshold, gone)
         rows.append(
             average_precision(
                 corners.label,
                 corners.hits,
                 corners.misses,
                 np.ones(len(corners.label)),
-                classes=len(problem.classes),
-                interpolated=interpolated,
+                classes=len(total),
+                interpolated=matching.protocol.interpolated,
             )
             / total
         )

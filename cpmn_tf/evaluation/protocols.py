@@ -1,48 +1,26 @@
 """`evaluate`: mAP by a named protocol."""
 
-import dataclasses
 from collections.abc import Iterable
 from decimal import Decimal, InvalidOperation
 
-import numpy as np
-
 from cpmn_tf.errors import UserError
-from cpmn_tf.evaluation import activitynet, thumos14
-from cpmn_tf.evaluation.canonical import CanonicalSplit, Counts, prepare
-from cpmn_tf.evaluation.matching import Matching
+from cpmn_tf.evaluation.activitynet import ACTIVITYNET
+from cpmn_tf.evaluation.canonical import prepare
+from cpmn_tf.evaluation.matching import Matching, Protocol
 from cpmn_tf.evaluation.precision import plain_average_precision
+from cpmn_tf.evaluation.results import Evaluation
+from cpmn_tf.evaluation.thumos14 import THUMOS14
 from cpmn_tf.formats.annotations import Annotations, Detections
 
-PROTOCOLS = {"activitynet": activitynet, "thumos14": thumos14}
+PROTOCOLS = {protocol.name: protocol for protocol in (ACTIVITYNET, THUMOS14)}
 DEFAULT_TIOU = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
-
-
-@dataclasses.dataclass(frozen=True)
-class Evaluation:
-    """How well detections find instances.
-
-    Attributes:
-      protocol: whose rules were used, `activitynet` or `thumos14`.
-      tiou: thresholds.
-      map: [T] mean over classes of the average precision, as a fraction, parallel to ``tiou``.
-      average_map: mean of ``map``.
-      per_class: AP [T] of each class that has an instance, in the data set's order.
-      counts: what was compared with what.
-    """
-
-    protocol: str
-    tiou: tuple[float, ...]
-    map: np.ndarray
-    average_map: float
-    per_class: dict[str, np.ndarray]
-    counts: Counts
 
 
 def thresholds(values: Iterable[float]) -> tuple[float, ...]:
     """Checked tIoU thresholds, free of float drift (0.1 · 3 is 0.30000000000000004).
 
     Raises:
-      UserError: if there is none, one is outside (0, 1], or one stands twice.
+      UserError: if there is none, one is outside (0, 1], or one is given twice.
     """
     result = tuple(round(float(value), 9) for value in values)
     if not result:
@@ -79,12 +57,14 @@ def parse_tiou(text: str) -> tuple[float, ...]:
         ) from None
 
 
-def protocol_named(name: str):
-    """The protocol's module.
+def protocol_named(name: str | Protocol) -> Protocol:
+    """The protocol of that name; a protocol of your own passes.
 
     Raises:
       UserError: if there is none of that name.
     """
+    if isinstance(name, Protocol):
+        return name
     if name not in PROTOCOLS:
         raise UserError(f"the protocol {name!r} is not one of {', '.join(PROTOCOLS)}")
     return PROTOCOLS[name]
@@ -94,7 +74,7 @@ def evaluate(
     annotations: Annotations,
     detections: Detections,
     *,
-    protocol: str,
+    protocol: str | Protocol,
     tiou: Iterable[float] = DEFAULT_TIOU,
     subset: str | None = None,
 ) -> Evaluation:
@@ -113,24 +93,19 @@ def evaluate(
     Raises:
       UserError: if there is nothing to find, or an argument is out of range.
     """
-    rules = protocol_named(protocol)
-    tiou = thresholds(tiou)
-    problem = prepare(annotations, detections, subset)
-    return summarize(problem, rules.match(problem, tiou), protocol, tiou)
+    rules, tiou = protocol_named(protocol), thresholds(tiou)
+    return summarize(rules.match(prepare(annotations, detections, subset), tiou))
 
 
-def summarize(
-    problem: CanonicalSplit, matching: Matching, protocol: str, tiou: tuple[float, ...]
-) -> Evaluation:
-    """mAP of what was matched by the protocol."""
-    interpolated = protocol_named(protocol).INTERPOLATED
-    precision = plain_average_precision(problem, matching, interpolated=interpolated)
+def summarize(matching: Matching) -> Evaluation:
+    """mAP of what was matched."""
+    precision = plain_average_precision(matching)
     mean = precision.mean(axis=1)
     return Evaluation(
-        protocol=protocol,
-        tiou=tiou,
+        protocol=matching.protocol.name,
+        tiou=matching.tiou,
         map=mean,
         average_map=float(mean.mean()),
-        per_class={name: precision[:, k] for k, name in enumerate(problem.classes)},
-        counts=problem.counts,
+        per_class={name: precision[:, k] for k, name in enumerate(matching.split.classes)},
+        counts=matching.split.counts,
     )

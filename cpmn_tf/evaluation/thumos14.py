@@ -14,31 +14,34 @@
 import numpy as np
 
 from cpmn_tf.evaluation.canonical import CanonicalSplit
-from cpmn_tf.evaluation.matching import Matching, assign_in_turn, by_preference
+from cpmn_tf.evaluation.matching import Matching, Protocol, assign_in_turn, by_preference
 from cpmn_tf.evaluation.overlap import intersection_over_hull, overlapping, touches
 
-INTERPOLATED = False
 
-overlap = intersection_over_hull
-
-
-def reaches(tiou: np.ndarray, threshold: float) -> np.ndarray:
-    """Whether a tIoU is enough for a true positive."""
-    return tiou > threshold
-
-
-def match(problem: CanonicalSplit, tiou: tuple[float, ...]) -> Matching:
+def _match(split: CanonicalSplit, tiou: tuple[float, ...]) -> Matching:
     """True positives at every threshold, and the detections that ambiguity excuses."""
-    pairs = overlapping(problem, min(tiou), overlap)
-    # Rows of detections stand by score, so the row is also what decides between equal overlaps.
+    pairs = overlapping(split, min(tiou), intersection_over_hull)
+    # Detections are in the order of their scores, so the row decides between equal overlaps.
     pairs = pairs.take(by_preference(pairs.instance, pairs.tiou, pairs.detection))
     hits = []
     for threshold in tiou:
-        reach = pairs.take(np.flatnonzero(reaches(pairs.tiou, threshold)))
+        reach = pairs.take(np.flatnonzero(pairs.tiou > threshold))
         reach = reach.take(assign_in_turn(reach.instance, reach.detection))
         hits.append(reach.take(np.argsort(reach.detection)))
     return Matching(
-        tuple(pair.detection for pair in hits),
-        tuple(pair.instance for pair in hits),
-        touches(problem.detections, problem.ambiguous, len(problem.videos)),
+        protocol=THUMOS14,
+        split=split,
+        tiou=tiou,
+        detection=tuple(pair.detection for pair in hits),
+        instance=tuple(pair.instance for pair in hits),
+        ignored=touches(split.detections, split.ambiguous, len(split.videos)),
     )
+
+
+THUMOS14 = Protocol(
+    name="thumos14",
+    overlap=intersection_over_hull,
+    reaches=np.greater,
+    interpolated=False,
+    match=_match,
+)

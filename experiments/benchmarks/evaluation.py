@@ -11,6 +11,7 @@ Where THUMOS14's data is given, both first give the golden values.
 """
 
 import argparse
+import os
 import pathlib
 import resource
 import subprocess
@@ -31,7 +32,8 @@ from cpmn_tf.formats.annotations import (
 
 ACTIVITYNET_TIOU = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))
 GOLDEN = "52.12 44.20 34.70 26.06 17.70 10.09 4.99"
-DATA = pathlib.Path(__file__).resolve().parents[3] / "shared" / "data" / "thumos14"
+BESIDE = pathlib.Path(__file__).resolve().parents[3] / "shared" / "data" / "thumos14"
+DATA = pathlib.Path(os.environ.get("CPMN_THUMOS14_DIR", BESIDE))
 
 
 def activitynet_loop(truth: dict, found: dict, tiou: tuple[float, ...]) -> np.ndarray:

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from cpmn_tf.analysis.bootstrap import bootstrap_map, draws, interval
-from cpmn_tf.analysis.diagnosis import analysis_json, analyze
+from cpmn_tf.analysis.diagnosis import analyze
 from cpmn_tf.analysis.error_kinds import KINDS, error_profile, kinds_of
+from cpmn_tf.analysis.report import analysis_json
 from cpmn_tf.analysis.sensitivity import sensitivities
 from cpmn_tf.errors import UserError
 from cpmn_tf.evaluation import evaluate
@@ -47,8 +48,7 @@ def random_data(seed, videos=12, detections=150):
 
 
 def matched(annotations, detections, protocol, tiou=TIOU):
-    problem = prepare(annotations, detections)
-    return problem, PROTOCOLS[protocol].match(problem, tiou)
+    return PROTOCOLS[protocol].match(prepare(annotations, detections), tiou)
 
 
 ONE_OF_EACH = [
@@ -80,8 +80,8 @@ TRUTH = Annotations(
 
 
 def test_one_detection_of_each_kind():
-    problem, matching = matched(TRUTH, Detections.from_rows((), ONE_OF_EACH), "activitynet", (0.5,))
-    kinds = kinds_of(problem, matching, (0.5,), PROTOCOLS["activitynet"])[0]
+    matching = matched(TRUTH, Detections.from_rows((), ONE_OF_EACH), "activitynet", (0.5,))
+    kinds = kinds_of(matching)[0]
     assert [KINDS[kind] for kind in kinds] == [
         "true positive",
         "double detection",
@@ -93,14 +93,14 @@ def test_one_detection_of_each_kind():
         "true positive",
     ]
     # The thumos14 protocol leaves out what shares time with (22, 25).
-    problem, matching = matched(TRUTH, Detections.from_rows((), ONE_OF_EACH), "thumos14", (0.5,))
-    kinds = kinds_of(problem, matching, (0.5,), PROTOCOLS["thumos14"])[0]
+    matching = matched(TRUTH, Detections.from_rows((), ONE_OF_EACH), "thumos14", (0.5,))
+    kinds = kinds_of(matching)[0]
     assert kinds.tolist() == [0, 1, 2, -1, -1, 5, 5, 0]
 
 
 def test_profile_and_gains_by_hand():
-    problem, matching = matched(TRUTH, Detections.from_rows((), ONE_OF_EACH), "activitynet", (0.5,))
-    profile = error_profile(problem, matching, (0.5,), PROTOCOLS["activitynet"])
+    matching = matched(TRUTH, Detections.from_rows((), ONE_OF_EACH), "activitynet", (0.5,))
+    profile = error_profile(matching)
     # G = 2 for run; jump has no detections. Ranks: T D | L W | C B | B T.
     assert profile.shares[0].tolist() == [0.5, 0.5, 0, 0, 0, 0]
     assert profile.shares[1].tolist() == [0, 0, 0.5, 0.5, 0, 0]
@@ -114,8 +114,8 @@ def test_profile_and_gains_by_hand():
 
 
 def test_what_ambiguity_excuses_is_in_no_profile():
-    problem, matching = matched(TRUTH, Detections.from_rows((), ONE_OF_EACH), "thumos14", (0.5,))
-    profile = error_profile(problem, matching, (0.5,), PROTOCOLS["thumos14"])
+    matching = matched(TRUTH, Detections.from_rows((), ONE_OF_EACH), "thumos14", (0.5,))
+    profile = error_profile(matching)
     # Two detections are excused; ranks of the others, G = 2: T D | L B | B T.
     assert profile.detections.tolist() == [2, 2, 2, 0, 0, 0, 0, 0, 0, 0]
     assert profile.shares[:3].tolist() == [
@@ -131,8 +131,8 @@ def test_what_ambiguity_excuses_is_in_no_profile():
 def test_a_true_positive_in_an_ambiguous_interval_is_one():
     truth = {"a": Video("a", "t", instances=(Instance(0, 10, "run"),), ambiguous=((5.0, 20.0),))}
     found = Detections.from_rows((), [("a", "run", 0.0, 10.0, 1.0)])
-    problem, matching = matched(Annotations(truth, ("run",)), found, "thumos14", (0.5,))
-    assert kinds_of(problem, matching, (0.5,), PROTOCOLS["thumos14"]).tolist() == [[0]]
+    matching = matched(Annotations(truth, ("run",)), found, "thumos14", (0.5,))
+    assert kinds_of(matching).tolist() == [[0]]
 
 
 def test_background_ends_at_a_tenth():
@@ -143,10 +143,10 @@ def test_background_ends_at_a_tenth():
         ("a", "run", 50.0, 51.0, 0.7),
         ("a", "run", 50.0, 50.9, 0.6),
     ]
-    problem, matching = matched(
+    matching = matched(
         Annotations(truth, ("run", "jump")), Detections.from_rows((), rows), "activitynet", (0.5,)
     )
-    kinds = kinds_of(problem, matching, (0.5,), PROTOCOLS["activitynet"])[0]
+    kinds = kinds_of(matching)[0]
     assert [KINDS[kind] for kind in kinds] == [
         "localization",
         "background",
@@ -165,10 +165,10 @@ def test_kinds_look_at_the_detections_own_video():
     rows += [
         (name, "jump", at + 1, at + 11, 0.4) for name, at in zip("abc", (0, 100, 0), strict=True)
     ]
-    problem, matching = matched(
+    matching = matched(
         Annotations(truth, ("jump", "run")), Detections.from_rows((), rows), "activitynet", (0.5,)
     )
-    kinds = kinds_of(problem, matching, (0.5,), PROTOCOLS["activitynet"])[0]
+    kinds = kinds_of(matching)[0]
     # jump: on a's and b's run, and in c where there is nothing; run: three times on a jump.
     assert [KINDS[kind] for kind in kinds] == ["wrong label"] * 2 + ["background"] + [
         "wrong label"
@@ -179,17 +179,16 @@ def test_own_class_counts_where_two_classes_share_a_segment():
     instances = (Instance(0.0, 10.0, "CliffDiving"), Instance(0.0, 10.0, "Diving"))
     truth = Annotations({"a": Video("a", "t", instances=instances)}, ("CliffDiving", "Diving"))
     rows = [("a", label, 0.0, 5.0, 1.0) for label in truth.classes]
-    problem, matching = matched(truth, Detections.from_rows((), rows), "activitynet", (0.9,))
-    kinds = kinds_of(problem, matching, (0.9,), PROTOCOLS["activitynet"])
+    matching = matched(truth, Detections.from_rows((), rows), "activitynet", (0.9,))
+    kinds = kinds_of(matching)
     assert (kinds == KINDS.index("localization")).all()
 
 
 @pytest.mark.parametrize("protocol", list(PROTOCOLS))
 def test_bootstrap_of_every_video_once_is_the_evaluation(protocol):
     annotations, detections = random_data(1)
-    problem, matching = matched(annotations, detections, protocol)
-    interpolated = PROTOCOLS[protocol].INTERPOLATED
-    drawn = bootstrap_map(problem, matching, np.ones((1, 12)), interpolated=interpolated)
+    matching = matched(annotations, detections, protocol)
+    drawn = bootstrap_map(matching, np.ones((1, 12)))
     expected = evaluate(annotations, detections, protocol=protocol, tiou=TIOU).map
     np.testing.assert_allclose(drawn[0], expected, atol=1e-12)
 
@@ -215,9 +214,8 @@ def test_bootstrap_equals_evaluation_of_the_drawn_videos(protocol):
         protocol=protocol,
         tiou=TIOU,
     )
-    problem, matching = matched(annotations, detections, protocol)
-    interpolated = PROTOCOLS[protocol].INTERPOLATED
-    maps = bootstrap_map(problem, matching, weights[None], interpolated=interpolated)
+    matching = matched(annotations, detections, protocol)
+    maps = bootstrap_map(matching, weights[None])
     np.testing.assert_allclose(maps[0], drawn.map, atol=1e-12)
 
 
@@ -228,9 +226,9 @@ def test_a_sample_leaves_out_classes_that_it_has_no_instance_of(protocol):
         "b": Video("b", "t", instances=(Instance(0.0, 10.0, "jump"),)),
     }
     found = Detections.from_rows((), [("a", "run", 0.0, 10.0, 1.0)])
-    problem, matching = matched(Annotations(videos, ("jump", "run")), found, protocol)
+    matching = matched(Annotations(videos, ("jump", "run")), found, protocol)
     weights = np.array([[1, 1], [2, 0], [0, 2]])  # run alone is found, jump alone is not
-    maps = bootstrap_map(problem, matching, weights, interpolated=PROTOCOLS[protocol].INTERPOLATED)
+    maps = bootstrap_map(matching, weights)
     assert maps.tolist() == [[0.5, 0.5], [1.0, 1.0], [0.0, 0.0]]
 
 
@@ -256,10 +254,8 @@ def test_one_bin_with_everything_is_everything(protocol, monkeypatch):
     one = {name: (0, float("inf")) for name in ("length", "coverage", "instances")}
     monkeypatch.setitem(sensitivity.BOUNDS, "one", one)
     annotations, detections = random_data(4)  # as many instances of both classes: mAP_N is mAP
-    problem, matching = matched(annotations, detections, protocol)
-    overall, groups = sensitivities(
-        problem, matching, interpolated=PROTOCOLS[protocol].INTERPOLATED, bounds="one"
-    )
+    matching = matched(annotations, detections, protocol)
+    overall, groups = sensitivities(matching, bounds="one")
     plain = evaluate(annotations, detections, protocol=protocol, tiou=TIOU)
     assert overall.map_n == pytest.approx(plain.average_map)
     assert [group.name for group in groups] == ["length", "coverage", "instances"]
@@ -275,10 +271,8 @@ def test_long_instances_found_and_short_ones_missed():
         for name in "ab"
     }
     rows = [(name, "run", 0.0, 40.0, 1.0) for name in "ab"]
-    problem, matching = matched(
-        Annotations(videos, ("run",)), Detections.from_rows((), rows), "activitynet"
-    )
-    overall, groups = sensitivities(problem, matching, interpolated=True, bounds="activitynet13")
+    matching = matched(Annotations(videos, ("run",)), Detections.from_rows((), rows), "activitynet")
+    overall, groups = sensitivities(matching, bounds="activitynet13")
     assert (overall.map_n, overall.missed) == (0.5, 0.5)
     assert [group.name for group in groups] == ["length", "instances"]  # no duration is known
     length = groups[0]
@@ -293,10 +287,10 @@ def test_long_instances_found_and_short_ones_missed():
 def test_instances_are_counted_by_class_and_impossible_coverage_is_unknown():
     instances = [Instance(0.0, 5.0, "run"), Instance(6.0, 9.0, "run"), Instance(0.0, 30.0, "jump")]
     truth = {"a": Video("a", "t", instances=tuple(instances), duration=20.0)}
-    problem, matching = matched(
+    matching = matched(
         Annotations(truth, ("jump", "run")), Detections.from_rows((), []), "activitynet"
     )
-    _, groups = sensitivities(problem, matching, interpolated=True, bounds="activitynet13")
+    _, groups = sensitivities(matching, bounds="activitynet13")
     _, coverage, number = groups
     # Coverage 5/20 and 3/20; 30 s of a video of 20 s says that the duration is wrong.
     assert coverage.bins[:2] == ("≤ 20", "20–40") and coverage.instances == (1, 1, 0, 0, 0)
@@ -315,10 +309,10 @@ def test_classes_are_normalised_to_the_same_number_of_instances():
     ):
         rows = [("a", "run", 50.0 + n, 60.0 + n, 2.0) for n in range(misses)]
         rows += [("a", "run", 0.0, 10.0, 1.0), jump]
-        problem, matching = matched(
+        matching = matched(
             Annotations(truth, ("jump", "run")), Detections.from_rows((), rows), "thumos14"
         )
-        overall, _ = sensitivities(problem, matching, interpolated=False)
+        overall, _ = sensitivities(matching)
         # N = 2. run: R = 1, so 2 / (2 + misses), of use while over 5 %. jump: R = 1/3 at 1.
         assert overall.map_n == pytest.approx((run_precision + 1 / 3) / 2)
         assert overall.missed == missed
@@ -329,16 +323,16 @@ def test_a_hit_deep_in_the_ranking_is_a_miss():
     rows = [("a", "run", 5.0 + n, 6.0 + n, 2.0) for n in range(30)]
     for early, missed in ((True, 0.0), (False, 1.0)):  # precision 1, or 1/31 < 5 %
         hit = ("a", "run", 0.0, 1.0, 3.0 if early else 1.0)
-        problem, matching = matched(
+        matching = matched(
             Annotations(videos, ("run",)), Detections.from_rows((), [*rows, hit]), "thumos14"
         )
-        assert sensitivities(problem, matching, interpolated=False)[0].missed == missed
+        assert sensitivities(matching)[0].missed == missed
 
 
 def test_fifths_hold_about_a_fifth_each():
     annotations, detections = random_data(5)
-    problem, matching = matched(annotations, detections, "activitynet")
-    _, groups = sensitivities(problem, matching, interpolated=True)
+    matching = matched(annotations, detections, "activitynet")
+    _, groups = sensitivities(matching)
     length = next(group for group in groups if group.name == "length")
     assert len(length.bins) == 5 and sum(length.instances) == 48
     assert min(length.instances) >= 6
@@ -347,8 +341,8 @@ def test_fifths_hold_about_a_fifth_each():
 def test_few_instances_leave_no_bin_empty():
     instances = (Instance(0.0, 10.0, "run"), Instance(20.0, 28.0, "run"), Instance(1.0, 1.5, "run"))
     truth = Annotations({"a": Video("a", "t", instances=instances, duration=40.0)}, ("run",))
-    problem, matching = matched(truth, Detections.from_rows((), []), "activitynet")
-    _, groups = sensitivities(problem, matching, interpolated=True)
+    matching = matched(truth, Detections.from_rows((), []), "activitynet")
+    _, groups = sensitivities(matching)
     assert [group.name for group in groups] == ["length", "coverage", "instances"]
     for group in groups:
         assert min(group.instances) > 0 and sum(group.instances) == 3

@@ -7,7 +7,7 @@ import pytest
 
 from cpmn_tf.analysis.diagnosis import analyze
 from cpmn_tf.analysis.figure import _page, save_page
-from cpmn_tf.analysis.report import Sources
+from cpmn_tf.evaluation.results import Sources
 from cpmn_tf.formats.annotations import Annotations, Detections, Instance, Video
 
 SOURCES = Sources("here/truth.json", "a1" * 32, "there/run.json", "b2" * 32, "testing")

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from cpmn_tf.errors import UserError
 from cpmn_tf.evaluation import evaluate, parse_tiou
-from cpmn_tf.evaluation.canonical import Segments, canonical_order
+from cpmn_tf.evaluation.activitynet import ACTIVITYNET
 from cpmn_tf.formats.annotations import Annotations, Detections, Instance, Video
 
 CLASSES = ("jump", "run")
@@ -286,24 +286,29 @@ def test_thresholds_are_free_of_float_drift():
             parse_tiou(wrong)
 
 
-@pytest.mark.parametrize("classes", [3, 2**31 - 1])
-def test_canonical_order_is_that_of_the_columns(classes):
-    """Also with class numbers beyond 16 bits and scores that float32 cannot tell apart or hold."""
-    generator = np.random.default_rng(0)
-    number = 20_000
-    scores = np.array([0.0, -0.0, -1.5, 2.0, 2.0 + 2**-51, 1.0, 1 + 2**-20, 1e-300, -1e300])
-    score = generator.normal(size=number)  # most differ, so that few rows are left to the columns
-    score[::10] = scores[generator.integers(0, len(scores), number // 10)]
-    label = generator.integers(0, 3, number) * ((classes - 1) // 2)
-    video, start, end = generator.integers(0, 4, (3, number))
-    integers = (column.astype(np.int32) for column in (video, label))
-    ordered = canonical_order(Segments(*integers, start.astype(float), end.astype(float)), score)
-    expected = np.lexsort((end, start, video, -score, label))
-    for column in (label, score, video, start, end):
-        np.testing.assert_array_equal(column[ordered], column[expected])
+def test_a_protocol_of_your_own_is_judged_by():
+    """ActivityNet's rules with plain AP: ranks F T T of 2 are worth (1/2 + 2/3)/2, not 2/3."""
+    own = dataclasses.replace(ACTIVITYNET, name="plain", interpolated=False)
+
+    def match(split, tiou):
+        return dataclasses.replace(ACTIVITYNET.match(split, tiou), protocol=own)
+
+    own = dataclasses.replace(own, match=match)
+    truth = annotations_of([("a", "run", (0, 2)), ("a", "run", (4, 6))])
+    found = [("a", "run", (0, 2), 1.0), ("a", "run", (4, 6), 0.5), ("b", "run", (0, 1), 2.0)]
+    result = evaluate(truth, detections_of(found), protocol=own, tiou=TIOU)
+    assert result.protocol == "plain" and result.map == pytest.approx([7 / 12] * 3)
+    result = evaluate(truth, detections_of(found), protocol=ACTIVITYNET, tiou=TIOU)
+    assert result.map == pytest.approx([2 / 3] * 3)
 
 
-def test_zero_and_minus_zero_tie():
-    column, times = np.zeros(2, np.int32), np.array([5.0, 4.0])
-    rows = Segments(column, column, times, times)
-    assert canonical_order(rows, np.array([0.0, -0.0])).tolist() == [1, 0]
+def test_a_result_prints_as_a_table():
+    truth = annotations_of([("a", "run", (0, 2)), ("a", "jump", (4, 6))])
+    result = evaluate(
+        truth, detections_of([("a", "run", (0, 1), 1.0)]), protocol="activitynet", tiou=TIOU
+    )
+    assert str(result).splitlines() == [
+        "mAP [%] at tIoU   0.25    0.5     1  average",
+        "activitynet      50.00  50.00  0.00    33.33",
+        "3 videos, 2 instances of 2 classes; 1 detection",
+    ]

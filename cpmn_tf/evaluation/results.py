@@ -1,0 +1,146 @@
+"""Results of an evaluation as tables and as JSON; both name the protocol, the files and counts."""
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from cpmn_tf.evaluation.canonical import Counts
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """How well detections find instances.
+
+    Attributes:
+      protocol: whose rules were used, `activitynet` or `thumos14`.
+      tiou: thresholds.
+      map: [T] mean over classes of the average precision, as a fraction, parallel to ``tiou``.
+      average_map: mean of ``map``.
+      per_class: AP [T] of each class that has an instance, in the data set's order.
+      counts: what was compared with what.
+    """
+
+    protocol: str
+    tiou: tuple[float, ...]
+    map: np.ndarray
+    average_map: float
+    per_class: dict[str, np.ndarray]
+    counts: Counts
+
+    def __str__(self) -> str:
+        counts = self.counts
+        return "\n".join(
+            [
+                *table(map_rows([self])),
+                f"{many(counts.videos, 'video')}, {many(counts.instances, 'instance')} of "
+                f"{many(counts.classes, 'class')}; {many(counts.detections, 'detection')}",
+            ]
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Sources:
+    """Which files a result comes from; digests are SHA-256 in hexadecimal."""
+
+    annotation_file: str
+    annotation_sha256: str
+    detection_file: str
+    detection_sha256: str
+    split: str
+
+
+def to_json(result: Evaluation, sources: Sources) -> dict[str, Any]:
+    """A result as plain values; mAP and AP are fractions, lists parallel to ``tiou``."""
+    return {
+        "protocol": result.protocol,
+        "tiou": list(result.tiou),
+        "map": result.map.tolist(),
+        "average_map": result.average_map,
+        "per_class": {name: row.tolist() for name, row in result.per_class.items()},
+        **dataclasses.asdict(sources),
+        **dataclasses.asdict(result.counts),
+    }
+
+
+def to_text(results: Sequence[Evaluation], sources: Sources) -> str:
+    """Tables of one protocol's result, or of several side by side."""
+    first, *others = results
+    if others:
+        rows = [["average AP [%]", *(result.protocol for result in results)]]
+        for name in first.per_class:
+            rows.append([name, *percents(result.per_class[name].mean() for result in results)])
+    else:
+        rows = [["AP [%] at tIoU", *map_rows(results)[0][1:]]]
+        for name, row in first.per_class.items():
+            rows.append([name, *percents([*row, row.mean()])])
+    lines = [*facts(first.counts, sources), "", *table(map_rows(results)), "", *table(rows)]
+    return "\n".join(lines)
+
+
+def map_rows(results: Sequence[Evaluation]) -> list[list[str]]:
+    """A header with the thresholds, and a row of mAP by protocol."""
+    rows = [[result.protocol, *percents([*result.map, result.average_map])] for result in results]
+    thresholds = (f"{value:g}" for value in results[0].tiou)
+    return [["mAP [%] at tIoU", *thresholds, "average"], *rows]
+
+
+def facts(counts: Counts, sources: Sources) -> list[str]:
+    """Lines that name the files and what they hold."""
+    ambiguous = counts.ambiguous_intervals
+    lines = [
+        f"annotations  {sources.annotation_file}",
+        f"             SHA-256 {sources.annotation_sha256}",
+        f"             {sources.split}: {many(counts.videos, 'video')}, "
+        f"{many(counts.instances, 'instance')} of {many(counts.classes, 'class')}"
+        + (f", {many(ambiguous, 'ambiguous interval')}" if ambiguous else ""),
+        f"detections   {sources.detection_file}",
+        f"             SHA-256 {sources.detection_sha256}",
+        f"             {many(counts.detections, 'detection')}; "
+        f"{many(counts.videos_without_detections, 'video')} without detections",
+    ]
+    remarks = {
+        f"{many(counts.classes_without_detections, 'class')} without detections, with an AP of 0": (
+            counts.classes_without_detections
+        ),
+        f"{many(counts.unlisted_detections, 'detection')} in "
+        f"{many(counts.unlisted_videos, 'video')} outside the split, "
+        "counted as false positives (the official evaluators do so)": counts.unlisted_detections,
+        f"{many(counts.unscored_detections, 'detection')} left out: the split has no instance of "
+        "their class": counts.unscored_detections,
+        f"{many(counts.zero_length_instances, 'instance')} of zero length": (
+            counts.zero_length_instances
+        ),
+    }
+    lines += [note(text) for text, number in remarks.items() if number]
+    return lines
+
+
+def note(text: str) -> str:
+    """A line beside the facts."""
+    return f"note         {text}"
+
+
+def table(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Aligned lines: the first column to the left, the others to the right."""
+    rows = [[text if text.isprintable() else ascii(text)[1:-1] for text in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(
+            text.ljust(width) if place == 0 else text.rjust(width)
+            for place, (text, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+
+
+def percents(fractions: Iterable[float]) -> list[str]:
+    """Percent with two decimals."""
+    return [f"{100 * value:.2f}" for value in fractions]
+
+
+def many(number: int, noun: str) -> str:
+    """The number and the noun in singular or plural."""
+    plural = noun + ("es" if noun.endswith("s") else "s")
+    return f"{number} {noun if number == 1 else plural}"
