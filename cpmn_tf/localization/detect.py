@@ -1,4 +1,4 @@
-"""The whole post-processing: curves to detections per video."""
+"""The whole post-processing: from a trace to the detections of each video (Section 3.5)."""
 
 import functools
 from collections.abc import Callable
@@ -10,6 +10,39 @@ from cpmn_tf.config import LocalizationConfig
 from cpmn_tf.localization import scoring
 from cpmn_tf.localization.proposals import Proposals, propose
 from cpmn_tf.localization.suppression import suppress
+
+
+class Trace(NamedTuple):
+    """Everything that leads to the detections of a batch; what pictures and tests look at.
+
+    A row is one selected class of one video. The grid is the video's own units, or the resized
+    ones where ``data.resize_units`` is set.
+
+    Attributes:
+      class_scores: [batch, classes] in [0, 1], by which classes were selected.
+      rows: [rows, 2] int32 (video, class).
+      p_class: [rows] float32, class probability after erasing.
+      original: [rows, streams, grid] M(A), raw.
+      mining: [rows, streams, grid] maximum over the mining stages; M(A) where there is none.
+      cascaded: [rows, streams, grid] M(Cas).
+      attention: [rows, streams, grid] H in [0, 1]; ones where attention is off.
+      phi: [rows, streams, grid] what proposals are cut from.
+      act: [rows, grid] what p_act averages.
+      lengths: [batch] int32 grid units.
+      unit_seconds: [batch] float32 seconds per grid unit.
+    """
+
+    class_scores: tf.Tensor
+    rows: tf.Tensor
+    p_class: tf.Tensor
+    original: tf.Tensor
+    mining: tf.Tensor
+    cascaded: tf.Tensor
+    attention: tf.Tensor
+    phi: tf.Tensor
+    act: tf.Tensor
+    lengths: tf.Tensor
+    unit_seconds: tf.Tensor
 
 
 class Detected(NamedTuple):
@@ -30,80 +63,53 @@ class Detected(NamedTuple):
     silent: tf.Tensor
 
 
-def localize(
-    *,
-    curves: tf.Tensor,
-    act: tf.Tensor,
-    p_class: tf.Tensor,
-    rows: tf.Tensor,
-    lengths: tf.Tensor,
-    unit_seconds: tf.Tensor,
-    durations: tf.Tensor,
-    config: LocalizationConfig,
-) -> Detected:
-    """Proposals, scores and suppression of all rows (Section 3.5).
+def detections_of(trace: Trace, durations: tf.Tensor, config: LocalizationConfig) -> Detected:
+    """Proposals, scores and suppression of a batch of videos (Section 3.5).
 
     Args:
-      curves: [rows, streams, units], what is cut: Φ (Eq. 4-5), or the raw M without attention.
-      act: [rows, units], what p_act averages (Eq. 7), the mean over streams.
-      p_class: [rows], class probability of the row's video.
-      rows: [rows, 2] int32 (video, class), ascending.
-      lengths: [batch] int32, units of each video.
-      unit_seconds: [batch] float32, seconds per unit.
+      trace: ``phi`` is cut, ``act`` and ``p_class`` score, ``rows`` says whose they are.
       durations: [batch] float32 seconds; segments are clipped to it.
       config: thresholds, scoring and suppression.
 
     Returns:
       The detections of each video.
     """
-    return _graph(config)(curves, act, p_class, rows, lengths, unit_seconds, durations)
+    return _graph(config)(trace, tf.cast(durations, tf.float32))
 
 
 @functools.lru_cache(maxsize=64)
-def _graph(config: LocalizationConfig) -> Callable[..., Detected]:
+def _graph(config: LocalizationConfig) -> Callable[[Trace, tf.Tensor], Detected]:
     """One graph for tensors of any size: op by op, suppression is 50 times slower."""
-    shapes = {
-        "curves": [None, None, None],
-        "act": [None, None],
-        "p_class": [None],
-        "rows": [None, 2],
-        "lengths": [None],
-        "unit_seconds": [None],
-        "durations": [None],
-    }
-    signature = [
-        tf.TensorSpec(shape, tf.int32 if name in ("rows", "lengths") else tf.float32, name=name)
-        for name, shape in shapes.items()
-    ]
+    ranks = {"p_class": 1, "lengths": 1, "unit_seconds": 1, "class_scores": 2, "act": 2, "rows": 2}
+    signature = Trace(
+        *(
+            tf.TensorSpec(
+                [None] * ranks.get(name, 3), tf.int32 if name in ("rows", "lengths") else tf.float32
+            )
+            for name in Trace._fields
+        )
+    )
     return tf.function(
-        functools.partial(_localize, config=config), input_signature=signature, autograph=False
+        functools.partial(_detections, config=config),
+        input_signature=[signature, tf.TensorSpec([None])],
+        autograph=False,
     )
 
 
-def _localize(
-    curves: tf.Tensor,
-    act: tf.Tensor,
-    p_class: tf.Tensor,
-    rows: tf.Tensor,
-    lengths: tf.Tensor,
-    unit_seconds: tf.Tensor,
-    durations: tf.Tensor,
-    *,
-    config: LocalizationConfig,
-) -> Detected:
-    video = rows[:, 0]
-    row_lengths = tf.gather(lengths, video)
-    valid = tf.sequence_mask(row_lengths, tf.shape(curves)[2])
-    proposals, silent = propose(curves, valid, config.thresholds)
+def _detections(trace: Trace, durations: tf.Tensor, *, config: LocalizationConfig) -> Detected:
+    video = trace.rows[:, 0]
+    lengths = tf.gather(trace.lengths, video)
+    valid = tf.sequence_mask(lengths, tf.shape(trace.phi)[2])
+    proposals, silent = propose(trace.phi, valid, config.thresholds)
     scores = scoring.confidence(
-        act,
-        p_class,
+        trace.act,
+        trace.p_class,
         proposals,
-        row_lengths,
+        lengths,
         method=config.confidence,
         outer_ratio=config.outer_ratio,
     )
-    segments = _seconds(proposals, video, unit_seconds, durations)
+    segments = _seconds(proposals, video, trace.unit_seconds, durations)
     long_enough = segments[:, 1] - segments[:, 0] >= config.min_seconds
     keep = long_enough & (segments[:, 1] > segments[:, 0])
     segments, scores = tf.boolean_mask(segments, keep), tf.boolean_mask(scores, keep)
@@ -112,20 +118,18 @@ def _localize(
         segments,
         scores,
         row,
-        tf.shape(rows)[0],
+        tf.shape(video)[0],
         method=config.nms,
         threshold=config.nms_threshold,
         sigma=config.soft_nms_sigma,
         min_score=config.min_score,
     )
     kept = scores > -float("inf")
-    row = tf.boolean_mask(row, kept)
-    pairs = tf.gather(rows, row)
     return _per_video(
         tf.boolean_mask(segments, kept),
         tf.boolean_mask(scores, kept),
-        pairs,
-        tf.math.unsorted_segment_sum(silent, video, tf.shape(lengths)[0]),
+        tf.gather(trace.rows, tf.boolean_mask(row, kept)),
+        tf.math.unsorted_segment_sum(silent, video, tf.shape(trace.lengths)[0]),
     )
 
 

@@ -1,49 +1,21 @@
 """CPMN: the trained modules of all streams, joined for inference (Fig. 1, Section 3.5)."""
 
+import functools
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import keras
 import tensorflow as tf
 
-from cpmn_tf.config import Config, LocalizationConfig
-from cpmn_tf.localization import Detected, localize
+from cpmn_tf.config import Config
+from cpmn_tf.localization import Detected, Trace, detections_of
+from cpmn_tf.models import fusion
 from cpmn_tf.models.cascade import CascadedClassifier, Stage
-from cpmn_tf.models.erasing import normalize_tcas
 from cpmn_tf.models.pyramid import PyramidAttention, attention_map
 from cpmn_tf.models.timeline import Timeline
 
-
-class Trace(NamedTuple):
-    """Everything that leads to the detections of a batch; what pictures and tests look at.
-
-    A row is one selected class of one video. The grid is the video's own units, or the resized
-    ones where ``data.resize_units`` is set.
-
-    Attributes:
-      class_scores: [batch, classes] in [0, 1], by which classes were selected.
-      rows: [rows, 2] int32 (video, class).
-      p_class: [rows] float32, class probability after erasing.
-      original: [rows, streams, grid] M(A), raw.
-      mining: [rows, streams, grid] maximum over the mining stages; M(A) where there is none.
-      cascaded: [rows, streams, grid] M(Cas).
-      attention: [rows, streams, grid] H in [0, 1]; ones where attention is off.
-      phi: [rows, streams, grid] what proposals are cut from.
-      act: [rows, grid] what p_act averages.
-      lengths: [batch] int32 grid units.
-      unit_seconds: [batch] float32 seconds per grid unit.
-    """
-
-    class_scores: tf.Tensor
-    rows: tf.Tensor
-    p_class: tf.Tensor
-    original: tf.Tensor
-    mining: tf.Tensor
-    cascaded: tf.Tensor
-    attention: tf.Tensor
-    phi: tf.Tensor
-    act: tf.Tensor
-    lengths: tf.Tensor
-    unit_seconds: tf.Tensor
+# (T-CAS [rows, samples] of each stage, valid samples [rows, samples]) -> M(Cas) [rows, samples]
+Combine = Callable[[Sequence[tf.Tensor], tf.Tensor], tf.Tensor]
 
 
 def make_cascade(config: Config, num_classes: int, **kwargs) -> CascadedClassifier:
@@ -131,17 +103,8 @@ class CPMN(keras.Model):
         return self.detect(self.trace(features, lengths, rates, class_scores), durations)
 
     def detect(self, trace: Trace, durations: tf.Tensor) -> Detected:
-        """Proposals, scores and suppression of a trace."""
-        return localize(
-            curves=trace.phi,
-            act=trace.act,
-            p_class=trace.p_class,
-            rows=trace.rows,
-            lengths=trace.lengths,
-            unit_seconds=trace.unit_seconds,
-            durations=tf.cast(durations, tf.float32),
-            config=self.config.localization,
-        )
+        """The detections of a trace by the model's own settings."""
+        return detections_of(trace, durations, self.config.localization)
 
     def trace(
         self,
@@ -149,8 +112,17 @@ class CPMN(keras.Model):
         lengths: tf.Tensor,
         rates: tf.Tensor,
         class_scores: tf.Tensor | None = None,
+        combine: Combine | None = None,
     ) -> Trace:
-        """Runs the modules and fuses them (Eq. 3-5); arguments as in :meth:`call`."""
+        """Runs the modules and fuses them (Eq. 3-5 and 7).
+
+        Args:
+          features, lengths, rates, class_scores: as in :meth:`call`.
+          combine: what M(Cas) is made of the stages' T-CAS by;
+            :func:`~cpmn_tf.models.fusion.cascaded_tcas` by default.
+        """
+        if combine is None:
+            combine = functools.partial(fusion.cascaded_tcas, method=self.config.cascade.combine)
         lengths = tf.cast(lengths, tf.int32)
         lines = {
             name: Timeline(self.config, tf.cast(features[name], tf.float32), lengths)
@@ -161,14 +133,16 @@ class CPMN(keras.Model):
         if scores is None:
             scores = tf.add_n([part.scores for part in parts.values()]) / len(parts)
         scores = tf.cast(scores, tf.float32)
-        selected = select_classes(scores, self.config.localization)
+        selected = fusion.select_classes(scores, self.config.localization)
         rows = tf.cast(tf.where(selected), tf.int32)
 
-        fused = [self._fuse(name, lines[name], parts[name], selected, rows) for name in parts]
+        curves = [
+            self._curves(name, lines[name], parts[name], selected, rows, combine) for name in parts
+        ]
         p_class, original, mining, cascaded, attention = (
-            tf.stack(values, axis=1) for values in zip(*fused, strict=True)
+            tf.stack(values, axis=1) for values in zip(*curves, strict=True)
         )
-        phi, act = self._phi(cascaded, attention)
+        fused = cascaded, attention, self.config.localization
         line = next(iter(lines.values()))
         spans = tf.cast(lengths, tf.float32) / tf.cast(line.lengths, tf.float32)
         return Trace(
@@ -181,22 +155,11 @@ class CPMN(keras.Model):
             mining=mining,
             cascaded=cascaded,
             attention=attention,
-            phi=phi,
-            act=tf.reduce_mean(act, axis=1),
+            phi=fusion.curve_to_cut(*fused),
+            act=fusion.curve_to_average(*fused),
             lengths=line.lengths,
             unit_seconds=spans / tf.cast(rates, tf.float32),
         )
-
-    def _phi(self, cascaded: tf.Tensor, attention: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Eq. 4-5, and what Eq. 7 averages.
-
-        Without attention the raw M is cut, as CAM does: a sigmoid is above 20 % of its maximum
-        nearly everywhere.
-        """
-        section = self.config.localization
-        raw, phi = cascaded * attention, tf.sigmoid(cascaded) * attention
-        cut = raw if section.fusion == "raw" or not section.attention else phi
-        return cut, raw if section.p_act == "raw" else phi
 
     def _first_pass(self, name: str, line: Timeline) -> "_FirstPass":
         """Stage A and the pyramid, which say what classes the video shows."""
@@ -215,8 +178,14 @@ class CPMN(keras.Model):
         section = self.config.cascade
         return section.chunk_units if section.inference == "every_unit" else 0
 
-    def _fuse(
-        self, name: str, line: Timeline, part: "_FirstPass", selected: tf.Tensor, rows: tf.Tensor
+    def _curves(
+        self,
+        name: str,
+        line: Timeline,
+        part: "_FirstPass",
+        selected: tf.Tensor,
+        rows: tf.Tensor,
+        combine: Combine,
     ) -> tuple[tf.Tensor, ...]:
         """One stream's p_class [rows], M(A), M(mining), M(Cas) and H, each [rows, grid]."""
         video = rows[:, 0]
@@ -227,7 +196,7 @@ class CPMN(keras.Model):
             if self.config.localization.p_class == "all":
                 probabilities.append(tf.sigmoid(logits))
         mining = tf.reduce_max(tf.stack(curves[1:] or curves), axis=0)
-        cascaded = self._combine(curves, tf.gather(line.samples_valid, video))
+        cascaded = combine(curves, tf.gather(line.samples_valid, video))
         on_grid = [line.from_samples(curve, video) for curve in (curves[0], mining, cascaded)]
         attention = tf.ones_like(on_grid[0])
         if part.heat is not None:
@@ -258,14 +227,6 @@ class CPMN(keras.Model):
             rows = tf.stack([order, rows[:, 1]], axis=1)
         return [(_of_rows(stage.tcas, rows), tf.gather_nd(stage.logits, rows)) for stage in stages]
 
-    def _combine(self, curves: list[tf.Tensor], valid: tf.Tensor) -> tf.Tensor:
-        """M(Cas) = max{M(A), M(B), ...} of [rows, samples] curves (Section 3.3)."""
-        if self.config.cascade.combine == "normalized":
-            curves = [
-                normalize_tcas(curve[..., tf.newaxis], valid, "min_max")[..., 0] for curve in curves
-            ]
-        return tf.reduce_max(tf.stack(curves), axis=0)
-
     def get_config(self):
         """Constructor arguments."""
         return {
@@ -291,21 +252,3 @@ class _FirstPass(NamedTuple):
 def _of_rows(curves: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
     """[batch, units, classes] to [rows, units], each row's video and class."""
     return tf.gather_nd(tf.transpose(curves, [0, 2, 1]), rows)
-
-
-def select_classes(scores: tf.Tensor, config: LocalizationConfig) -> tf.Tensor:
-    """Which classes of each video are localized (Section 3.5).
-
-    Args:
-      scores: [batch, classes].
-      config: ``top_k`` takes that many; ``score`` takes every class whose score is at least
-        ``class_threshold`` of the video's best.
-
-    Returns:
-      [batch, classes] bool, at least one True per video; ties go to the lower index.
-    """
-    if config.selection == "score":
-        return scores >= config.class_threshold * tf.reduce_max(scores, axis=1, keepdims=True)
-    classes = scores.shape[-1]
-    chosen = tf.math.top_k(scores, k=min(config.top_k, classes)).indices
-    return tf.reduce_any(tf.one_hot(chosen, classes, on_value=True, off_value=False), axis=1)

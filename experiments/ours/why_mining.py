@@ -25,34 +25,45 @@ from cpmn_tf import inference
 from cpmn_tf.commands import cli
 from cpmn_tf.evaluation import evaluate
 from cpmn_tf.files import write_text
+from cpmn_tf.models import CPMN, fusion
+from cpmn_tf.models.cpmn import Combine
 from cpmn_tf.training import load_model
 from experiments.harness.report import counted, difference, heading, spread, truth_of
 from experiments.harness.study import Study, Variant, define_flags
 
-VARIANTS = {
-    "M(A)": lambda curves: curves[0],
-    "max{M(A), 0}": lambda curves: tf.maximum(curves[0], 0.0),
-    "M(Cas) = max{M(A), M(B)}": lambda curves: tf.reduce_max(tf.stack(curves), axis=0),
-    "min{M(Cas), max{M(A), 0}}": lambda curves: tf.minimum(
-        tf.reduce_max(tf.stack(curves), axis=0), tf.maximum(curves[0], 0.0)
+VARIANTS: dict[str, Combine] = {
+    "M(A)": lambda curves, valid: curves[0],
+    "max{M(A), 0}": lambda curves, valid: tf.maximum(curves[0], 0.0),
+    "M(Cas) = max{M(A), M(B)}": fusion.cascaded_tcas,
+    "min{M(Cas), max{M(A), 0}}": lambda curves, valid: tf.minimum(
+        fusion.cascaded_tcas(curves, valid), tf.maximum(curves[0], 0.0)
     ),
 }
 
 
+def detector(model: CPMN, combine: Combine) -> inference.Detect:
+    """The model's call with another M(Cas)."""
+
+    @tf.function(reduce_retracing=True, autograph=False)
+    def detect(features, lengths, rates, durations, class_scores=None):
+        return model.detect(model.trace(features, lengths, rates, class_scores, combine), durations)
+
+    return detect
+
+
 def measure(model_dir: pathlib.Path, study: Study) -> dict[str, tuple[float, float]]:
     """Average mAP of each variant: with the model's own classes, and with the true ones."""
+    model, manifest = load_model(model_dir, ["localization.attention=false"])
+    known = {
+        video.id: np.array([float(label in video.labels) for label in manifest.classes], np.float32)
+        for video in study.truth.videos.values()
+    }
     results = {}
     for name, combine in VARIANTS.items():
-        model, card = load_model(model_dir, ["localization.attention=false"])
-        model._combine = lambda curves, valid, combine=combine: combine(curves)
-        known = {
-            video.id: np.array([float(label in video.labels) for label in card.classes], np.float32)
-            for video in study.truth.videos.values()
-        }
         pair = []
         for scores in (None, known):
             detections, _ = inference.detect_split(
-                inference.compiled(model, scores is not None), study.split, class_scores=scores
+                detector(model, combine), study.split, class_scores=scores
             )
             pair.append(evaluate(study.truth, detections, protocol="activitynet").average_map)
         results[name] = tuple(pair)

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from cpmn_tf.config import LocalizationConfig
-from cpmn_tf.localization import localize
+from cpmn_tf.localization import Trace, detections_of
 
 PLAIN = LocalizationConfig(nms="none")
 
@@ -20,25 +20,37 @@ def op_by_op():
     tf.config.run_functions_eagerly(False)
 
 
-def detected(curves, rows, *, lengths=None, config=PLAIN, act=None, **given):
+def detected(
+    curves,
+    rows,
+    *,
+    lengths=None,
+    config=PLAIN,
+    act=None,
+    p_class=None,
+    unit_seconds=None,
+    durations=None,
+):
     """Detections of [rows, streams, units] curves; by default one unit is one second."""
     curves = np.asarray(curves, np.float32)
     batch = 1 + max((video for video, _ in rows), default=0)
     lengths = [curves.shape[2]] * batch if lengths is None else lengths
-    arguments = {
-        "p_class": np.ones(len(rows), np.float32),
-        "unit_seconds": np.ones(len(lengths), np.float32),
-        "durations": np.float32(lengths),
-    } | {name: np.float32(value) for name, value in given.items()}
     act = curves.mean(axis=1) if act is None else np.float32(act)
-    found = localize(
-        curves=tf.constant(curves),
-        act=tf.constant(act),
+    trace = Trace(
+        class_scores=tf.ones([batch, 1]),
         rows=tf.constant(np.array(rows, np.int32).reshape(-1, 2)),
+        p_class=tf.constant(np.float32(np.ones(len(rows)) if p_class is None else p_class)),
+        # Of what leads to phi and act, nothing is used.
+        original=tf.zeros([0, 0, 0]),
+        mining=tf.zeros([0, 0, 0]),
+        cascaded=tf.zeros([0, 0, 0]),
+        attention=tf.zeros([0, 0, 0]),
+        phi=tf.constant(curves),
+        act=tf.constant(act),
         lengths=tf.constant(lengths, tf.int32),
-        config=config,
-        **{name: tf.constant(value) for name, value in arguments.items()},
+        unit_seconds=tf.constant(unit_seconds or [1.0] * len(lengths), tf.float32),
     )
+    found = detections_of(trace, tf.constant(durations or lengths, tf.float32), config)
     return type(found)(*(value.numpy() for value in found))
 
 

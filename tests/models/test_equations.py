@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from cpmn_tf.config import Config, with_overrides
-from cpmn_tf.localization import localize
-from cpmn_tf.models import CPMN, CascadedClassifier, PyramidAttention, TemporalClassifier
-from cpmn_tf.models.cpmn import select_classes
+from cpmn_tf.config import Config, LocalizationConfig, with_overrides
+from cpmn_tf.localization import Trace, detections_of
+from cpmn_tf.models import CascadedClassifier, PyramidAttention, TemporalClassifier
 from cpmn_tf.models.erasing import normalize_tcas
+from cpmn_tf.models.fusion import cascaded_tcas, curve_to_average, curve_to_cut, select_classes
 from cpmn_tf.models.pyramid import attention_map
 from cpmn_tf.training.objectives import cross_entropy, l2_penalty
 
@@ -210,7 +210,22 @@ def test_a_map_that_is_constant_but_for_rounding_attends_everywhere():
     assert attention_map(heat, tf.ones([1, 3], bool)).numpy().tolist() == [[1, 1, 1]]
 
 
-# Eq. 4-5 and the class selection.
+# M(Cas), Eq. 4-5 and the class selection.
+
+
+@pytest.mark.parametrize(
+    "method, wanted",
+    [
+        ("raw", [[1, 4, 0], [5, 5, 0]]),
+        # (1 + 2) / 3, 0, 2 / 3 and 0, 1, 1 / 5; a constant curve becomes 0, and -1, 0 the other.
+        ("normalized", [[1, 1, 2 / 3], [0, 1, 0]]),
+    ],
+)
+def test_the_cascaded_tcas_is_the_maximum_over_stages(method, wanted):
+    a, b = tf.constant([[1.0, -2, 0], [5, 5, 9]]), tf.constant([[-1.0, 4, 0], [-1, 0, 9]])
+    valid = tf.constant([[True] * 3, [True, True, False]])
+    ours = cascaded_tcas([a, b], valid, method)
+    np.testing.assert_allclose(tf.where(valid, ours, 0), wanted)
 
 
 @pytest.mark.parametrize(
@@ -237,14 +252,11 @@ def test_equations_4_and_5_by_hand(settings, cut, act):
     heat = tf.constant([[1.0, 0.0], [0.9, 0.5]])
     if "attention=false" in settings:
         heat = tf.ones_like(heat)
-    config = with_overrides(
-        Config(),
-        ["cascade.filters=1", "pyramid.filters=1", *(f"localization.{s}" for s in settings)],
-    )
-    model = CPMN(streams={"rgb": 1}, num_classes=1, config=config)
-    ours = model._phi(cascaded, heat)
-    np.testing.assert_allclose(ours[0], cut, rtol=1e-6)
-    np.testing.assert_allclose(ours[1], act, rtol=1e-6)
+    config = with_overrides(Config(), [f"localization.{s}" for s in settings]).localization
+    np.testing.assert_allclose(curve_to_cut(cascaded, heat, config), cut, rtol=1e-6)
+    # A single stream is its own mean.
+    streams = cascaded[:, tf.newaxis], heat[:, tf.newaxis]
+    np.testing.assert_allclose(curve_to_average(*streams, config), act, rtol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -311,18 +323,23 @@ def test_the_regularization_is_keras_l2_of_half_lambda(classifier):
 def test_equations_7_and_8(paper):
     rng = np.random.default_rng(3)
     phi = rng.uniform(size=(1, 2, 30)).astype(np.float32)
-    found = localize(
-        curves=tf.constant(phi),
-        act=tf.constant(phi.mean(axis=1)),
-        p_class=tf.constant([0.6]),
+    cascaded = tf.constant(rng.normal(size=phi.shape), tf.float32)
+    attention = phi / tf.sigmoid(cascaded)
+    config = LocalizationConfig(nms="none", thresholds=(0.5,), p_act="phi")
+    trace = Trace(
+        class_scores=tf.constant([[0.6]]),
         rows=tf.constant([[0, 0]]),
+        p_class=tf.constant([0.6]),
+        original=cascaded,
+        mining=cascaded,
+        cascaded=cascaded,
+        attention=attention,
+        phi=curve_to_cut(cascaded, attention, config),
+        act=curve_to_average(cascaded, attention, config),
         lengths=tf.constant([30]),
         unit_seconds=tf.constant([1.0]),
-        durations=tf.constant([30.0]),
-        config=with_overrides(
-            Config(), ["localization.nms=none", "localization.thresholds=0.5"]
-        ).localization,
     )
+    found = detections_of(trace, tf.constant([30.0]), config)
     assert found.counts[0] > 5
     for (start, end), score in zip(found.segments[0].numpy(), found.scores[0].numpy(), strict=True):
         units = range(int(start), int(end))

@@ -8,9 +8,8 @@ import scipy.ndimage
 import tensorflow as tf
 
 from cpmn_tf.config import Config, with_overrides
-from cpmn_tf.localization import Detected
+from cpmn_tf.localization import Detected, Trace
 from cpmn_tf.models import CPMN
-from cpmn_tf.models.cpmn import Trace
 
 CLASSES = 4
 SMALL = [
@@ -337,3 +336,16 @@ def test_a_single_stream_and_three(videos, paper, arrays, padded, filled):
             assert trace.phi.shape[1] == len(widths)
             np.testing.assert_allclose(trace.phi[row], wanted["phi"], rtol=2e-4, atol=2e-5)
             np.testing.assert_allclose(trace.p_class[row], wanted["p_class"], rtol=1e-4)
+
+
+def test_another_combination_of_the_stages(videos, filled):
+    config = with_overrides(Config(), SMALL)
+    model = filled(CPMN(streams={"rgb": 5}, num_classes=CLASSES, config=config), 2)
+    inputs = {"rgb": tf.constant(videos[0]["features"]["rgb"][None])}, [40], [5.0]
+    usual = model.trace(*inputs)
+    other = model.trace(*inputs, combine=lambda curves, valid: -curves[0])
+    np.testing.assert_array_equal(other.cascaded, -usual.original)
+    np.testing.assert_array_equal(other.mining, usual.mining)
+    np.testing.assert_allclose(
+        other.phi, tf.sigmoid(-usual.original) * usual.attention, rtol=1e-6, atol=1e-7
+    )
