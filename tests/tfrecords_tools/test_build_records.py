@@ -319,7 +319,7 @@ def test_float16_files_stay_so(folders):
 def test_commands_load_tensorflow_only_when_it_is_needed():
     """Help comes at once, and TensorFlow's notices can be kept from stderr when it loads."""
     names = ", ".join(
-        f"tfrecords_tools.{name}_records" for name in ("build", "validate", "inspect")
+        f"tfrecords_tools.commands.{name}_records" for name in ("build", "validate", "inspect")
     )
     code = f"import sys, {names}; sys.exit('tensorflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,8 +1,6 @@
 """Feature files that are not what they seem, and those that only look odd."""
 
 import json
-import os
-import struct
 import zipfile
 
 import numpy as np
@@ -15,29 +13,9 @@ from tfrecords_tools.reading.feature_files import load_features
 VALUES = np.arange(12, dtype=np.float32).reshape(4, 3)
 
 
-def bomb(path, declared=None):
-    """An archive of zeros that grows a thousandfold, or that says that it grows more."""
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("x.npy", bytes(100 << 20))
-    if declared is not None:
-        data = bytearray(path.read_bytes())
-        place = data.rindex(b"PK\x01\x02") + 24  # the central directory's uncompressed size
-        data[place : place + 4] = struct.pack("<I", declared)
-        path.write_bytes(data)
-
-
-def test_archives_that_grow(tmp_path):
-    path = tmp_path / "x.npz"
-    bomb(path)
-    with pytest.raises(UserError, match=r"would grow from \d+ to 104857600 bytes") as error:
-        load_features(path)
-    assert str(error.value).startswith(str(path))
-    bomb(path, declared=4096)  # says less than it holds
-    with pytest.raises(UserError, match=r"x.npz"):
-        load_features(path)
-
-
 def broken_archives(path):
+    alone = path.with_suffix(".npy")
+    np.save(alone, VALUES)
     np.savez(path, VALUES)
     whole = path.read_bytes()
     yield whole[: len(whole) // 2], "not an .npz archive"
@@ -46,13 +24,16 @@ def broken_archives(path):
     np.savez(path, VALUES, VALUES)
     yield path.read_bytes(), "holds 2 arrays"
     np.savez(path, np.array([[{}]], object))
-    yield path.read_bytes(), "array of object"
+    yield path.read_bytes(), "Object arrays cannot be loaded"
+    np.savez(path)
+    yield path.read_bytes(), "holds no array"
+    yield alone.read_bytes(), "not an .npz archive"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("../../x.txt", "no array")
     yield path.read_bytes(), "is no array"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("x.npy", b"\x93NUMPY\x01\x00\x84\x03" + b"(" * 900)
-    yield path.read_bytes(), "is not a NumPy array file"
+    yield path.read_bytes(), "is damaged"
 
 
 def test_broken_archives(tmp_path):
@@ -84,16 +65,16 @@ def test_broken_tables(tmp_path, text, message):
     assert str(path) in str(error.value) and "\n" not in str(error.value)
 
 
-def test_malicious_input_leaves_nothing_behind(folders, capsys):
+def test_broken_input_leaves_nothing_behind(folders, capsys):
     before = sorted(folders.output.parent.iterdir())
     victim = folders.path("rgb", folders.ids[1])
-    bomb(victim.with_suffix(".npz"))
+    victim.with_suffix(".npz").write_bytes(b"PK")
     arguments = [*folders.flags(), "--skip_missing"]
     assert build_records.main(arguments) == 1
     assert "has two files" in capsys.readouterr().err
     victim.unlink()
     assert build_records.main(arguments) == 1
-    assert "would grow" in capsys.readouterr().err
+    assert "is not an .npz archive" in capsys.readouterr().err
     folders.database["../../x"] = folders.database[folders.ids[0]]
     folders.annotations.write_text(json.dumps({"database": folders.database}))
     assert build_records.main(arguments) == 1
@@ -125,19 +106,11 @@ def test_an_empty_table_is_one_line(folders, capfd):
 
 
 def test_archives_of_many_arrays(folders):
-    """Each array is small; together they would fill the memory."""
     folders.clear()
     for name in folders.ids:
         np.savez(folders.features / f"{name}.npz", rgb=VALUES, flow=VALUES)
     many = folders.features / f"{folders.ids[3]}.npz"
-    with zipfile.ZipFile(many, "w", zipfile.ZIP_DEFLATED) as archive:
-        for number in range(90):
-            archive.writestr(f"m{number}.npy", bytes(1 << 20))
-    with pytest.raises(UserError, match=r"would grow from \d+ to 94371840 bytes"):
-        folders.read(folders.opened())
-    with zipfile.ZipFile(many, "w", zipfile.ZIP_DEFLATED) as archive:
-        for number in range(90):
-            archive.writestr(f"m{number}.npy", b"not even read")
+    np.savez(many, **{f"m{number}": VALUES for number in range(90)})
     with pytest.raises(UserError, match=r"holds m0, m1, .*, \.\.\. instead of flow, rgb"):
         folders.read(folders.opened())
 
@@ -145,12 +118,8 @@ def test_archives_of_many_arrays(folders):
 def test_what_is_no_file(folders, tmp_path):
     path = folders.path("rgb", folders.ids[0])
     path.unlink()
-    os.mkfifo(path)  # opening it would wait for ever
-    with pytest.raises(UserError, match=r"-first.npy: is not a file; remove it"):
-        folders.read(folders.opened())
-    path.unlink()
     path.mkdir()
-    with pytest.raises(UserError, match=r"-first.npy: is not a file; remove it"):
+    with pytest.raises(UserError, match=r"-first.npy: cannot be read \(Is a directory\)"):
         folders.read(folders.opened())
     path.rmdir()
     path.symlink_to(path)
@@ -161,21 +130,6 @@ def test_what_is_no_file(folders, tmp_path):
     np.save(elsewhere, VALUES)
     path.symlink_to(elsewhere)
     np.testing.assert_array_equal(load_features(path), VALUES)
-
-
-def test_a_file_of_holes(tmp_path):
-    """12 GB that take no disk: refused before memory is taken."""
-    path = tmp_path / "x.npy"
-    with open(path, "wb") as file:
-        header = {"descr": "<f4", "fortran_order": False, "shape": (10**9, 3)}
-        np.lib.format.write_array_header_1_0(file, header)
-        end = file.tell() + 12 * 10**9
-    try:
-        os.truncate(path, end)
-    except OSError:
-        pytest.skip("the file system has no holes")
-    with pytest.raises(UserError, match=r"x.npy: holds 3000000000 values, a record \d+; cut"):
-        load_features(path)
 
 
 def test_types_and_orders_of_arrays(folders):

@@ -1,41 +1,21 @@
-"""One feature file: .npy, .npz or .csv, read to [T, G] floats after it was held against its size.
+"""One feature file: .npy, .npz or .csv, read to [T, G] floats; nothing is unpickled."""
 
-Nothing is unpickled, and no memory is taken on a file's word: a header must agree with the file's
-length, and an archive that would grow a hundredfold is refused.
-"""
-
-import math
+import contextlib
 import os
 import re
-import stat
 import warnings
-import zipfile
-import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 
-from cpmn_tf.data.schema import MAX_RECORD
 from cpmn_tf.errors import UserError
-from cpmn_tf.formats.arrays import all_finite, check_numbers, open_array, read_header
+from cpmn_tf.formats.arrays import all_finite, check_numbers, open_array
 from tfrecords_tools.findings import Defect
 
 SUFFIXES = (".npy", ".npz", ".csv")
 DIMENSIONS = ("units", "values")
-MAX_GROWTH = 100  # an archive's arrays together may be so many times its size ...
-MAX_SMALL = 64 << 20  # ... unless they stay below this
-MAX_VALUES = MAX_RECORD // 2  # more, and not even float16 fits into a record
 SHOWN = 5  # names in an error
 _NUMBER = re.compile(r"[-+]?(\d|\.\d|nan|inf)", re.IGNORECASE)
-_BROKEN_ZIP = (
-    zipfile.BadZipFile,
-    zlib.error,
-    EOFError,
-    NotImplementedError,
-    RuntimeError,
-    ValueError,
-    OverflowError,
-)
 
 
 def load_features(path: str | os.PathLike) -> np.ndarray:
@@ -44,7 +24,6 @@ def load_features(path: str | os.PathLike) -> np.ndarray:
     Raises:
       UserError: naming the file, if it is no such array or holds NaN or infinite values.
     """
-    _check_regular(path)
     return finite(path, _READERS[os.path.splitext(path)[1]](path))
 
 
@@ -72,15 +51,13 @@ def load_streams(
             )
         return split_columns(values, split_at)
     with _archive(path) as archive:
-        members = _members(path, archive)
-        if sorted(members) != list(names):  # before any is read: there may be very many
+        found = sorted(archive.files)
+        if found != list(names):
             raise UserError(
-                f"{path}: holds {_listed(sorted(members))} instead of {_listed(names)}; give each "
-                "video the same streams"
+                f"{path}: holds {_listed(found)} instead of {_listed(names)}; give each video the "
+                "same streams"
             )
-        return {
-            name: finite(f"{path}: {name}", _member(path, archive, members[name])) for name in names
-        }
+        return {name: finite(f"{path}: {name}", _member(path, archive, name)) for name in names}
 
 
 def split_columns(values: np.ndarray, split_at: int) -> dict[str, np.ndarray]:
@@ -98,7 +75,7 @@ def stream_names(path: str | os.PathLike) -> list[str]:
       UserError: naming the file.
     """
     with _archive(path) as archive:
-        return sorted(_members(path, archive))
+        return sorted(archive.files)
 
 
 def finite(name: str | os.PathLike, array: np.ndarray) -> np.ndarray:
@@ -120,45 +97,28 @@ def finite(name: str | os.PathLike, array: np.ndarray) -> np.ndarray:
     return values
 
 
-def _check_regular(path: str | os.PathLike) -> None:
-    """Refuses what is no file: opening a pipe would wait for ever, a device may never end."""
-    try:
-        mode = os.stat(path).st_mode
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); check the path") from None
-    if not stat.S_ISREG(mode):
-        raise UserError(f"{path}: is not a file; remove it")
-
-
 def _listed(names: Iterable[str]) -> str:
     names = list(names)
     return ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
 
 
 def _load_npy(path: str | os.PathLike) -> np.ndarray:
-    values = open_array(path, DIMENSIONS)
-    if values.size > MAX_VALUES:  # a file with holes costs its author nothing
-        raise UserError(f"{path}: holds {values.size} values, a record {MAX_VALUES}; cut the video")
-    return values
+    return open_array(path, DIMENSIONS)
 
 
 def _load_npz(path: str | os.PathLike) -> np.ndarray:
     with _archive(path) as archive:
-        members = _members(path, archive)
-        if len(members) != 1:
+        if len(archive.files) != 1:
             raise UserError(
-                f"{path}: holds {len(members)} arrays ({_listed(members)}); keep one, or one "
-                "per stream in FEATURES/ID.npz"
+                f"{path}: holds {len(archive.files)} arrays ({_listed(archive.files)}); keep one, "
+                "or one per stream in FEATURES/ID.npz"
             )
-        return _member(path, archive, next(iter(members.values())))
+        return _member(path, archive, archive.files[0])
 
 
 def _load_csv(path: str | os.PathLike) -> np.ndarray:
     """A line of comma-separated numbers per unit, with or without a header."""
     try:
-        size = os.path.getsize(path)
-        if size > 2 * MAX_RECORD:
-            raise UserError(f"{path}: has {size} bytes; save features of this size as .npy")
         with open(path, encoding="utf-8-sig") as file:
             first = file.readline(1 << 22)
             file.seek(0)
@@ -203,55 +163,32 @@ _READERS: dict[str, Callable[[str | os.PathLike], np.ndarray]] = {
 }
 
 
-def _archive(path: str | os.PathLike) -> zipfile.ZipFile:
-    _check_regular(path)
+def _archive(path: str | os.PathLike) -> np.lib.npyio.NpzFile:
+    with _readable(path, "is not an .npz archive"):
+        archive = np.load(path, allow_pickle=False)
+        if not isinstance(archive, np.lib.npyio.NpzFile):
+            raise ValueError("it is a single array")
+    if not archive.files:
+        raise UserError(f"{path}: holds no array; save it anew")
+    return archive
+
+
+def _member(path: str | os.PathLike, archive: np.lib.npyio.NpzFile, name: str) -> np.ndarray:
+    with _readable(path, f"{name} is damaged"):
+        values = archive[name]
+    if not isinstance(values, np.ndarray):
+        raise UserError(f"{path}: holds {name!r:.80}, which is no array; remove it")
+    check_numbers(f"{path}: {name}", values.shape, values.dtype, DIMENSIONS)
+    return values
+
+
+@contextlib.contextmanager
+def _readable(path: str | os.PathLike, otherwise: str) -> Iterator[None]:
+    """Makes one line of whatever NumPy, zipfile and zlib raise on a broken archive."""
     try:
-        return zipfile.ZipFile(path)
+        yield
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); check the path") from None
-    except _BROKEN_ZIP as error:
-        raise UserError(f"{path}: is not an .npz archive ({error}); save it anew") from None
-
-
-def _members(path: str | os.PathLike, archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
-    """The archive's arrays by name, sizes checked."""
-    members = {}
-    for info in archive.infolist():
-        if not info.filename.endswith(".npy"):
-            raise UserError(f"{path}: holds {info.filename!r:.80}, which is no array; remove it")
-        members[info.filename.removesuffix(".npy")] = info
-    if not members:
-        raise UserError(f"{path}: holds no array; save it anew")
-    # Of all together, and of the file itself: members may share their packed bytes.
-    packed, size = os.path.getsize(path), sum(info.file_size for info in members.values())
-    if size > min(4 * MAX_RECORD, max(MAX_SMALL, MAX_GROWTH * packed)):
-        raise UserError(
-            f"{path}: would grow from {packed} to {size} bytes, which features do not; save it as "
-            ".npy"
-        )
-    return members
-
-
-def _member(path: str | os.PathLike, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
-    name = f"{path}: {info.filename}"
-    try:
-        with archive.open(info) as file:
-            shape, fortran, dtype = read_header(file, name)
-            check_numbers(name, shape, dtype, DIMENSIONS)
-            size = math.prod(shape) * dtype.itemsize
-            if file.tell() + size != info.file_size:
-                raise UserError(f"{name}: is not as long as its header says; copy the file anew")
-            data = file.read(size + 1)  # one more, so that the end and its checksum are reached
-    except UserError:
-        raise
-    except _BROKEN_ZIP as error:
-        raise UserError(f"{path}: is damaged ({error}); copy the file anew") from None
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); check the disk") from None
-    if len(data) != size:
-        raise UserError(f"{name}: is not as long as its header says; copy the file anew")
-    return _shaped(data, dtype, shape, fortran)
-
-
-def _shaped(data: bytes, dtype: np.dtype, shape: Sequence[int], fortran: bool) -> np.ndarray:
-    return np.frombuffer(data, dtype).reshape(shape, order="F" if fortran else "C")
+    except Exception as error:
+        reason = " ".join(str(error).split())[:80]
+        raise UserError(f"{path}: {otherwise} ({reason}); save it anew") from None

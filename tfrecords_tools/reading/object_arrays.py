@@ -1,18 +1,14 @@
-"""Reads NumPy files of objects without unpickling them.
+"""Reads NumPy files of objects by an unpickler that knows only what arrays are made of.
 
-A pickle is a program: reading one runs what its author wrote. Such a file of arrays, lists, strings
-and numbers needs few of its instructions, so that this module steps through those and knows no
-others; nothing is imported or called on the file's word. Arrays inside stay in the file (it is
-mapped) until they are asked for, so that a data set larger than the memory can be read.
+A pickle is a program: reading one calls what its author named. Here it can name NumPy's arrays,
+types and scalars, for which functions of this module are called; any other name is refused.
 """
 
-import dataclasses
 import math
 import mmap
 import os
+import pickle
 import re
-import struct
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -22,70 +18,15 @@ from cpmn_tf.formats.arrays import read_header
 
 MAX_ITEMS = 1 << 24  # objects in one array, those in its lists included
 MAX_DEPTH = 8  # lists in lists: of videos, of segments, of numbers, and some to spare
-_DTYPE = re.compile(r"[<>|=]?(?:[fiu][1248]|b1|[SUO]\d{0,6})")
-_ORDERS = ("<", ">", "|", "=")
-_NUMPY = ("numpy.core.multiarray", "numpy._core.multiarray")
-_NAMES = {
-    *((module, name) for module in _NUMPY for name in ("_reconstruct", "scalar")),
-    *(("numpy", name) for name in ("ndarray", "dtype")),
-    ("_codecs", "encode"),
-}
-
-_BYTES = {"U": "<B", "C": "<B", "T": "<i", "B": "<I", "\x8e": "<Q"}
-_TEXT = {"\x8c": "<B", "X": "<I", "\x8d": "<Q"}
-_NUMBERS = {"K": "<B", "M": "<H", "J": "<i", "G": ">d"}
-_CONSTANTS = {"N": None, "\x88": True, "\x89": False}
-_PUTS, _GETS = {"q": "<B", "r": "<I"}, {"h": "<B", "j": "<I"}
-_TUPLES = {")": 0, "\x85": 1, "\x86": 2, "\x87": 3}
-_SKIPPED = {"\x80": 1, "\x95": 8}  # protocol number, frame length
+_DTYPE = re.compile(r"[fiu][1248]|b1|[SU][1-9]\d{0,5}|O8?")
 
 
 class _Refused(Exception):
     """What the file asks for is not among the few things that are done."""
 
 
-@dataclasses.dataclass
-class _Name:
-    module: str
-    name: str
-
-
-@dataclasses.dataclass
-class _Type:
-    text: str
-    order: str = "<"
-    size: int = 0
-
-    def dtype(self) -> np.dtype:
-        """The type, of numbers, text or objects."""
-        text = self.text + (str(self.size) if self.text in ("S", "U") and self.size else "")
-        if not _DTYPE.fullmatch(text):
-            raise _Refused(f"an array of type {self.text!r:.40}")
-        dtype = np.dtype(text)
-        return dtype if dtype.kind in "OSb" else dtype.newbyteorder(self.order)
-
-
-@dataclasses.dataclass
-class StoredArray:
-    """An array inside the file, read by :meth:`load`; ``items`` holds the objects of one of those.
-
-    ``data`` are its bytes, or None; ``shape``, ``dtype`` and ``fortran`` say how to see them.
-    """
-
-    shape: tuple[int, ...] = ()
-    dtype: np.dtype | None = None
-    fortran: bool = False
-    data: Any = None
-    items: list | None = None
-
-    def load(self) -> np.ndarray:
-        """The array, a view of the mapped file."""
-        order = "F" if self.fortran else "C"
-        return np.frombuffer(self.data, self.dtype).reshape(self.shape, order=order)
-
-
 def read_objects(path: str | os.PathLike) -> list:
-    """The items along an array's first axis: numbers, text, lists, or :class:`StoredArray`.
+    """The items along an array's first axis: numbers, text, lists, or arrays.
 
     Args:
       path: a .npy file of objects, numbers or text.
@@ -96,231 +37,110 @@ def read_objects(path: str | os.PathLike) -> list:
     try:
         with open(path, "rb") as file:
             shape, fortran, dtype = read_header(file, path)
-            begin = file.tell()
-            view = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))[begin:]
+            if not shape or min(shape) < 0:
+                raise UserError(f"{path}: is an array of shape {list(shape)}; it must be a list")
+            if dtype.kind == "O":
+                return _objects(path, file)
+            size = os.path.getsize(path) - file.tell()
+            fits = dtype.kind in "fiubSU" and dtype.itemsize > 0
+            if not fits or math.prod(shape) * dtype.itemsize != size:
+                raise UserError(f"{path}: is not as long as its header says; copy the file anew")
+            array = np.fromfile(file, dtype).reshape(shape, order="F" if fortran else "C")
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); check the path") from None
-    if not shape or min(shape) < 0 or (math.prod(shape) > MAX_ITEMS and dtype.kind == "O"):
-        raise UserError(f"{path}: is an array of shape {list(shape)}; it must be a list")
-    if dtype.kind == "O":
-        return _objects(path, view)
-    size = dtype.itemsize * math.prod(shape)
-    if dtype.kind not in "fiubSU" or not dtype.itemsize or size != len(view):
-        raise UserError(f"{path}: is not as long as its header says; copy the file anew")
-    array = StoredArray(shape, dtype, fortran, view)
-    return list(array.load()) if len(shape) > 1 else array.load().tolist()
+    return list(array) if array.ndim > 1 else array.tolist()
 
 
-def _objects(path: str | os.PathLike, view: memoryview) -> list:
+def _objects(path: str | os.PathLike, file) -> list:
     try:
-        value = _Reader(view).run()
-        _check_nesting(value)
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            content.seek(file.tell())
+            value = _Unpickler(content, encoding="bytes").load()
+        _check(value)
     except _Refused as error:
         raise UserError(
-            f"{path}: asks for {error}, which data do not need; it was not run: do not trust it"
+            f"{path}: {error}, which data do not need; nothing of it was run: do not trust it"
         ) from None
-    except (
-        ArithmeticError,
-        AttributeError,
-        IndexError,
-        KeyError,
-        MemoryError,
-        RecursionError,
-        TypeError,
-        ValueError,
-        struct.error,
-    ) as error:
-        reason = " ".join(str(error).split())[:60]
+    except Exception as error:  # unpickling what is damaged may raise anything
+        reason = " ".join(str(error).split())[:60] or type(error).__name__
         raise UserError(f"{path}: is damaged or cut short ({reason}); copy it anew") from None
-    if not isinstance(value, StoredArray) or value.items is None:
+    if not isinstance(value, _Array) or value.dtype.kind != "O":
         raise UserError(f"{path}: holds no array of objects; save it anew")
-    return value.items
+    return value.ravel().tolist()
 
 
-def _check_nesting(value: Any) -> None:
-    """Refuses lists that hold themselves, or one another so often that nothing could hold them."""
-    count = 0
-    waiting = [(value, 0)]
+def _check(value: Any) -> None:
+    """Refuses what is no data, and lists that hold themselves or more than memory could."""
+    count, waiting = 0, [(value, 0)]
     while waiting:
         item, depth = waiting.pop()
-        if isinstance(item, StoredArray):
-            item = item.items
-        if not isinstance(item, (list, tuple)):
-            continue
-        count += len(item)
-        if depth > MAX_DEPTH or count > MAX_ITEMS:
-            raise _Refused("lists in lists without end")
-        waiting += [(inner, depth + 1) for inner in item]
+        if isinstance(item, _Array):
+            item = item.ravel().tolist() if item.dtype.kind == "O" else None
+        if isinstance(item, (list, tuple)):
+            count += len(item)
+            if depth > MAX_DEPTH or count > MAX_ITEMS:
+                raise _Refused("holds lists in lists without end")
+            waiting += [(inner, depth + 1) for inner in item]
+        elif not isinstance(item, (str, bytes, int, float, type(None))):
+            raise _Refused(f"holds an object of the type {type(item).__name__}")
 
 
-class _Reader:
-    """Steps through a pickle's instructions."""
-
-    def __init__(self, view: memoryview):
-        self._view, self._place = view, 0
-        self._stack: list = []
-        self._marks: list[list] = []
-        self._memo: dict[int, Any] = {}
-        self._steps: dict[str, Callable[[], None]] = {
-            "(": self._mark,
-            "t": lambda: self._collect(tuple),
-            "l": lambda: self._collect(list),
-            "]": lambda: self._stack.append([]),
-            "a": self._append,
-            "e": self._extend,
-            "c": self._global_lines,
-            "\x93": self._global_stack,
-            "R": self._reduce,
-            "b": self._build,
-            "0": lambda: self._stack.pop(),
-            "\x8a": self._long,
-            "\x94": lambda: self._remember(len(self._memo)),
-        }
-
-    def run(self) -> Any:
-        """The value that the instructions make."""
-        while True:
-            code = chr(self._take(1)[0])
-            if code == ".":
-                return self._stack.pop()
-            self._step(code)
-
-    def _step(self, code: str) -> None:
-        if code in self._steps:
-            self._steps[code]()
-        elif code in _SKIPPED:
-            self._take(_SKIPPED[code])
-        elif code in _BYTES:
-            self._stack.append(self._take(self._number(_BYTES[code])))
-        elif code in _TEXT:
-            self._stack.append(str(self._take(self._number(_TEXT[code])), "utf-8"))
-        elif code in _NUMBERS:
-            self._stack.append(self._number(_NUMBERS[code]))
-        elif code in _CONSTANTS:
-            self._stack.append(_CONSTANTS[code])
-        elif code in _PUTS:
-            self._remember(self._number(_PUTS[code]))
-        elif code in _GETS:
-            self._stack.append(self._memo[self._number(_GETS[code])])
-        elif code in _TUPLES:
-            begin = len(self._stack) - _TUPLES[code]
-            self._stack[begin:] = [tuple(self._stack[begin:])]
-        else:
-            raise _Refused(f"the instruction {code!r}")
-
-    def _take(self, count: int) -> memoryview:
-        if not 0 <= count <= len(self._view) - self._place:
-            raise ValueError("its end is missing")
-        self._place += count
-        return self._view[self._place - count : self._place]
-
-    def _number(self, code: str) -> int | float:
-        return struct.unpack(code, self._take(struct.calcsize(code)))[0]
-
-    def _long(self) -> None:
-        self._stack.append(int.from_bytes(self._take(self._number("<B")), "little", signed=True))
-
-    def _remember(self, place: int) -> None:
-        self._memo[place] = self._stack[-1]
-
-    def _mark(self) -> None:
-        self._marks.append(self._stack)
-        self._stack = []
-
-    def _unmark(self) -> list:
-        items, self._stack = self._stack, self._marks.pop()
-        return items
-
-    def _collect(self, kind: type) -> None:
-        items = self._unmark()
-        self._stack.append(kind(items))
-
-    def _append(self) -> None:
-        item = self._stack.pop()
-        self._list().append(item)
-
-    def _extend(self) -> None:
-        items = self._unmark()
-        self._list().extend(items)
-
-    def _list(self) -> list:
-        if type(self._stack[-1]) is not list:
-            raise _Refused("an object of its own")
-        return self._stack[-1]
-
-    def _line(self) -> str:
-        line = bytes(self._view[self._place : self._place + 200])
-        self._take(line.index(b"\n") + 1)
-        return line.split(b"\n")[0].decode()
-
-    def _global_lines(self) -> None:
-        self._stack.append(_known(_Name(self._line(), self._line())))
-
-    def _global_stack(self) -> None:
-        name, module = self._stack.pop(), self._stack.pop()
-        self._stack.append(_known(_Name(str(module), str(name))))
-
-    def _reduce(self) -> None:
-        arguments, name = self._stack.pop(), self._stack.pop()
-        if not isinstance(name, _Name) or not isinstance(arguments, tuple):
-            raise _Refused("something to be called")
-        self._stack.append(_made(name, arguments))
-
-    def _build(self) -> None:
-        state, value = self._stack.pop(), self._stack[-1]
-        if isinstance(value, _Type):
-            _, value.order, sub, names, fields, size = state[:6]
-            if sub is not None or names is not None or fields is not None:
-                raise _Refused("an array of records")
-            value.order, value.size = _text(value.order), max(size, 0)
-            if value.order not in _ORDERS:
-                raise _Refused(f"the byte order {value.order!r:.20}")
-            value.size //= 4 if value.text == "U" else 1
-        elif isinstance(value, StoredArray):
-            _fill(value, state)
-        else:
-            raise _Refused("an object of its own")
+# Python's own, not C's, which takes memory on the file's word: 16 GiB for a memo's index.
+class _Unpickler(pickle._Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        module = module.replace("numpy._core", "numpy.core")
+        if (module, name) not in _KNOWN:
+            raise _Refused(f"asks for {module}.{name}"[:80])
+        return _KNOWN[module, name]
 
 
-def _known(name: _Name) -> _Name:
-    """``name``, if it is one of those that arrays are pickled by."""
-    if (name.module, name.name) not in _NAMES:
-        raise _Refused(f"{name.module}.{name.name}"[:80])
-    return name
+class _Type:
+    """Takes the place of ``numpy.dtype``, whose state may claim anything."""
+
+    def __init__(self, text: str | bytes, *_):
+        text = _text(text)
+        if not _DTYPE.fullmatch(text):
+            raise _Refused(f"holds an array of type {text!r:.40}")
+        self.dtype = np.dtype(text.removesuffix("8") if text[0] == "O" else text)
+
+    def __setstate__(self, state: tuple) -> None:
+        self.dtype = self.dtype.newbyteorder(_text(state[1]))
 
 
-def _made(name: _Name, arguments: tuple) -> Any:
-    """What one of the few calls makes that arrays need."""
-    if name.module in _NUMPY and name.name == "_reconstruct":
-        return StoredArray()
-    if (name.module, name.name) == ("numpy", "dtype"):
-        text = _text(arguments[0])
-        return _Type(re.sub(r"^([SU])\d+$", r"\1", text))
-    if (name.module, name.name) == ("_codecs", "encode") and arguments[1:] == ("latin1",):
-        return memoryview(arguments[0].encode("latin1"))
-    if name.module in _NUMPY and name.name == "scalar" and isinstance(arguments[0], _Type):
-        dtype = arguments[0].dtype()
-        if dtype.kind != "O":
-            return np.frombuffer(arguments[1], dtype, count=1)[0].item()
-    raise _Refused(f"{name.module}.{name.name} of something unknown")
+class _Array(np.ndarray):
+    """An array whose state is checked before memory is taken."""
+
+    def __setstate__(self, state: tuple) -> None:
+        _, shape, kind, fortran, data = state
+        size = len(data) * (1 if kind.dtype.kind == "O" else 1 / kind.dtype.itemsize)
+        if min(shape, default=0) < 0 or math.prod(shape) != size:
+            raise ValueError("data of another length")
+        super().__setstate__((1, tuple(shape), kind.dtype, bool(fortran), data))
 
 
-def _fill(array: StoredArray, state: tuple) -> None:
-    _, shape, kind, fortran, data = state
-    dtype = kind.dtype()
-    if not all(type(size) is int and size >= 0 for size in shape):
-        raise ValueError(f"shape {shape}")
-    count = math.prod(shape)
-    array.shape, array.dtype, array.fortran = tuple(shape), dtype, bool(fortran)
-    if dtype.kind == "O":
-        if type(data) is not list or len(data) != count:
-            raise ValueError("a list of another length")
-        array.items = data
-        return
-    if len(data) != count * dtype.itemsize or not isinstance(data, memoryview):
-        raise ValueError("data of another length")
-    array.data = data
+def _reconstruct(*_) -> _Array:
+    return np.ndarray.__new__(_Array, (0,), np.int8)
 
 
-def _text(value: Any) -> str:
-    return str(value, "utf-8") if isinstance(value, memoryview) else value
+def _scalar(kind: _Type, data: bytes) -> Any:
+    return np.frombuffer(data, kind.dtype, count=1)[0].item()
+
+
+def _encode(text: str, encoding: str) -> bytes:
+    if encoding != "latin1":
+        raise _Refused(f"asks for the encoding {encoding!r:.40}")
+    return text.encode("latin1")
+
+
+_KNOWN = {
+    ("numpy.core.multiarray", "_reconstruct"): _reconstruct,
+    ("numpy.core.multiarray", "scalar"): _scalar,
+    ("numpy", "ndarray"): None,  # only handed to _reconstruct
+    ("numpy", "dtype"): _Type,
+    ("_codecs", "encode"): _encode,
+}
+
+
+def _text(value: str | bytes) -> str:
+    """Text, which Python 2 pickled as bytes."""
+    return value.decode("ascii") if isinstance(value, bytes) else value

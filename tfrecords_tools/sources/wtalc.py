@@ -3,7 +3,7 @@
 ``DATASET-FEATURES-JOINTFeatures.npy`` holds a [T, G] array per video, RGB's columns before flow's;
 ``DATASET-Annotations/`` holds ``videoname.npy``, ``subset.npy``, ``classlist.npy``,
 ``labels_all.npy``, and with segments ``segments.npy``, ``labels.npy``, and ``duration.npy``,
-``extracted_fps.npy``. Nothing in them is unpickled (:mod:`tfrecords_tools.reading.object_arrays`).
+``extracted_fps.npy``. They are read by :mod:`tfrecords_tools.reading.object_arrays`.
 """
 
 import os
@@ -19,7 +19,7 @@ from cpmn_tf.formats.annotations import Annotations
 from tfrecords_tools.findings import STRICT, Defect, Findings
 from tfrecords_tools.reading.databases import checked_ids, fill_in, parse
 from tfrecords_tools.reading.feature_files import finite, split_columns
-from tfrecords_tools.reading.object_arrays import StoredArray, read_objects
+from tfrecords_tools.reading.object_arrays import read_objects
 from tfrecords_tools.sources import SourceVideo
 
 PATTERN = "*JOINTFeatures.npy"
@@ -39,7 +39,7 @@ class WtalcSource:
         video_info: str | os.PathLike | None = None,
         findings: Findings = STRICT,
     ):
-        """Reads the annotations and maps the features; reads no feature yet.
+        """Reads the files, features included.
 
         Args:
           features: the file of joint features, or the one folder it is in.
@@ -51,7 +51,7 @@ class WtalcSource:
           findings: where defects go.
 
         Raises:
-          UserError: naming the file or the video, and the mend.
+          UserError: naming the file or the video, and the fix.
         """
         self._path, self._folder = _feature_file(features), pathlib.Path(annotations)
         self._unit_frames, self._split_at, self._findings = unit_frames, split_at, findings
@@ -87,8 +87,7 @@ class WtalcSource:
 
     def _load(self, key: str) -> Mapping[str, np.ndarray]:
         name = f"{self._path}: video {key!r}"
-        item = self._features[self._place[key]]
-        array = item.load() if isinstance(item, StoredArray) and item.items is None else item
+        array = self._features[self._place[key]]
         if not isinstance(array, np.ndarray) or array.ndim != 2 or array.dtype.kind not in "fiub":
             raise UserError(f"{name}: is no array of numbers of shape [units, values]")
         if array.size == 0:
@@ -124,7 +123,7 @@ class WtalcSource:
                     for label, pair in zip(ofsegments[place], segments[place], strict=False)
                 ]
             if key in database:
-                text = f"{self._folder / 'videoname.npy'}: video {key!r} stands twice; keep one"
+                text = f"{self._folder / 'videoname.npy'}: video {key!r} is there twice; keep one"
                 self._findings.add("duplicate", text, key)
             known = {name: of[place] for name, of in numbers.items() if of is not None}
             database[key] = {"subset": subset, "annotations": items, **known}
@@ -148,7 +147,7 @@ class WtalcSource:
         if items is None:
             raise UserError(f"{self._folder / name}.npy: there is no such file; see --annotations")
         for item in items:
-            if isinstance(item, (list, tuple, StoredArray, np.ndarray)):
+            if isinstance(item, (list, tuple, np.ndarray)):
                 raise UserError(f"{self._folder / name}.npy: holds lists; it must hold names")
         return [_text(item) for item in items]
 
@@ -175,8 +174,6 @@ def _feature_file(path: str | os.PathLike) -> pathlib.Path:
 
 def _listed(item: Any) -> Any:
     """A list out of whichever of its forms; a string alone is a list of one."""
-    if isinstance(item, StoredArray):
-        return item.items if item.items is not None else item.load().tolist()
     if isinstance(item, np.ndarray):
         return item.tolist()
     return item if isinstance(item, (list, tuple)) else [item]
@@ -184,7 +181,7 @@ def _listed(item: Any) -> Any:
 
 def _single(item: Any) -> Any:
     """The one number (or text) in lists around it, None if there are several or none."""
-    while isinstance(item, (list, tuple, np.ndarray, StoredArray)):
+    while isinstance(item, (list, tuple, np.ndarray)):
         items = _listed(item)
         if isinstance(items, (list, tuple)) and len(items) != 1:
             return None
@@ -194,16 +191,16 @@ def _single(item: Any) -> Any:
 
 def _plain(value: Any) -> Any:
     """Text as ``str``, arrays as lists."""
-    if isinstance(value, (bytes, memoryview, str)):
+    if isinstance(value, (bytes, str)):
         return _text(value)
-    return _listed(value) if isinstance(value, (StoredArray, np.ndarray)) else value
+    return _listed(value) if isinstance(value, np.ndarray) else value
 
 
 def _text(value: Any) -> str:
     try:
-        return str(bytes(value), "utf-8") if isinstance(value, (bytes, memoryview)) else str(value)
+        return value.decode() if isinstance(value, bytes) else str(value)
     except UnicodeDecodeError:
-        return repr(bytes(value))
+        return repr(value)
 
 
 def open_source(values: flags.FlagValues, findings: Findings = STRICT) -> WtalcSource:
