@@ -122,3 +122,14 @@ def small_settings() -> list[str]:
 def dataset_writer():
     """`write_data_set` and `make_videos`, for tests that need data of their own."""
     return write_data_set, make_videos
+
+
+@pytest.fixture(scope="session")
+def thumos14() -> pathlib.Path:
+    """THUMOS14's annotations and STPN's published detections, which are not ours to pass on."""
+    from experiments.harness.thumos14_data import thumos14_dir
+
+    folder = thumos14_dir()
+    if folder is None:
+        pytest.skip("THUMOS14's files are not here; CPMN_THUMOS14_DIR names their folder")
+    return folder

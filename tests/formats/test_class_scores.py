@@ -1,7 +1,6 @@
 """External class scores: every format, and the errors that name what is wrong."""
 
 import json
-import pathlib
 
 import numpy as np
 import pytest
@@ -9,8 +8,6 @@ import pytest
 from cpmn_tf.errors import UserError
 from cpmn_tf.formats.annotations import load_annotations
 from cpmn_tf.formats.class_scores import load_class_scores
-
-THUMOS14 = pathlib.Path(__file__).resolve().parents[3] / "shared" / "data" / "thumos14"
 
 VIDEOS, CLASSES = ("b", "a"), ("run", "jump")
 # Rows a, b, extra; columns jump, other, run.
@@ -193,16 +190,15 @@ def test_a_csv_without_video_column_or_with_a_video_twice_is_named(files):
         load(files / "bad.csv")
 
 
-@pytest.mark.skipif(not THUMOS14.is_dir(), reason=f"{THUMOS14} is not there")
-def test_untrimmednet_scores_name_the_videos_classes():
-    test = load_annotations(THUMOS14 / "thumos14.json").subset("test")
+def test_untrimmednet_scores_name_the_videos_classes(thumos14):
+    test = load_annotations(thumos14 / "thumos14.json").subset("test")
     scores = load_class_scores(
-        THUMOS14 / "untrimmednet_test_scores.npy",
+        thumos14 / "untrimmednet_test_scores.npy",
         video_ids=list(test.videos),
         classes=test.classes,
         scale=0.5,
         rows="video_test_{:07d}",
-        columns=str(THUMOS14 / "test_annotations" / "detclasslist.txt"),
+        columns=str(thumos14 / "test_annotations" / "detclasslist.txt"),
     )
     assert scores.shape == (213, 20) and scores.max() <= 1
     right = [

@@ -1,7 +1,6 @@
 """THUMOS14's official text files, as they are and as they are broken."""
 
 import json
-import pathlib
 
 import numpy as np
 import pytest
@@ -12,7 +11,6 @@ from tfrecords_tools.commands import build_records, validate_records
 from tfrecords_tools.findings import STRICT, Findings
 from tfrecords_tools.sources.thumos14 import read_folders
 
-REAL = pathlib.Path(__file__).parents[3] / "shared" / "data" / "thumos14"
 SUFFIXES = {"validation": "val", "test": "test"}
 
 
@@ -28,10 +26,9 @@ def write_official(folder, annotations, subset):
         (folder / f"{name}_{SUFFIXES[subset]}.txt").write_text("\n".join(rows) + "\n")
 
 
-@pytest.mark.skipif(not REAL.is_dir(), reason="THUMOS14's annotations are not here")
-def test_the_real_annotations(tmp_path, capsys):
+def test_the_real_annotations(thumos14, tmp_path, capsys):
     """Test text is the official one; the validation text is written anew from thumos14.json."""
-    truth = load_annotations(REAL / "thumos14.json")
+    truth = load_annotations(thumos14 / "thumos14.json")
     write_official(tmp_path / "val", truth, "validation")
     info = ["video,duration,fps"]
     info += [f"{key},{video.duration!r},{video.fps!r}" for key, video in truth.videos.items()]
@@ -45,7 +42,7 @@ def test_the_real_annotations(tmp_path, capsys):
     arguments = [
         "--source=thumos14",
         f"--features_dir={tmp_path / 'features'}",
-        f"--annotations={tmp_path / 'val'},{REAL / 'test_annotations'}",
+        f"--annotations={tmp_path / 'val'},{thumos14 / 'test_annotations'}",
         f"--video_info={tmp_path / 'info.csv'}",
         "--unit_frames=160",
         f"--output_dir={tmp_path / 'records'}",
