@@ -7,12 +7,10 @@ The algorithm is that of ActivityNet's eval_detection.py (see :func:`activitynet
 the detections of each class, tIoU vectorised over the video's instances, free instances looked for
 in falling tIoU at each threshold. Dictionaries of arrays spare it the original's pandas look-ups,
 which take most of the original's time. Both are timed from the same objects to mAP.
-Where THUMOS14's data is given, both first give the golden values.
+Where THUMOS14's files are (``CPMN_THUMOS14_DIR``), both first give the golden values.
 """
 
 import argparse
-import os
-import pathlib
 import resource
 import subprocess
 import sys
@@ -29,11 +27,10 @@ from cpmn_tf.formats.annotations import (
     load_annotations,
     load_detections,
 )
+from experiments.harness.thumos14_data import thumos14_dir
 
 ACTIVITYNET_TIOU = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))
 GOLDEN = "52.12 44.20 34.70 26.06 17.70 10.09 4.99"
-BESIDE = pathlib.Path(__file__).resolve().parents[3] / "shared" / "data" / "thumos14"
-DATA = pathlib.Path(os.environ.get("CPMN_THUMOS14_DIR", BESIDE))
 
 
 def activitynet_loop(truth: dict, found: dict, tiou: tuple[float, ...]) -> np.ndarray:
@@ -152,11 +149,12 @@ def synthetic(number: int, *, videos: int = 5000, classes: int = 200, seed: int 
 
 def show_golden() -> None:
     """Both evaluators on STPN's published detections."""
-    if not DATA.is_dir():
-        print(f"golden values: skipped, {DATA} is not there")
+    data = thumos14_dir()
+    if data is None:
+        print("golden values: skipped; CPMN_THUMOS14_DIR names the folder of THUMOS14's files")
         return
-    annotations = load_annotations(DATA / "stpn_groundtruth_210.json")
-    detections = load_detections(DATA / "stpn_detections.json")
+    annotations = load_annotations(data / "stpn_groundtruth_210.json")
+    detections = load_detections(data / "stpn_detections.json")
     result = evaluate(annotations, detections, protocol="activitynet")
     loop = activitynet_loop(*grouped(annotations, detections), result.tiou)
     for name, values in (("evaluate", result.map), ("ActivityNet's loop", loop)):

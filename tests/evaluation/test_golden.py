@@ -1,8 +1,6 @@
 """Published detections give the known figures, to the printed digit, from the files."""
 
 import json
-import os
-import pathlib
 
 import pytest
 
@@ -11,23 +9,15 @@ from cpmn_tf.evaluation import evaluate
 from cpmn_tf.formats.annotations import Detections, load_annotations, load_detections
 from cpmn_tf.formats.thumos_text import CLASS_NUMBERS, digest, load_truth
 
-# The data is not in the repository.
-BESIDE = pathlib.Path(__file__).resolve().parents[3] / "shared" / "data" / "thumos14"
-THUMOS14 = pathlib.Path(os.environ.get("CPMN_THUMOS14_DIR", BESIDE))
-
-pytestmark = pytest.mark.skipif(
-    not THUMOS14.is_dir(), reason=f"{THUMOS14} is not there; set CPMN_THUMOS14_DIR"
-)
-
 
 def printed(result):
     return " ".join(f"{100 * value:.2f}" for value in result.map)
 
 
-def test_stpn_by_activitynet():
+def test_stpn_by_activitynet(thumos14):
     result = evaluate(
-        load_annotations(THUMOS14 / "stpn_groundtruth_210.json"),
-        load_detections(THUMOS14 / "stpn_detections.json"),
+        load_annotations(thumos14 / "stpn_groundtruth_210.json"),
+        load_detections(thumos14 / "stpn_detections.json"),
         protocol="activitynet",
     )
     assert result.tiou == (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
@@ -36,10 +26,10 @@ def test_stpn_by_activitynet():
 
 
 @pytest.mark.parametrize("source", ["thumos14.json", "test_annotations"])
-def test_stpn_by_thumos14(source):
+def test_stpn_by_thumos14(thumos14, source):
     result = evaluate(
-        load_truth(THUMOS14 / source),
-        load_detections(THUMOS14 / "stpn_detections.json"),
+        load_truth(thumos14 / source),
+        load_detections(thumos14 / "stpn_detections.json"),
         protocol="thumos14",
         subset="test",
     )
@@ -50,8 +40,8 @@ def test_stpn_by_thumos14(source):
 
 
 @pytest.mark.parametrize("protocol", ["activitynet", "thumos14"])
-def test_official_truth_as_detections_gives_one(protocol):
-    truth = load_truth(THUMOS14 / "test_annotations")
+def test_official_truth_as_detections_gives_one(thumos14, protocol):
+    truth = load_truth(thumos14 / "test_annotations")
     rows = [
         (video.id, item.label, item.start, item.end, 1.0)
         for video in truth.videos.values()
@@ -62,10 +52,10 @@ def test_official_truth_as_detections_gives_one(protocol):
     assert result.map.tolist() == [1.0, 1.0, 1.0]
 
 
-def test_both_protocols_side_by_side_from_official_files(tmp_path, capsys):
+def test_both_protocols_side_by_side_from_official_files(thumos14, tmp_path, capsys):
     """cpmn-evaluate on the official annotations and the toolkit's text format of detections."""
     numbers = {name: number for number, name in CLASS_NUMBERS.items()}
-    results = json.loads((THUMOS14 / "stpn_detections.json").read_text())["results"]
+    results = json.loads((thumos14 / "stpn_detections.json").read_text())["results"]
     lines = [
         f"{video}.mp4 {item['segment'][0]!r} {item['segment'][1]!r} {numbers[item['label']]} "
         f"{item['score']!r}\n"
@@ -73,7 +63,7 @@ def test_both_protocols_side_by_side_from_official_files(tmp_path, capsys):
         for item in items
     ]
     (tmp_path / "stpn.txt").write_text("".join(lines))
-    annotations = THUMOS14 / "test_annotations"
+    annotations = thumos14 / "test_annotations"
     flags = [f"--annotations={annotations}", f"--detections={tmp_path / 'stpn.txt'}"]
     assert main([*flags, "--protocol=both"]) == 0
     shown = capsys.readouterr().out
