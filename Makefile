@@ -5,7 +5,9 @@ PYTHON ?= $(shell for python in python3.13 python3.12 python3.11; do \
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint clean experiments-watch experiments-simulated experiments-folds
+.NOTPARALLEL:
+.SECONDARY:
 
 demo: $(VENV)/installed
 	$(BIN)/python -m experiments.demo --output_dir=runs/demo
@@ -31,3 +33,5 @@ $(VENV)/installed: setup.py pyproject.toml
 
 clean:
 	rm -rf $(VENV) .nox .mypy_cache runs build dist *.egg-info
+
+include experiments/experiments.mk

@@ -4,131 +4,141 @@ Runs the commands a user would run, each in its own process, shows them, and ski
 demo finished.
 """
 
-import json
 import pathlib
 import shlex
+import signal
 import subprocess
 import sys
 import time
 
-from absl import app, flags
+from absl import flags
 
+from cpmn_tf.commands import cli
 from cpmn_tf.files import read_json, write_json
-from experiments.harness.table3_rows import TABLE3
+from experiments.paper import table3
 
-FLAGS = flags.FLAGS
-flags.DEFINE_string("output_dir", "runs/demo", "Folder for everything the demo makes.")
+ROWS = table3.STUDY.variants
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-class Step:
-    """Runs one command after another; an error ends the demo.
+def define_flags(values: flags.FlagValues) -> None:
+    """The demo's only flag."""
+    cli.define_string(values, "output_dir", "runs/demo", "Folder for everything the demo makes.")
 
-    A command is skipped if an earlier demo finished the very same one and its output is there.
+
+def row_files(number: int) -> tuple[str, str]:
+    """The detections of a row of Table 3 and their evaluation; the last row is the full method."""
+    if number == len(ROWS):
+        return "detections.json", "metrics.json"
+    return f"table3/row{number}.json", f"table3/row{number}_metrics.json"
+
+
+def steps() -> list[tuple[str, str, str]]:
+    """What each step does, what it makes, and its command; OUT is the demo's folder."""
+    found = [
+        (
+            "Build records: untrimmed recordings, composed from real smartwatch recordings",
+            "records",
+            "cpmn-build-records --source=watch --output_dir=OUT/records",
+        ),
+        (
+            "Train on people 1-6, told only which exercises each recording holds",
+            "model",
+            "cpmn-train --preset=watch --data_dir=OUT/records --model_dir=OUT/model",
+        ),
+    ]
+    for number, row in enumerate(ROWS, 1):
+        detections, metrics = row_files(number)
+        localize = "cpmn-localize --data_dir=OUT/records --model_dir=OUT/model"
+        localize += f" --output=OUT/{detections}"
+        localize += "".join(f" --set={setting}" for setting in row.settings)
+        evaluate = "cpmn-evaluate --preset=watch --protocol=activitynet"
+        evaluate += " --annotations=OUT/records/annotations.json"
+        evaluate += f" --detections=OUT/{detections} --output=OUT/{metrics}"
+        found += [
+            (f"Localize in the recordings of people 7-10: {row.name}", detections, localize),
+            (f"Evaluate: {row.name}", metrics, evaluate),
+        ]
+    return [
+        *found,
+        (
+            "Export a SavedModel with the post-processing inside",
+            "export",
+            "cpmn-export --model_dir=OUT/model --export_dir=OUT/export",
+        ),
+        (
+            "Plot what the model saw in four recordings",
+            "plots",
+            "cpmn-plot --data_dir=OUT/records --model_dir=OUT/model --output_dir=OUT/plots",
+        ),
+    ]
+
+
+def execute(command: list[str]) -> int:
+    """Runs a command to its end; a signal that asks the demo to stop is passed on, once.
+
+    Returns:
+      Its exit code, as a shell's; 128 plus the signal's number if the demo was asked to stop.
     """
+    asked: list[int] = []
+    child = None
 
-    def __init__(self, out: pathlib.Path):
-        self._journal = out / "finished.json"
-        self._done: dict[str, list[str]] = {}
-        if self._journal.is_file():
-            self._done = read_json(self._journal)
+    def pass_on(number: int, _) -> None:
+        asked.append(number)
+        if child is not None:
+            child.send_signal(number)
 
-    def __call__(self, what: str, output: pathlib.Path, module: str, *arguments: str) -> None:
-        print(f"\n{what} -> {output}", flush=True)
-        if self._done.get(str(output)) == [module, *arguments] and output.exists():
-            print("    finished before, reused", flush=True)
-            return
-        name = f"cpmn-{module.rpartition('.')[2].replace('_', '-')}"
-        print(f"    $ {shlex.join([name, *arguments])}", flush=True)
-        start = time.monotonic()
-        status = subprocess.run([sys.executable, "-m", module, *arguments], check=False).returncode
-        if status:
-            raise SystemExit(status if status > 0 else 128 - status)
-        print(f"    {time.monotonic() - start:.0f} s", flush=True)
-        self._done[str(output)] = [module, *arguments]
-        write_json(self._journal, self._done)
-
-
-def row_file(number: int) -> str:
-    """The detections of a row of Table 3; the last row is the full method's."""
-    return "detections.json" if number == len(TABLE3) else f"table3/row{number}.json"
+    handlers = {number: signal.signal(number, pass_on) for number in STOPPING}
+    try:
+        # In a group of its own: a terminal's Ctrl-C would otherwise reach it twice, and a second
+        # one ends a training without saving.
+        child = subprocess.Popen(command, process_group=0)
+        if asked:  # before there was anyone to pass it on to
+            child.send_signal(asked[0])
+        code = child.wait()
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    code = -asked[0] if asked else code
+    return code if code >= 0 else 128 - code
 
 
-def metrics_file(number: int) -> str:
-    """The evaluation of a row of Table 3."""
-    return "metrics.json" if number == len(TABLE3) else f"table3/row{number}_metrics.json"
-
-
-def main(_) -> None:
-    """Runs the demo."""
+def run(values: flags.FlagValues) -> None:
+    """Runs the steps, but for those that an earlier demo finished with the same command."""
     start = time.monotonic()
-    out = pathlib.Path(FLAGS.output_dir)
-    records, model = out / "records", out / "model"
-    step = Step(out)
-    step(
-        "Build records: untrimmed recordings, composed from real smartwatch recordings",
-        records,
-        "tfrecords_tools.commands.build_records",
-        "--source=watch",
-        f"--output_dir={records}",
-    )
-    step(
-        "Train on people 1-6, told only which exercises each recording holds",
-        model,
-        "cpmn_tf.commands.train",
-        "--preset=watch",
-        f"--data_dir={records}",
-        f"--model_dir={model}",
-    )
-    for number, (name, settings) in enumerate(TABLE3.items(), 1):
-        step(
-            f"Localize in the recordings of people 7-10: {name}",
-            out / row_file(number),
-            "cpmn_tf.commands.localize",
-            f"--data_dir={records}",
-            f"--model_dir={model}",
-            f"--output={out / row_file(number)}",
-            *(f"--set={setting}" for setting in settings),
-        )
-        step(
-            f"Evaluate: {name}",
-            out / metrics_file(number),
-            "cpmn_tf.commands.evaluate",
-            "--preset=watch",
-            "--protocol=activitynet",
-            f"--annotations={records / 'annotations.json'}",
-            f"--detections={out / row_file(number)}",
-            f"--output={out / metrics_file(number)}",
-        )
-    step(
-        "Export a SavedModel with the post-processing inside",
-        out / "export",
-        "cpmn_tf.commands.export",
-        f"--model_dir={model}",
-        f"--export_dir={out / 'export'}",
-    )
-    step(
-        "Plot what the model saw in four recordings",
-        out / "plots",
-        "cpmn_tf.commands.plot",
-        f"--data_dir={records}",
-        f"--model_dir={model}",
-        f"--output_dir={out / 'plots'}",
-    )
+    out = pathlib.Path(values.output_dir)
+    journal = out / "finished.json"
+    finished = read_json(journal) if journal.is_file() else {}
+    for what, output, command in steps():
+        print(f"\n{what} -> {out / output}", flush=True)
+        words = [word.replace("OUT", str(out)) for word in command.split()]
+        if finished.get(output) == words and (out / output).exists():
+            print("    finished before, reused", flush=True)
+            continue
+        print(f"    $ {shlex.join(words)}", flush=True)
+        begin = time.monotonic()
+        package = "tfrecords_tools" if words[0].endswith("-records") else "cpmn_tf"
+        module = words[0].removeprefix("cpmn-").replace("-", "_")
+        code = execute([sys.executable, "-m", f"{package}.commands.{module}", *words[1:]])
+        if code:
+            raise SystemExit(code)
+        print(f"    {time.monotonic() - begin:.0f} s", flush=True)
+        finished[output] = words
+        write_json(journal, finished)
     summarize(out, time.monotonic() - start)
 
 
 def summarize(out: pathlib.Path, seconds: float) -> None:
     """Prints the rows of Table 3 and where everything is."""
-    results = [json.loads((out / metrics_file(n)).read_text()) for n in range(1, len(TABLE3) + 1)]
-    tiou = results[0]["tiou"]
+    results = [read_json(out / row_files(number)[1]) for number in range(1, len(ROWS) + 1)]
     print(
         "\nmAP (%) on the test people, recordings composed from real recordings; protocol "
         "activitynet\n"
     )
-    print(f"{'tIoU':20s}" + "".join(f"{value:7.1f}" for value in tiou) + "   average")
-    for name, result in zip(TABLE3, results, strict=True):
+    print(f"{'tIoU':20s}" + "".join(f"{value:7.1f}" for value in results[0]["tiou"]) + "   average")
+    for row, result in zip(ROWS, results, strict=True):
         cells = "".join(f"{100 * value:7.1f}" for value in result["map"])
-        print(f"{name:20s}{cells}{100 * result['average_map']:10.1f}")
+        print(f"{row.name:20s}{cells}{100 * result['average_map']:10.1f}")
     pictures = sorted((out / "plots").glob("*.png"))
     version = max((out / "export").iterdir(), key=lambda path: int(path.name))
     print(f"\npicture:     {pictures[0]} (of {len(pictures)})")
@@ -138,4 +148,4 @@ def summarize(out: pathlib.Path, seconds: float) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    sys.exit(cli.execute("experiments.demo", __doc__, define_flags, run))

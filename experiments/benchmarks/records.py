@@ -18,42 +18,47 @@ import json
 import pathlib
 import shutil
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
-from absl import app, flags
+from absl import flags
 
+from cpmn_tf.commands import cli
 from cpmn_tf.data import records
 from cpmn_tf.data.manifest import Manifest
+from cpmn_tf.files import write_json
 from tfrecords_tools.commands import build_records, validate_records
 
-FLAGS = flags.FLAGS
-flags.DEFINE_integer("videos", 1000, "Videos of the folder.")
-flags.DEFINE_integer("units", 100, "Units per video.")
-flags.DEFINE_integer("width", 1024, "Values per unit, in each of two streams.")
-flags.DEFINE_enum("dtype", "float32", ["float16", "float32"], "Type of the .npy files.")
-flags.DEFINE_integer("rounds", 3, "Rounds of everything, in turns.")
-flags.DEFINE_integer("listed", 20, "Videos written as lists of floats.")
-flags.DEFINE_bool(
-    "processor", False, "Count the processor's seconds: on a machine that others use as well."
-)
-flags.DEFINE_string("output", "", "JSON to write the figures to.")
-
 FPS, UNIT_FRAMES, CLASSES = 25, 16, 20
-STREAMS = ("rgb", "flow")
+STREAMS, UNITS, WIDTH = ("rgb", "flow"), 100, 1024
+LISTED = 20  # videos written as lists of floats
 
 
-def write_folder(folder: pathlib.Path) -> int:
+def define_flags(values: flags.FlagValues) -> None:
+    """Flags of the benchmark."""
+    flags.DEFINE_integer("videos", 1000, "Videos of the folder.", flag_values=values)
+    flags.DEFINE_integer("rounds", 3, "Rounds of everything, in turns.", flag_values=values)
+    flags.DEFINE_bool(
+        "processor",
+        False,
+        "Count the processor's seconds: on a machine that others use as well.",
+        flag_values=values,
+    )
+    cli.define_string(values, "output", "", "JSON to write the figures to.")
+
+
+def write_folder(folder: pathlib.Path, videos: int) -> int:
     """Writes features and annotations; returns the features' bytes."""
     rng = np.random.default_rng(0)
-    values = rng.normal(size=(FLAGS.units, FLAGS.width)).astype(FLAGS.dtype)
+    values = rng.normal(size=(UNITS, WIDTH)).astype(np.float32)
     database, total = {}, 0
     for stream in STREAMS:
         (folder / "features" / stream).mkdir(parents=True)
-    for number in range(FLAGS.videos):
+    for number in range(videos):
         key = f"video_{number:05d}"
         for place, stream in enumerate(STREAMS):
             values[0, place] = number  # no two are the same
@@ -63,7 +68,7 @@ def write_folder(folder: pathlib.Path) -> int:
         database[key] = {
             "subset": "training" if number % 5 else "testing",
             "fps": FPS,
-            "duration": FLAGS.units * UNIT_FRAMES / FPS,
+            "duration": UNITS * UNIT_FRAMES / FPS,
             "annotations": [{"label": f"class {number % 5 * 4 % CLASSES}", "segment": [1, 2]}],
         }
         database[key]["annotations"].append({"label": f"class {number % 7}", "segment": [3, 4]})
@@ -80,13 +85,17 @@ def source_flags(folder: pathlib.Path) -> list[str]:
     ]
 
 
-def build(folder: pathlib.Path, *more: str) -> None:
+def quiet(main: Callable[[list[str]], int], *arguments: str) -> None:
+    """Calls a command without its output; the data have no defect."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        code = main(list(arguments))
+    assert code == 0
+
+
+def build(folder: pathlib.Path) -> None:
     """Builds the records of the folder."""
     shutil.rmtree(folder / "records", ignore_errors=True)
-    arguments = [*source_flags(folder), f"--output_dir={folder / 'records'}", *more]
-    with contextlib.redirect_stdout(io.StringIO()):
-        code = build_records.main(arguments)
-    assert code == 0
+    quiet(build_records.main, *source_flags(folder), f"--output_dir={folder / 'records'}")
 
 
 def copy(folder: pathlib.Path) -> None:
@@ -98,7 +107,7 @@ def copy(folder: pathlib.Path) -> None:
 def write_lists(folder: pathlib.Path, listed: bool) -> None:
     """Writes some videos' features as FloatLists, of the array or of a list made of it first."""
     with tf.io.TFRecordWriter(str(folder / "lists.tfrecord")) as writer:
-        for number in range(FLAGS.listed):
+        for number in range(LISTED):
             example = tf.train.Example()
             for stream in STREAMS:
                 values = np.load(folder / "features" / stream / f"video_{number:05d}.npy").ravel()
@@ -128,30 +137,17 @@ def read(datasets: list[tf.data.Dataset]) -> None:
             pass
 
 
-def validate(*arguments: str) -> None:
-    """Validates; the data have no defect."""
-    with contextlib.redirect_stdout(io.StringIO()):
-        code = validate_records.main(list(arguments))
-    assert code == 0
-
-
 def read_files(folder: pathlib.Path) -> None:
     """Reads the features' bytes and does nothing with them."""
     for path in (folder / "features").rglob("*.npy"):
         path.read_bytes()
 
 
-def timed(function: Callable[[], None]) -> float:
-    """Seconds that a call takes: of the processor, kernel included, or on the wall."""
-    clock = time.process_time if FLAGS.processor else time.perf_counter
-    start = clock()
-    function()
-    return clock() - start
-
-
-def measure(folder: pathlib.Path) -> dict[str, float]:
+def measure(folder: pathlib.Path, values: flags.FlagValues) -> dict[str, float]:
     """Seconds of everything, medians over the rounds, and what follows from them."""
-    size = write_folder(folder)
+    # Seconds of the processor, kernel included, or on the wall.
+    clock = time.process_time if values.processor else time.perf_counter
+    size = write_folder(folder, values.videos)
     build(folder)  # warms up: imports, page cache
     datasets = open_records(folder)  # the records' files change, their bytes do not
     tasks = {
@@ -161,19 +157,23 @@ def measure(folder: pathlib.Path) -> dict[str, float]:
         "float_lists_of_lists": lambda: write_lists(folder, True),
         "read_records": lambda: read(datasets),
         "read_files": lambda: read_files(folder),
-        "validate_source": lambda: validate(*source_flags(folder)),
-        "validate_records": lambda: validate(f"--data_dir={folder / 'records'}"),
+        "validate_source": lambda: quiet(validate_records.main, *source_flags(folder)),
+        "validate_records": lambda: quiet(
+            validate_records.main, f"--data_dir={folder / 'records'}"
+        ),
     }
     times: dict[str, list[float]] = {name: [] for name in tasks}
-    for _ in range(FLAGS.rounds):
+    for _ in range(values.rounds):
         for name, task in tasks.items():
-            times[name].append(timed(task))
-    seconds = {name: statistics.median(values) for name, values in times.items()}
+            start = clock()
+            task()
+            times[name].append(clock() - start)
+    seconds = {name: statistics.median(taken) for name, taken in times.items()}
     for name in ("float_lists", "float_lists_of_lists"):
-        seconds[name] *= FLAGS.videos / FLAGS.listed
+        seconds[name] *= values.videos / LISTED
     stored = sum(path.stat().st_size for path in (folder / "records").glob("*.tfrecord"))
     return {
-        "videos": FLAGS.videos,
+        "videos": values.videos,
         "source_megabytes": size / 1e6,
         "records_megabytes": stored / 1e6,
         **{f"{name}_seconds": value for name, value in seconds.items()},
@@ -186,15 +186,15 @@ def measure(folder: pathlib.Path) -> dict[str, float]:
     }
 
 
-def main(_) -> None:
+def run(values: flags.FlagValues) -> None:
     """Measures and prints."""
     with tempfile.TemporaryDirectory() as folder:
-        figures = measure(pathlib.Path(folder))
+        figures = measure(pathlib.Path(folder), values)
     for name, value in figures.items():
         print(f"{name}: {value:.4g}")
-    if FLAGS.output:
-        pathlib.Path(FLAGS.output).write_text(json.dumps(figures, indent=1) + "\n")
+    if values.output:
+        write_json(values.output, figures)
 
 
 if __name__ == "__main__":
-    app.run(main)
+    sys.exit(cli.execute("experiments.benchmarks.records", __doc__, define_flags, run))

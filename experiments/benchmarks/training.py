@@ -14,30 +14,37 @@ features, both modules.
 """
 
 import hashlib
-import json
 import pathlib
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
-from absl import app, flags
+from absl import flags
 
+from cpmn_tf.commands import cli
 from cpmn_tf.config import Config, preset
 from cpmn_tf.data import pipeline, records
+from cpmn_tf.files import write_json
 from cpmn_tf.models.cpmn import make_cascade, make_pyramid
 from cpmn_tf.training.objectives import cascade_loss, pyramid_loss
 from cpmn_tf.training.step import initialize, make_optimizer, make_step
 
-FLAGS = flags.FLAGS
-flags.DEFINE_integer("rounds", 15, "Rounds of the step and the product, in turns.")
-flags.DEFINE_integer("videos", 200, "Videos of the input pipeline's data set.")
-flags.DEFINE_bool("xla", False, "Compile the step with XLA.")
-flags.DEFINE_string("output", "", "JSON to write the figures to.")
-
 BATCH, UNITS, WIDTH, FILTERS, KERNEL, CLASSES = 16, 400, 101, 512, 3, 20
+
+
+def define_flags(values: flags.FlagValues) -> None:
+    """Flags of the benchmark."""
+    for name, default, meaning in (
+        ("rounds", 15, "Rounds of the step and the product, in turns."),
+        ("videos", 200, "Videos of the input pipeline's data set."),
+    ):
+        flags.DEFINE_integer(name, default, meaning, flag_values=values)
+    flags.DEFINE_bool("xla", False, "Compile the step with XLA.", flag_values=values)
+    cli.define_string(values, "output", "", "JSON to write the figures to.")
 
 
 def step_operations(stages: int = 2) -> float:
@@ -148,22 +155,23 @@ def measure_waiting(split: pipeline.Split, module: str, epochs: int, xla: bool) 
     return {"share": waiting / (waiting + working), "steps": steps}
 
 
-def main(_) -> None:
+def run(values: flags.FlagValues) -> None:
     """Measures and prints."""
-    figures = {"step": measure_step(FLAGS.rounds, FLAGS.xla)}
+    figures = {"step": measure_step(values.rounds, values.xla)}
     print(
         "cascade step {step_gflops:.1f} GFLOP/s, matrix product {product_gflops:.1f} GFLOP/s, "
         "ratio {ratio:.3f}".format(**figures["step"])
     )
     with tempfile.TemporaryDirectory() as folder:
-        split = write_data(pathlib.Path(folder), FLAGS.videos)
+        split = write_data(pathlib.Path(folder), values.videos)
         for module, epochs in (("cascade", 3), ("pyramid", 1)):
-            found = figures[f"{module}_waiting"] = measure_waiting(split, module, epochs, FLAGS.xla)
+            found = measure_waiting(split, module, epochs, values.xla)
+            figures[f"{module}_waiting"] = found
             print(f"{module}: {100 * found['share']:.2f} % of the time waiting for input", end="")
             print(f" ({found['steps']} steps)")
-    if FLAGS.output:
-        pathlib.Path(FLAGS.output).write_text(json.dumps(figures, indent=1) + "\n")
+    if values.output:
+        write_json(values.output, figures)
 
 
 if __name__ == "__main__":
-    app.run(main)
+    sys.exit(cli.execute("experiments.benchmarks.training", __doc__, define_flags, run))

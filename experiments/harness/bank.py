@@ -10,8 +10,8 @@ import json
 import os
 import pathlib
 import shutil
-from collections.abc import Callable
 
+from cpmn_tf.commands.train import ProgressBar
 from cpmn_tf.config import Config, with_overrides
 from cpmn_tf.data.pipeline import Split
 from cpmn_tf.files import replaced
@@ -31,12 +31,6 @@ def digest(value: object) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def apart(settings: list[str]) -> tuple[list[str], list[str]]:
-    """``--set`` assignments that act in training, and those that act at inference only."""
-    late = [item for item in settings if item.partition("=")[0].strip() in INFERENCE_SETTINGS]
-    return [item for item in settings if item not in late], late
-
-
 class Bank:
     """The trained models of one data set.
 
@@ -45,7 +39,6 @@ class Bank:
       data_dir: of `cpmn-build-records`.
       config: settings that the variants start from.
       precision: Keras' dtype policy.
-      progress, report: see :func:`cpmn_tf.training.train`.
     """
 
     def __init__(
@@ -55,14 +48,11 @@ class Bank:
         config: Config,
         *,
         precision: str = "float32",
-        progress: Callable[..., None] = lambda *_: None,
-        report: Callable[[str], None] = lambda _: None,
     ):
         self._folder, self._data_dir = pathlib.Path(folder), data_dir
         # Pictures of dozens of models cost minutes, and nobody looks at them.
         self._config = with_overrides(config, ["training.pictures=0"])
         self._precision = precision
-        self._progress, self._report = progress, report
         manifest = Split.open(data_dir, config.data.train_split).manifest
         self._streams = [spec.name for spec in manifest.streams]
         self._fingerprint = manifest.fingerprint(config.data.train_split)
@@ -90,13 +80,15 @@ class Bank:
         for own, kept in shared.items():
             if kept.exists() and not own.exists():
                 _link(kept, own)
+        bar = ProgressBar()
         train(
             data_dir=self._data_dir,
             model_dir=folder,
             config=config,
-            runtime=Runtime(seed=seed, precision=self._precision, progress=self._progress),
-            report=self._report,
+            runtime=Runtime(seed=seed, precision=self._precision, progress=bar.update),
+            report=bar.report,
         )
+        bar.end()
         for own, kept in shared.items():
             if not kept.exists():
                 _link(own, kept)

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from cpmn_tf.files import replaced, write_json, write_text
-from experiments.harness.study import PROTOCOLS, Result, Study, Variant
+from experiments.harness.study import PROTOCOLS, Result, Variant
 
 # Okabe and Ito's colours, which stay apart for the colour-blind; marks and dashes for printing.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#E69F00", "#56B4E9")
@@ -105,54 +105,23 @@ def plot(results: Sequence[Result], variants: Sequence[Variant], title: str) -> 
     return figure
 
 
-def save_figure(path: pathlib.Path, figure: Figure) -> None:
-    """Writes a PNG, whole or not at all."""
-    with replaced(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=110)
-
-
-def write(
-    study: Study,
-    name: str,
-    title: str,
-    paper: str,
-    variants: Sequence[Variant],
-    results: Sequence[Result],
-    reference: int | None = None,
-) -> None:
-    """Writes what a study has found, see :func:`publish`.
-
-    Args:
-      study: what was run.
-      name: of the files.
-      title: in words.
-      paper: what the paper reports.
-      variants, results, reference: see :func:`table`.
-    """
-    facts = {"title": title, "paper": paper, **study.describe()}
-    repeated, path = counted(facts["seeds"]), study.output / name
-    publish(path, facts, variants, results, reference, repeated, truth_of(facts))
-
-
-def counted(seeds: int) -> str:
-    """A number of seeds in words."""
-    return f"{seeds} seed{'s' * (seeds != 1)}"
-
-
-def truth_of(facts: dict[str, Any]) -> str:
-    """The annotations of :meth:`Study.describe`, in words."""
-    return f"{facts['annotations']}, SHA-256 {facts['annotation_sha256']}"
-
-
-def about(facts: dict[str, Any], repeated: str) -> str:
+def about(facts: dict[str, Any]) -> str:
     """What was measured on, and how often; says first if it is simulated."""
-    return f"{'SIMULATED; ' if facts['simulated'] else ''}{facts['data']}; {repeated}"
+    number, unit = (
+        (facts["trainings"], "training") if "joined" in facts else (facts["seeds"], "seed")
+    )
+    simulated = "SIMULATED; " if facts["simulated"] else ""
+    return f"{simulated}{facts['data']}; {number} {unit}{'s' * (number != 1)}"
 
 
-def heading(facts: dict[str, Any], repeated: str, against: str) -> str:
-    """What stands above a table; arguments as of :func:`publish`."""
-    truth = f"Split {facts['split']}, {facts['videos']} videos, {facts['instances']} instances"
-    return f"# {facts['title']}\n\nmAP in %. {about(facts, repeated)}. {truth}; {against}."
+def heading(facts: dict[str, Any]) -> str:
+    """What is above a table; ``facts`` as of :func:`publish`."""
+    split = f"Split {facts['split']}, {facts['videos']} videos, {facts['instances']} instances"
+    if "joined" in facts:
+        truth = f"{len(facts['joined'])} data sets"
+    else:
+        truth = f"{facts['annotations']}, SHA-256 {facts['annotation_sha256']}"
+    return f"# {facts['title']}\n\nmAP in %. {about(facts)}. {split}; {truth}."
 
 
 def publish(
@@ -161,17 +130,16 @@ def publish(
     variants: Sequence[Variant],
     results: Sequence[Result],
     reference: int | None,
-    repeated: str,
-    against: str,
+    appendix: str = "",
 ) -> None:
     """Writes PATH.json, PATH.md and PATH.png, and prints the tables.
 
     Args:
       path: of the files, without their endings.
-      facts: title, paper, data, simulated, split, videos, instances and what else is known.
+      facts: title, paper, and those of :meth:`experiments.harness.lab.Lab.describe`; of joined
+        runs their files as ``joined`` and the number of ``trainings``.
       variants, results, reference: see :func:`table`.
-      repeated: what the means are over, such as "5 seeds".
-      against: the truth, in words.
+      appendix: what comes below the tables.
     """
     written = {
         **facts,
@@ -180,10 +148,11 @@ def publish(
         "results": [dataclasses.asdict(result) for result in results],
     }
     write_json(path.with_suffix(".json"), written)
-    tables = "\n".join(table(results, variants, protocol, reference) for protocol in PROTOCOLS)
-    head = heading(facts, repeated, against)
-    text = f"{head}\n\nThe paper: {facts['paper']}\n\n{tables}"
+    tables = [table(results, variants, protocol, reference) for protocol in PROTOCOLS]
+    tables += [appendix] if appendix else []
+    text = f"{heading(facts)}\n\nThe paper: {facts['paper']}\n\n" + "\n".join(tables)
     write_text(path.with_suffix(".md"), text)
-    title = f"{facts['title']}\n{about(facts, repeated)}"
-    save_figure(path.with_suffix(".png"), plot(results, variants, title))
+    figure = plot(results, variants, f"{facts['title']}\n{about(facts)}")
+    with replaced(path.with_suffix(".png")) as temporary:
+        figure.savefig(temporary, format="png", dpi=110)
     print(f"\n{text}\n{path}.json, .md, .png", flush=True)

@@ -1,17 +1,16 @@
 """Puts the tables of results/ into README.md, so that no figure on that page is typed in.
 
-A command on the page, `python -m experiments.NAME ... --output_dir=runs/results/DATA ...`, stands
-before the table that it wrote; the table is taken from results/DATA/NAME.md, the one whose first
-cell is the same. `experiments.harness.join --name=NAME` wrote NAME.md; `fig4_fig6` writes no table.
+A command on the page, `python -m experiments.run NAME ... --output_dir=runs/results/DATA ...`, is
+above the table that it wrote; the table is taken from results/DATA/NAME.md, the one whose first
+cell is the same. `join --name=NAME` wrote NAME.md; `fig4_fig6` writes no table.
 
     cp runs/results/watch/*.json runs/results/watch/*.md runs/results/watch/*.png \\
         experiments/results/watch/
-    python -m experiments.harness.results_page
+    python -m experiments.run page
 """
 
 import pathlib
 import re
-import sys
 
 from absl import flags
 
@@ -21,14 +20,14 @@ from cpmn_tf.files import write_text
 
 HERE = pathlib.Path(__file__).parents[1]
 _COMMAND = re.compile(
-    r"python -m experiments\.\w+\.(?!fig4_fig6)(?:join --name=)?(\w+)"
+    r"python -m experiments\.run (?!fig4_fig6)(?:join --name=)?(\w+)"
     r"[^`]*?--output_dir=runs/results/([\w/]+)"
 )
 _TABLE = re.compile(r"^\|(.+?)\|.*\n(?:\|.*\n)+", re.MULTILINE)
 
 
 def updated(page: str, results: pathlib.Path) -> str:
-    """The page with each command's table as it stands in ``results``.
+    """The page with each command's table as it is in ``results``.
 
     Raises:
       UserError: naming a command whose table is not there.
@@ -63,7 +62,3 @@ def run(values: flags.FlagValues) -> None:
     page = pathlib.Path(values.page)
     text = updated(page.read_text("utf-8"), pathlib.Path(values.results))
     write_text(page, text)
-
-
-if __name__ == "__main__":
-    sys.exit(cli.execute("experiments.harness.results_page", __doc__, define_flags, run))

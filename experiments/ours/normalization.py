@@ -4,38 +4,25 @@ Algorithm 1 compares M(A) with ζ as if it were in [0, 1]. `min_max` stretches e
 from its minimum to its maximum, so that ζ may lie below 0 where the sequence has deep valleys;
 `ratio_to_max` erases what exceeds ζ times the maximum; `sigmoid` is the sequence's probability.
 
-    python -m experiments.ours.normalization --preset=watch --data_dir=runs/watch_val \\
+    python -m experiments.run normalization --preset=watch --data_dir=runs/watch_val \\
         --split=validation --output_dir=runs/results/watch_val
 
 Trains one cascade per form, seed and stream; the module is judged by itself, without attention.
 Writes normalization.json, .md and .png.
 """
 
-import sys
+from experiments.harness.study import Study, Variant
 
-from absl import flags
-
-from cpmn_tf.commands import cli
-from experiments.harness.report import write
-from experiments.harness.study import Study, Variant, define_flags
-
-PAPER = "nothing of how M(A) is normalised before ζ = 0.4."
 ALONE = "localization.attention=false"
-VARIANTS = [
-    Variant("original T-CAS (no erasing)", (ALONE, "localization.mining=false")),
-    Variant("min_max", ("cascade.normalization=min_max", ALONE)),
-    Variant("ratio_to_max", ("cascade.normalization=ratio_to_max", ALONE)),
-    Variant("sigmoid", ("cascade.normalization=sigmoid", ALONE)),
-]
-
-
-def run(values: flags.FlagValues) -> None:
-    """Runs all forms and seeds."""
-    study = Study(values)
-    results = study.results(VARIANTS)
-    title = "How the T-CAS is normalised before ζ"
-    write(study, "normalization", title, PAPER, VARIANTS, results, reference=0)
-
-
-if __name__ == "__main__":
-    sys.exit(cli.execute("experiments.ours.normalization", __doc__, define_flags, run))
+STUDY = Study(
+    name="normalization",
+    title="How the T-CAS is normalised before ζ",
+    paper="nothing of how M(A) is normalised before ζ = 0.4.",
+    variants=(
+        Variant("original T-CAS (no erasing)", (ALONE, "localization.mining=false")),
+        Variant("min_max", ("cascade.normalization=min_max", ALONE)),
+        Variant("ratio_to_max", ("cascade.normalization=ratio_to_max", ALONE)),
+        Variant("sigmoid", ("cascade.normalization=sigmoid", ALONE)),
+    ),
+    reference=0,
+)

@@ -5,7 +5,7 @@ floor, which is the floating-point operations of the convolutions over the rate 
 measured in the same process; the peak of its memory; and the mAP it comes to.
 
     cpmn-build-records --source=simulated --annotations=thumos14.json --output_dir=runs/simulated
-    python -m experiments.ours.rehearsal --data_dir=runs/simulated --output_dir=runs/rehearsal \\
+    python -m experiments.run rehearsal --data_dir=runs/simulated --output_dir=runs/rehearsal \\
         --streams=flow
 
 Half an hour to an hour a stream on 2 cores. A run that is killed goes on where it was, its time
@@ -16,37 +16,23 @@ rehearsal.json.
 import pathlib
 import resource
 import statistics
-import sys
 import time
 
-from absl import flags, logging
+from absl import flags
 
-from cpmn_tf import inference
-from cpmn_tf.commands import cli
 from cpmn_tf.commands.train import ProgressBar
-from cpmn_tf.config import PRESETS, TIOU, Config, preset, with_overrides
+from cpmn_tf.config import Config
 from cpmn_tf.data import pipeline
-from cpmn_tf.evaluation import evaluate, parse_tiou
 from cpmn_tf.files import read_json, write_json
-from cpmn_tf.formats.annotations import load_annotations
 from cpmn_tf.training import load_model, train
 from cpmn_tf.training.loop import Runtime
 from experiments.benchmarks.training import make_product
-from experiments.harness.study import PROTOCOLS
+from experiments.harness.lab import Lab
 
 
 def define_flags(values: flags.FlagValues) -> None:
-    """Flags of the rehearsal."""
-    cli.define_string(values, "data_dir", None, "Data set of cpmn-build-records.")
-    cli.define_string(values, "output_dir", None, "Folder for the model and rehearsal.json.")
-    flags.DEFINE_enum(
-        "preset", "thumos14", list(PRESETS), "Settings to start from.", flag_values=values
-    )
+    """The rehearsal's own flag."""
     flags.DEFINE_list("streams", [], "Streams to train; all by default.", flag_values=values)
-    flags.DEFINE_integer("seed", 0, "As of cpmn-train.", lower_bound=0, flag_values=values)
-    flags.DEFINE_multi_string(
-        "set", [], "Change one setting, as section.field=value.", flag_values=values
-    )
 
 
 def cascade_operations(config: Config, width: int, classes: int) -> float:
@@ -107,75 +93,47 @@ class Stopwatch:
         write_json(self._path, [self.clock, self.processor])
 
 
-def run(values: flags.FlagValues) -> None:
-    """Trains, measures, judges and writes.
-
-    Raises:
-      UserError: if the data cannot be read or a setting is wrong.
-    """
-    cli.require(values, "data_dir", "output_dir")
-    logging.set_verbosity(logging.WARNING)
-    output = pathlib.Path(values.output_dir)
-    config = with_overrides(preset(values.preset), values.set)
+def run(lab: Lab) -> None:
+    """Trains with seed 0, measures, judges and writes."""
     before = product_rates()
-    watch, bar = Stopwatch(output / "seconds.json"), ProgressBar()
+    watch, bar = Stopwatch(lab.output / "seconds.json"), ProgressBar()
 
     def progress(label: str, step: int, steps: int, losses: dict[str, float]) -> None:
         watch.tick()
         bar.update(label, step, steps, losses)
 
     train(
-        data_dir=values.data_dir,
-        model_dir=output / "model",
-        config=config,
-        streams=values.streams,
-        runtime=Runtime(seed=values.seed, progress=progress),
+        data_dir=lab.flags.data_dir,
+        model_dir=lab.output / "model",
+        config=lab.config,
+        streams=lab.flags.streams,
+        runtime=Runtime(precision=lab.flags.precision, progress=progress),
         report=bar.report,
     )
     watch.tick()
     bar.end()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     rates = [(one + two) / 2 for one, two in zip(before, product_rates(), strict=True)]
-    training = pipeline.Split.open(values.data_dir, config.data.train_split)
-    streams = values.streams or [spec.name for spec in training.manifest.streams]
-    operations = floor_operations(training, config, streams)
+    training = pipeline.Split.open(lab.flags.data_dir, lab.config.data.train_split)
+    streams = lab.flags.streams or [spec.name for spec in training.manifest.streams]
+    operations = floor_operations(training, lab.config, streams)
+    model, _ = load_model(lab.output / "model", streams=streams)
+    start = time.perf_counter()
+    detections = lab.detect(model)
     figures = {
-        "data": training.manifest.source.get("description", str(values.data_dir)),
+        **lab.describe(),
         "streams": streams,
-        "seed": values.seed,
-        "settings": config.to_dict(),
+        "settings": lab.config.to_dict(),
         "operations": operations,
         "product_gflops": {"clock": rates[0] / 1e9, "processor": rates[1] / 1e9},
         "seconds": {"clock": watch.clock, "processor": watch.processor},
         "floor_seconds": {"clock": operations / rates[0], "processor": operations / rates[1]},
         "peak_memory_gib": peak,
-        **_judge(values, output, config, streams),
+        "localization_seconds": time.perf_counter() - start,
+        **lab.judge(detections),
     }
-    write_json(output / "rehearsal.json", figures)
+    write_json(lab.output / "rehearsal.json", figures)
     _print(figures)
-
-
-def _judge(values, output: pathlib.Path, config: Config, streams: list[str]) -> dict:
-    """mAP of the streams' model on the test split by both protocols."""
-    model, _ = load_model(output / "model", streams=streams)
-    split = pipeline.Split.open(values.data_dir, config.data.test_split)
-    truth = load_annotations(pathlib.Path(values.data_dir) / "annotations.json")
-    start = time.perf_counter()
-    detections, _ = inference.detect_split(
-        inference.compiled(model), split, streams=list(model.streams)
-    )
-    seconds = time.perf_counter() - start
-    tiou = parse_tiou(TIOU[values.preset])
-    judged = {
-        name: evaluate(truth.subset(split.name), detections, protocol=name, tiou=tiou)
-        for name in PROTOCOLS
-    }
-    return {
-        "localization_seconds": seconds,
-        "tiou": list(tiou),
-        "map": {name: result.map.tolist() for name, result in judged.items()},
-        "average_map": {name: result.average_map for name, result in judged.items()},
-    }
 
 
 def _print(figures: dict) -> None:
@@ -190,8 +148,4 @@ def _print(figures: dict) -> None:
     print(f"localization of the test split: {figures['localization_seconds']:.0f} s")
     for name, values in figures["map"].items():
         cells = " ".join(f"{100 * value:.1f}" for value in values)
-        print(f"mAP (%), {name}: {cells}, average {100 * figures['average_map'][name]:.1f}")
-
-
-if __name__ == "__main__":
-    sys.exit(cli.execute("experiments.ours.rehearsal", __doc__, define_flags, run))
+        print(f"mAP (%), {name}: {cells}, average {100 * statistics.mean(values):.1f}")

@@ -8,28 +8,26 @@ negative stretches to 0. To tell that apart from mining, this evaluates, without
 
 and, for localization alone, the same with the true classes given from outside.
 
-    python -m experiments.ours.why_mining --preset=watch --data_dir=runs/watch \\
+    python -m experiments.run why_mining --preset=watch --data_dir=runs/watch \\
         --output_dir=runs/results/watch --seeds=5
 
 Uses the models of Table 3, and trains them if need be. Writes why_mining.md.
 """
 
 import pathlib
-import sys
 
 import numpy as np
 import tensorflow as tf
-from absl import flags
 
 from cpmn_tf import inference
-from cpmn_tf.commands import cli
 from cpmn_tf.evaluation import evaluate
 from cpmn_tf.files import write_text
 from cpmn_tf.models import CPMN, fusion
 from cpmn_tf.models.cpmn import Combine
 from cpmn_tf.training import load_model
-from experiments.harness.report import counted, difference, heading, spread, truth_of
-from experiments.harness.study import Study, Variant, define_flags
+from experiments.harness.lab import Lab
+from experiments.harness.report import difference, heading, spread
+from experiments.harness.study import Variant
 
 VARIANTS: dict[str, Combine] = {
     "M(A)": lambda curves, valid: curves[0],
@@ -51,21 +49,21 @@ def detector(model: CPMN, combine: Combine) -> inference.Detect:
     return detect
 
 
-def measure(model_dir: pathlib.Path, study: Study) -> dict[str, tuple[float, float]]:
+def measure(model_dir: pathlib.Path, lab: Lab) -> dict[str, tuple[float, float]]:
     """Average mAP of each variant: with the model's own classes, and with the true ones."""
     model, manifest = load_model(model_dir, ["localization.attention=false"])
     known = {
         video.id: np.array([float(label in video.labels) for label in manifest.classes], np.float32)
-        for video in study.truth.videos.values()
+        for video in lab.truth.videos.values()
     }
     results = {}
     for name, combine in VARIANTS.items():
         pair = []
         for scores in (None, known):
             detections, _ = inference.detect_split(
-                detector(model, combine), study.split, class_scores=scores
+                detector(model, combine), lab.split, class_scores=scores
             )
-            pair.append(evaluate(study.truth, detections, protocol="activitynet").average_map)
+            pair.append(evaluate(lab.truth, detections, protocol="activitynet").average_map)
         results[name] = tuple(pair)
     return results
 
@@ -84,17 +82,11 @@ def table(found: list[dict[str, tuple[float, float]]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def run(values: flags.FlagValues) -> None:
+def run(lab: Lab) -> None:
     """Measures the models of all seeds and writes their means."""
-    study = Study(values)
-    models = [study.model_of(Variant("CPMN"), seed)[0] for seed in range(values.seeds)]
-    text = table([measure(folder, study) for folder in models])
-    facts = {"title": "What the mining T-CAS adds", **study.describe()}
-    head = heading(facts, counted(facts["seeds"]), truth_of(facts))
-    text = f"{head} Averages over tIoU, protocol activitynet.\n\n{text}"
-    write_text(study.output / "why_mining.md", text)
+    models = [lab.trained(Variant("CPMN"), seed)[0] for seed in range(lab.flags.seeds)]
+    found = [measure(folder, lab) for folder in models]
+    head = heading({"title": "What the mining T-CAS adds", **lab.describe()})
+    text = f"{head} Averages over tIoU, protocol activitynet.\n\n{table(found)}"
+    write_text(lab.output / "why_mining.md", text)
     print(text)
-
-
-if __name__ == "__main__":
-    sys.exit(cli.execute("experiments.ours.why_mining", __doc__, define_flags, run))

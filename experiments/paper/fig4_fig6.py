@@ -6,7 +6,7 @@ Here each is one picture with all of that. Videos are chosen from the annotation
 come out. 4: the single-class video of median number of instances; 6a: the video of most classes;
 6b: the most instances per second; 6c: the shortest median instance, of videos with at least 3.
 
-    python -m experiments.paper.fig4_fig6 --preset=watch --data_dir=runs/watch \\
+    python -m experiments.run fig4_fig6 --preset=watch --data_dir=runs/watch \\
         --output_dir=runs/results
 
 Uses the model of Table 3, seed 0, and trains it if need be. Writes fig4.png, fig6a.png, fig6b.png
@@ -15,17 +15,14 @@ and fig6c.png.
 
 import dataclasses
 import statistics
-import sys
-
-from absl import flags
 
 from cpmn_tf import inference, plotting
-from cpmn_tf.commands import cli
 from cpmn_tf.errors import UserError
 from cpmn_tf.files import replaced
 from cpmn_tf.formats.annotations import Annotations, Video
 from cpmn_tf.training import load_model
-from experiments.harness.study import Study, Variant, define_flags
+from experiments.harness.lab import Lab
+from experiments.harness.study import Variant
 
 
 def chosen(truth: Annotations) -> dict[str, str]:
@@ -56,22 +53,16 @@ def _typical(video: Video) -> float:
     return statistics.median(item.end - item.start for item in video.instances)
 
 
-def run(values: flags.FlagValues) -> None:
+def run(lab: Lab) -> None:
     """Draws the four pictures."""
-    study = Study(values)
-    folder, late = study.model_of(Variant("CPMN"), 0)
-    model, card = load_model(folder, late)
-    for name, video_id in chosen(study.truth).items():
-        lengths = {video_id: study.split.lengths[video_id]}
-        one = dataclasses.replace(study.split, lengths=lengths)
-        for batch in inference.batches(one, segments=True):
-            simulated = study.split.manifest.simulated
-            view = plotting.collect_curves(model, batch, card.classes, simulated=simulated)
-            path = study.output / f"{name}.png"
-            with replaced(path) as temporary:
-                temporary.write_bytes(plotting.png(plotting.figure(view)))
-            print(f"{path}: {video_id}", flush=True)
-
-
-if __name__ == "__main__":
-    sys.exit(cli.execute("experiments.paper.fig4_fig6", __doc__, define_flags, run))
+    folder, _ = lab.trained(Variant("CPMN"), 0)
+    model, manifest = load_model(folder)
+    simulated = lab.split.manifest.simulated
+    for name, video_id in chosen(lab.truth).items():
+        one = dataclasses.replace(lab.split, lengths={video_id: lab.split.lengths[video_id]})
+        batch = next(inference.batches(one, segments=True))
+        curves = plotting.collect_curves(model, batch, manifest.classes, simulated=simulated)
+        path = lab.output / f"{name}.png"
+        with replaced(path) as temporary:
+            temporary.write_bytes(plotting.png(plotting.figure(curves)))
+        print(f"{path}: {video_id}", flush=True)

@@ -1,6 +1,6 @@
 """Table 2: mAP on ActivityNet-1.3 by both protocols, beside the rows the paper published.
 
-    python -m experiments.paper.table2 --preset=activitynet13 --data_dir=activitynet_records \\
+    python -m experiments.run table2 --preset=activitynet13 --data_dir=activitynet_records \\
         --output_dir=runs/activitynet
 
 The data are to be TSN scores of ActivityNet-1.3 (see the README); on any other data set our rows
@@ -8,31 +8,25 @@ are named as what they are, and the paper's are no comparison. The field reports
 the protocol `activitynet`; the average is over tIoU 0.5:0.05:0.95. Writes table2.json, .md, .png.
 """
 
-import sys
+from experiments.harness.study import Published, Study, Variant
 
-from absl import flags
-
-from cpmn_tf.commands import cli
-from experiments.harness.published import write_beside
-from experiments.harness.study import define_flags
-
-TIOU = (0.5, 0.75, 0.95)
-# (supervision, method, mAP in % at TIOU and the average; None where the paper prints none).
-PUBLISHED = (
-    ("full", "Singh et al.", (34.5, None, None, None)),
-    ("full", "Heilbron et al.", (40.00, 17.90, 4.70, 21.70)),
-    ("full", "Wang et al.", (42.28, 3.76, 0.05, 14.85)),
-    ("full", "Shou et al.", (43.83, 25.88, 0.21, 22.77)),
-    ("full", "Xiong et al.", (39.12, 23.48, 5.49, 23.98)),
-    ("full", "Lin et al.", (48.99, 32.91, 7.87, 32.26)),
-    ("weak", "CPMN", (39.29, 24.09, 6.71, 24.42)),
+STUDY = Study(
+    name="table2",
+    title="Table 2: mAP beside the published rows",
+    paper="CPMN 39.29, 24.09, 6.71, 24.42 (ActivityNet-1.3).",
+    variants=(Variant("CPMN"),),
+    published=Published(
+        data="ActivityNet-1.3",
+        preset="activitynet13",
+        tiou=(0.5, 0.75, 0.95),
+        rows=(
+            ("full", "Singh et al.", (34.5, None, None, None)),
+            ("full", "Heilbron et al.", (40.00, 17.90, 4.70, 21.70)),
+            ("full", "Wang et al.", (42.28, 3.76, 0.05, 14.85)),
+            ("full", "Shou et al.", (43.83, 25.88, 0.21, 22.77)),
+            ("full", "Xiong et al.", (39.12, 23.48, 5.49, 23.98)),
+            ("full", "Lin et al.", (48.99, 32.91, 7.87, 32.26)),
+            ("weak", "CPMN", (39.29, 24.09, 6.71, 24.42)),
+        ),
+    ),
 )
-
-
-def run(values: flags.FlagValues) -> None:
-    """Trains all seeds and writes both protocols' rows beside the paper's."""
-    write_beside(values, "table2", "ActivityNet-1.3", "activitynet13", TIOU, PUBLISHED)
-
-
-if __name__ == "__main__":
-    sys.exit(cli.execute("experiments.paper.table2", __doc__, define_flags, run))

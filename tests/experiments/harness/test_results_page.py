@@ -5,9 +5,7 @@ import pytest
 from cpmn_tf.errors import UserError
 from experiments.harness import results_page
 
-COMMAND = (
-    "`python -m experiments.paper.table3 --data_dir=x --output_dir=runs/results/small --seeds=2`\n"
-)
+COMMAND = "`python -m experiments.run table3 --data_dir=x --output_dir=runs/results/small`\n"
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from cpmn_tf.commands import cli
 from cpmn_tf.config import Config
+from experiments import run
 from experiments.benchmarks.training import step_operations
 from experiments.ours import rehearsal
 
@@ -27,10 +27,7 @@ def test_it_runs_and_adds_its_time_up(data_set, small_settings, tmp_path, capsys
     arguments = [f"--data_dir={data_set}", f"--output_dir={tmp_path}", "--streams=flow"]
     arguments += [f"--set={item}" for item in short]
     for _ in range(2):
-        code = cli.execute(
-            "rehearsal", rehearsal.__doc__, rehearsal.define_flags, rehearsal.run, arguments
-        )
-        assert code == 0
+        assert run.main(["rehearsal", *arguments]) == 0
         figures = json.loads((tmp_path / "rehearsal.json").read_text())
         seconds = figures["seconds"]["clock"]
         assert seconds >= json.loads((tmp_path / "seconds.json").read_text())[0] > 0

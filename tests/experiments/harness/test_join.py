@@ -4,8 +4,7 @@ import json
 
 import pytest
 
-from cpmn_tf.commands import cli
-from experiments.harness import join
+from experiments import run
 from experiments.harness.report import publish
 from experiments.harness.study import PROTOCOLS, Result, Variant
 
@@ -13,9 +12,7 @@ VARIANTS = [Variant("the preset"), Variant("an option", ("localization.nms=soft"
 
 
 def execute(*arguments) -> int:
-    return cli.execute(
-        "experiments.harness.join", join.__doc__, join.define_flags, join.run, arguments
-    )
+    return run.main(["join", *arguments])
 
 
 @pytest.fixture
@@ -37,9 +34,12 @@ def folds(tmp_path):
             "split": "held_out",
             "videos": videos,
             "instances": 2 * videos,
+            "annotations": "annotations.json",
+            "annotation_sha256": "0",
+            "seeds": 1,
         }
         (tmp_path / str(place)).mkdir()
-        publish(tmp_path / str(place) / "options", facts, VARIANTS, results, 0, "1 seed", "truth")
+        publish(tmp_path / str(place) / "options", facts, VARIANTS, results, 0)
     return tmp_path
 
 
@@ -63,3 +63,12 @@ def test_runs_of_other_settings_are_refused(folds, capsys):
     assert execute(paths, "--name=options", f"--output_dir={folds}") == 1
     assert "options.json: precision is not as in" in capsys.readouterr().err
     assert not (folds / "options.json").exists()
+
+
+@pytest.mark.parametrize("written", [[1.0, 2.0], {"data": "of a rehearsal", "seconds": {}}])
+def test_a_file_that_is_no_table_is_named_in_one_line(folds, capsys, written):
+    (folds / "1" / "options.json").write_text(json.dumps(written))
+    paths = f"--results={folds / '0'},{folds / '1'}"
+    assert execute(paths, "--name=options", f"--output_dir={folds}") == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "1/options.json: is not the table of an experiment" in line

@@ -1,0 +1,51 @@
+# What experiments/README.md shows. One stamp per data set and study, written when it is finished, so that an
+# interrupted make goes on where it was; `make -k` goes on after a study that failed. Output: runs/results.
+STAMPS := runs/stamps
+BUILD := $(BIN)/cpmn-build-records --overwrite
+RUN := $(BIN)/python -m experiments.run
+SHORTENED := --flagfile=experiments/shortened.flags
+# Timelines of the simulation; with ANNOTATIONS= they are drawn from THUMOS14's statistics.
+ANNOTATIONS := ../shared/data/thumos14/thumos14.json
+SIMULATED := --source=simulated $(if $(ANNOTATIONS),--annotations=$(ANNOTATIONS))
+comma := ,
+STAMP = @mkdir -p $(@D) && touch $@
+
+WATCH := table3 fig4_fig6 fig5_threshold fig5_sampling third_classifier why_mining options
+ON_SIMULATION := table3 fig4_fig6 fig5_threshold fig5_sampling normalization third_classifier why_mining options table1
+FOLDS := 05 16 27 38 49
+
+experiments-watch: $(WATCH:%=$(STAMPS)/watch/%) $(STAMPS)/watch_val/normalization
+experiments-simulated: $(ON_SIMULATION:%=$(STAMPS)/simulated/%) $(STAMPS)/simulated_easier/table3 $(STAMPS)/simulated_harder/table3
+experiments-folds: $(FOLDS:%=$(STAMPS)/folds/%)
+	$(RUN) join --name=options --results=$(subst $() ,$(comma),$(FOLDS:%=runs/results/folds/%)) --output_dir=runs/results/folds
+
+$(STAMPS)/watch/records: | $(VENV)/installed
+	$(BUILD) --source=watch --output_dir=runs/watch
+	$(STAMP)
+$(STAMPS)/watch_val/records: | $(VENV)/installed
+	$(BUILD) --source=watch --holdout='person0[56]_.*' --output_dir=runs/watch_val
+	$(STAMP)
+$(STAMPS)/simulated/records: | $(VENV)/installed
+	$(BUILD) $(SIMULATED) --output_dir=runs/simulated
+	$(STAMP)
+$(STAMPS)/simulated_%/records: | $(VENV)/installed
+	$(BUILD) $(SIMULATED) --difficulty=$* --output_dir=runs/simulated_$*
+	$(STAMP)
+
+$(STAMPS)/watch/%: $(STAMPS)/watch/records
+	$(RUN) $* --preset=watch --data_dir=runs/watch --output_dir=runs/results/watch --seeds=5
+	$(STAMP)
+$(STAMPS)/watch_val/%: $(STAMPS)/watch_val/records
+	$(RUN) $* --preset=watch --data_dir=runs/watch_val --split=validation --output_dir=runs/results/watch_val --seeds=3
+	$(STAMP)
+$(STAMPS)/simulated/%: $(STAMPS)/simulated/records
+	$(RUN) $* $(SHORTENED) --data_dir=runs/simulated --output_dir=runs/results/simulated --seeds=3
+	$(STAMP)
+$(STAMPS)/simulated_%/table3: $(STAMPS)/simulated_%/records
+	$(RUN) table3 $(SHORTENED) --data_dir=runs/simulated_$* --output_dir=runs/results/simulated_$* --seeds=3
+	$(STAMP)
+# Folds of the training videos by the last digit of the id, one training each: what a default is chosen by.
+$(STAMPS)/folds/%: | $(VENV)/installed
+	$(BUILD) $(SIMULATED) --holdout='.*[$*]' --holdout_from=validation --holdout_to=held_out --output_dir=runs/folds/$*
+	$(RUN) options $(SHORTENED) --data_dir=runs/folds/$* --output_dir=runs/results/folds/$* --split=held_out --seeds=1
+	$(STAMP)

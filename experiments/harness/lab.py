@@ -1,0 +1,169 @@
+"""Where studies are run: a data set, models trained over seeds, and results that are kept.
+
+Each variant is trained once per seed (:mod:`experiments.harness.bank` sees to it that two variants
+share what they can), localized and judged by both protocols; a result once computed is kept. A run
+that is killed goes on where it was, and the same command gives the same numbers.
+"""
+
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+from absl import flags, logging
+
+from cpmn_tf import inference
+from cpmn_tf.commands import cli
+from cpmn_tf.config import PRESETS, TIOU, preset, with_overrides
+from cpmn_tf.data.pipeline import Split
+from cpmn_tf.evaluation import evaluate, parse_tiou
+from cpmn_tf.files import read_json, write_json
+from cpmn_tf.formats.annotations import Annotations, Detections, load_annotations
+from cpmn_tf.formats.thumos_text import digest as file_digest
+from cpmn_tf.models import CPMN
+from cpmn_tf.training import load_model
+from cpmn_tf.training.model_folder import INFERENCE_SETTINGS
+from experiments.harness.bank import Bank, digest
+from experiments.harness.study import PROTOCOLS, Result, Variant
+
+
+def define_flags(values: flags.FlagValues) -> None:
+    """Flags of every experiment."""
+    flags.DEFINE_enum(
+        "preset", "thumos14", list(PRESETS), "Settings to start from.", flag_values=values
+    )
+    cli.define_string(values, "data_dir", None, "Data set of cpmn-build-records.")
+    cli.define_string(
+        values,
+        "output_dir",
+        None,
+        "Folder for trained models and results; experiments that name the same one share them.",
+    )
+    cli.define_string(values, "split", "", "Split to evaluate on; the preset's by default.")
+    flags.DEFINE_integer(
+        "seeds", 3, "Trainings, of seeds 0, 1, ...", lower_bound=1, flag_values=values
+    )
+    flags.DEFINE_enum(
+        "precision",
+        "float32",
+        ["float32", "mixed_float16", "mixed_bfloat16"],
+        "As of cpmn-train.",
+        flag_values=values,
+    )
+    flags.DEFINE_multi_string(
+        "set", [], "Change one setting, as section.field=value.", flag_values=values
+    )
+
+
+def by_phase(settings: Sequence[str]) -> tuple[list[str], list[str]]:
+    """``section.field=value`` that act in training, and those that act at inference only."""
+    inference_only = [s for s in settings if s.partition("=")[0].strip() in INFERENCE_SETTINGS]
+    return [s for s in settings if s not in inference_only], inference_only
+
+
+def top_class(truth: Annotations, detections: Detections) -> float:
+    """Share of ``truth``'s videos whose best-scored detection has one of the video's labels."""
+    best: dict[str, tuple[float, str]] = {}
+    for video, label, score in zip(
+        detections.video, detections.label, detections.score, strict=True
+    ):
+        name = detections.videos[video]
+        found = (score, detections.classes[label])
+        if name not in best or found[0] > best[name][0]:
+            best[name] = found
+    right = sum(name in best and best[name][1] in v.labels for name, v in truth.videos.items())
+    return right / len(truth.videos)
+
+
+class Lab:
+    """The data, the models and the results that the flags name.
+
+    Args:
+      values: the flags of :func:`define_flags`.
+
+    Raises:
+      UserError: if the data cannot be read or a setting is wrong.
+    """
+
+    def __init__(self, values: flags.FlagValues):
+        cli.require(values, "data_dir", "output_dir")
+        logging.set_verbosity(logging.WARNING)  # TensorFlow tells of every checkpoint otherwise
+        self.flags = values
+        self.output = pathlib.Path(values.output_dir)
+        self.config = with_overrides(preset(values.preset), values.set)
+        self._bank = Bank(self.output, values.data_dir, self.config, precision=values.precision)
+        self.split = Split.open(values.data_dir, values.split or self.config.data.test_split)
+        self.tiou = parse_tiou(TIOU[values.preset])
+        self._annotations = pathlib.Path(values.data_dir) / "annotations.json"
+        self.truth = load_annotations(self._annotations).subset(self.split.name)
+
+    def distinct(self, variants: Sequence[Variant]) -> list[Variant]:
+        """The variants without those that have the settings of an earlier one."""
+        first: dict[Any, Variant] = {}
+        for variant in variants:
+            first.setdefault(with_overrides(self.config, variant.settings), variant)
+        return list(first.values())
+
+    def trained(self, variant: Variant, seed: int) -> tuple[pathlib.Path, list[str]]:
+        """The folder of the variant's model, trained now if need be, and its inference settings."""
+        training, inference_only = by_phase(variant.settings)
+        return self._bank.trained(training, seed), inference_only
+
+    def results(self, variants: Sequence[Variant]) -> list[Result]:
+        """All variants over all seeds, one after another; each is kept as soon as it is there."""
+        found = []
+        for seed in range(self.flags.seeds):
+            for variant in variants:
+                print(f"{variant.name}, seed {seed}", flush=True)
+                found.append(self._result(variant, seed))
+        return found
+
+    def _result(self, variant: Variant, seed: int) -> Result:
+        folder, settings = self.trained(variant, seed)
+        judged = {
+            "model": folder.name,
+            "late": sorted(settings),
+            "form": 2,  # of what is kept; another number has it judged anew
+            "records": self.split.manifest.fingerprint(self.split.name),
+        }
+        path = self.output / "results" / f"{digest(judged)}.json"
+        if not path.is_file():
+            model, _ = load_model(folder, settings)
+            write_json(path, self.judge(self.detect(model)))
+        return Result(variant.name, seed, model=folder.name, **read_json(path))
+
+    def detect(self, model: CPMN) -> Detections:
+        """What a model finds in the split's videos."""
+        detect = inference.compiled(model)
+        return inference.detect_split(detect, self.split, streams=list(model.streams))[0]
+
+    def judge(self, detections: Detections) -> dict[str, Any]:
+        """mAP by both protocols and what else a :class:`Result` holds of its detections."""
+        judged = {
+            name: evaluate(self.truth, detections, protocol=name, tiou=self.tiou)
+            for name in PROTOCOLS
+        }
+        counts = judged[PROTOCOLS[0]].counts
+        return {
+            "tiou": list(self.tiou),
+            "map": {name: result.map.tolist() for name, result in judged.items()},
+            "top_class": top_class(self.truth, detections),
+            "detections": len(detections),
+            "videos_without_detections": counts.videos_without_detections,
+        }
+
+    def describe(self) -> dict[str, Any]:
+        """What was run, as plain values."""
+        source = self.split.manifest.source
+        return {
+            "data": source.get("description", str(self.flags.data_dir)),
+            "simulated": self.split.manifest.simulated,
+            "split": self.split.name,
+            "videos": len(self.truth.videos),
+            "instances": sum(len(video.instances) for video in self.truth.videos.values()),
+            "annotations": str(self._annotations),
+            "annotation_sha256": file_digest(self._annotations),
+            "preset": self.flags.preset,
+            "set": list(self.flags.set),
+            "precision": self.flags.precision,
+            "seeds": self.flags.seeds,
+        }

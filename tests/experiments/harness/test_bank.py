@@ -1,0 +1,42 @@
+"""Models are shared where they are the same, to the bit."""
+
+import numpy as np
+
+from cpmn_tf.config import Config, with_overrides
+from cpmn_tf.training import load_model, train
+from cpmn_tf.training.loop import Runtime
+from cpmn_tf.training.model_folder import MODULES, module_folder
+from experiments.harness.bank import Bank, module_settings
+
+
+def test_a_module_depends_on_its_own_settings_alone():
+    config = Config()
+    other = with_overrides(
+        config, ["cascade.threshold=0.7", "localization.top_k=5", "training.validate_every=3"]
+    )
+    assert module_settings(config, "pyramid") == module_settings(other, "pyramid")
+    assert module_settings(config, "cascade") != module_settings(other, "cascade")
+    windows = with_overrides(config, ["pyramid.window=128"])
+    assert module_settings(config, "cascade") == module_settings(windows, "cascade")
+    rates = with_overrides(config, ["training.learning_rate=0.1"])
+    for module in MODULES:
+        assert module_settings(config, module) != module_settings(rates, module)
+
+
+def test_bank_shares_what_is_the_same_and_changes_no_bit(data_set, small_settings, tmp_path):
+    short = [*small_settings, "training.epochs=1", "training.final_epochs=1"]
+    config = with_overrides(Config(), short)
+    bank = Bank(tmp_path / "bank", data_set, config)
+    one = bank.trained([], 3)
+    two = bank.trained(["cascade.threshold=0.9"], 3)
+    assert one != two and bank.trained([], 3) == one
+    for stream in ("rgb", "flow"):
+        names = sorted(path.name for path in module_folder(one, stream, "pyramid").iterdir())
+        for name in names:
+            first, second = (module_folder(m, stream, "pyramid") / name for m in (one, two))
+            assert first.samefile(second)
+    changed = with_overrides(config, ["cascade.threshold=0.9"])
+    train(data_dir=data_set, model_dir=tmp_path / "alone", config=changed, runtime=Runtime(seed=3))
+    ours, alone = (load_model(folder)[0] for folder in (two, tmp_path / "alone"))
+    for left, right in zip(ours.variables, alone.variables, strict=True):
+        np.testing.assert_array_equal(left.numpy(), right.numpy())

@@ -1,0 +1,55 @@
+"""The demo ends what it has started, whenever it is asked to stop."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from experiments import demo
+
+# A command that says which signal it was sent.
+SLOW = """
+import pathlib, signal, sys
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT, signal.SIGTERM])
+print("started", flush=True)
+number = signal.sigwait([signal.SIGINT, signal.SIGTERM])
+pathlib.Path(sys.argv[1]).write_text(str(int(number)))
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_the_command_that_runs(tmp_path, number):
+    told = tmp_path / "told"
+    call = [sys.executable, "-c", SLOW, str(told)]
+    program = f"import sys; from experiments import demo; sys.exit(demo.execute({call!r}))"
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as process:
+        assert process.stdout.readline() == b"started\n"
+        process.send_signal(number)
+        assert process.wait(60) == 128 + number
+    assert told.read_text() == str(int(number))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_while_a_command_is_being_started_is_not_lost(monkeypatch, number):
+    """It comes when the process is there, and its id not yet known."""
+    start = subprocess.Popen
+    children = []
+
+    def starting(*arguments, **options):
+        children.append(start(*arguments, **options))
+        os.kill(os.getpid(), number)
+        return children[0]
+
+    before = signal.getsignal(number)
+    monkeypatch.setattr(subprocess, "Popen", starting)
+    assert demo.execute([sys.executable, "-c", "import time; time.sleep(60)"]) == 128 + number
+    assert children[0].returncode is not None
+    assert signal.getsignal(number) == before
+
+
+def test_exit_codes_are_a_shells():
+    assert demo.execute([sys.executable, "-c", "raise SystemExit(3)"]) == 3
+    kill = "import os; os.kill(os.getpid(), 9)"
+    assert demo.execute([sys.executable, "-c", kill]) == 137
