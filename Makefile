@@ -5,9 +5,7 @@ PYTHON ?= $(shell for python in python3.13 python3.12 python3.11; do \
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint clean experiments-watch experiments-simulated experiments-folds
-.NOTPARALLEL:
-.SECONDARY:
+.PHONY: demo test lint clean
 
 demo: $(VENV)/installed
 	$(BIN)/python -m experiments.demo --output_dir=runs/demo

@@ -1,5 +1,10 @@
 # What experiments/README.md shows. One stamp per data set and study, written when it is finished, so that an
 # interrupted make goes on where it was; `make -k` goes on after a study that failed. Output: runs/results.
+.PHONY: experiments-watch experiments-simulated experiments-folds
+# Studies of one data set share models; and a finished data set is no intermediate file.
+.NOTPARALLEL:
+.SECONDARY:
+
 STAMPS := runs/stamps
 BUILD := $(BIN)/cpmn-build-records --overwrite
 RUN := $(BIN)/python -m experiments.run
