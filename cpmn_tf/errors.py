@@ -1,9 +1,51 @@
-"""The error a user can mend."""
+"""The error that a user can fix, and what parsers do at each problem that they meet.
+
+A parser that can read on calls ``problem(kind, message, video)`` at each defect and leaves out what
+is broken. By default that is :func:`raise_first`; validation passes a function that collects.
+"""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Protocol
 
 
 class UserError(ValueError):
-    """Something outside the program is wrong: a file, a flag, a record.
+    """Something outside the program is wrong: a file, an argument, a record.
 
-    Its message is one line that names the file, the video where there is one, and the mend.
-    Commands print it without a traceback and exit with code 1.
+    Its message is one line that names the file, the video where there is one, and the fix.
+    Arguments are named as `` `fps` `` or `` `source=bsn` ``, which commands print as their flags.
+    Commands print the message without a traceback and exit with code 1.
     """
+
+
+class Defect(UserError):
+    """A :class:`UserError` of a known kind, such as ``reversed`` or ``duplicate``."""
+
+    def __init__(self, kind: str, message: str):
+        super().__init__(message)
+        self.kind = kind
+
+
+class Problem(Protocol):
+    """What is called at each defect; the parser reads on if it returns."""
+
+    def __call__(self, kind: str, message: str, video: str = "") -> None:
+        """Takes a defect's kind, its one-line message, and its video's id where it has one."""
+
+
+def raise_first(kind: str, message: str, video: str = "") -> None:
+    """The :class:`Problem` that ends parsing at the first defect.
+
+    Raises:
+      Defect: always.
+    """
+    raise Defect(kind, message)
+
+
+@contextlib.contextmanager
+def reported(problem: Problem, kind: str, video: str = "") -> Iterator[None]:
+    """Tells ``problem`` of the error that ends the block; ``kind`` is that of errors without."""
+    try:
+        yield
+    except UserError as error:
+        problem(getattr(error, "kind", kind), str(error), video)

@@ -1,7 +1,9 @@
 """Reading and writing files so that nothing is half written and bad input is named."""
 
+import collections
 import contextlib
 import errno
+import hashlib
 import json
 import os
 import pathlib
@@ -11,7 +13,7 @@ import tempfile
 from collections.abc import Iterator
 from typing import Any
 
-from cpmn_tf.errors import UserError
+from cpmn_tf.errors import Problem, UserError, raise_first
 
 # What writing meets where a disk is full, broken or protected.
 _DISK = frozenset(
@@ -38,7 +40,7 @@ def disk_error(error: BaseException) -> str | None:
 def replaced(path: str | os.PathLike) -> Iterator[pathlib.Path]:
     """Yields a temporary path beside ``path`` and renames it to ``path`` if the block succeeds.
 
-    Works for a file and for a folder; a folder that stands at ``path`` already is an error.
+    Works for a file and for a folder; a folder that is at ``path`` already is an error.
 
     Raises:
       UserError: if the parent folder cannot be made or written, or the disk is full.
@@ -83,36 +85,59 @@ def write_json(path: str | os.PathLike, value: Any, *, indent: int | None = 1) -
     write_text(path, text + "\n")
 
 
-def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    result = dict(pairs)
-    if len(result) != len(pairs):
-        seen = set()
-        twice = next(key for key, _ in pairs if key in seen or seen.add(key))
-        raise UserError(f"the key {twice!r} stands twice in one object; keep one of them")
-    return result
-
-
-def read_json(path: str | os.PathLike, *, unique_keys: bool = True) -> Any:
-    """Reads a JSON file, with or without a byte order mark.
-
-    Args:
-      path: the file.
-      unique_keys: refuse an object that holds a key twice (Python would keep the last silently).
+def read_text(path: str | os.PathLike) -> str:
+    """A UTF-8 file's text, without a byte order mark.
 
     Raises:
-      UserError: if the file is missing, is not UTF-8 or not JSON, or repeats a key.
+      UserError: if the file cannot be read or is not UTF-8.
     """
     try:
-        text = pathlib.Path(path).read_text(encoding="utf-8-sig")
+        return pathlib.Path(path).read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: is not UTF-8 text ({error.reason}); save it as UTF-8") from error
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); check the path") from error
+
+
+def read_json(path: str | os.PathLike, *, problem: Problem = raise_first) -> Any:
+    """Reads a JSON file, with or without a byte order mark.
+
+    Args:
+      path: the file.
+      problem: called where an object holds a key twice; the last one counts if it returns.
+
+    Raises:
+      UserError: if the file is missing, is not UTF-8 or not JSON.
+    """
+
+    def mapping(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        result = dict(pairs)
+        if len(result) != len(pairs):
+            for key, count in collections.Counter(key for key, _ in pairs).items():
+                if count > 1:
+                    text = f"the key {key!r} is in one object {count} times; keep one of them"
+                    problem("duplicate", f"{path}: {text}", key)
+        return result
+
+    text = read_text(path)
     try:
-        return json.loads(text, object_pairs_hook=_unique_keys if unique_keys else None)
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from None
+        return json.loads(text, object_pairs_hook=mapping)
+    except UserError:
+        raise
     except RecursionError as error:
         raise UserError(f"{path}: is nested too deeply to be annotations or results") from error
     except ValueError as error:
         raise UserError(f"{path}: is not valid JSON ({error}); write the file anew") from error
+
+
+def file_sha256(path: str | os.PathLike) -> str:
+    """The SHA-256 of a file, in hexadecimal digits.
+
+    Raises:
+      UserError: if it cannot be read.
+    """
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); check the path") from error

@@ -10,11 +10,12 @@ import tensorflow as tf
 from cpmn_tf.data import records
 from cpmn_tf.data.manifest import Manifest, Shard
 from cpmn_tf.errors import UserError
+from cpmn_tf.files import file_sha256
 from cpmn_tf.formats.annotations import Video
 from tfrecords_tools.checks import Checker, training_split
 from tfrecords_tools.findings import Findings
 from tfrecords_tools.reading.databases import parse, read_database
-from tfrecords_tools.writing import ANNOTATIONS, file_sha256
+from tfrecords_tools.writing import ANNOTATIONS
 
 
 def check_shards(
@@ -30,7 +31,7 @@ def check_shards(
         return checker.summary(training)
     with findings.catching("source"):
         path = manifest.folder / ANNOTATIONS
-        videos = dict(parse(path, read_database(path, findings), findings).videos)
+        videos = dict(parse(path, read_database(path, findings.add), findings.add).videos)
     training = training or training_split(dict.fromkeys(manifest.splits, 0))
     for split, shards in manifest.splits.items():
         for shard in shards:

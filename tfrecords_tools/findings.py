@@ -1,16 +1,15 @@
 """What can be wrong with a data set, and how it is told: at once, or all together.
 
-Sources raise a :class:`Defect` where something is wrong. While records are built the first one
-ends the build (:data:`STRICT`); while data are validated a :class:`Findings` catches each, and the
-source goes on with the next video.
+Sources call a :class:`cpmn_tf.errors.Problem` where something is wrong. While records are built
+that is :func:`raise_errors`; while data are validated it is :meth:`Findings.add`, and the source
+goes on with the next video.
 """
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator
 from typing import Any
 
-from cpmn_tf.errors import UserError
+from cpmn_tf.errors import Defect, reported
 
 ERROR, WARNING = "error", "warning"
 SHOWN = 5  # examples of a kind in the listing
@@ -18,25 +17,25 @@ SHOWN = 5  # examples of a kind in the listing
 
 @dataclasses.dataclass(frozen=True)
 class Kind:
-    """A kind of finding: ``title`` is what is wrong, ``mend`` what to do; errors spoil training."""
+    """A kind of finding: ``title`` is what is wrong, ``fix`` what to do; errors spoil training."""
 
     level: str
     title: str
-    mend: str
+    fix: str
 
 
 # Worst first; this is the listing's order.
 KINDS = {
-    "source": Kind(ERROR, "the source cannot be read", "mend what the line names"),
-    "annotation": Kind(ERROR, "annotations that cannot be read", "mend the entries"),
+    "source": Kind(ERROR, "the source cannot be read", "fix what the line names"),
+    "annotation": Kind(ERROR, "annotations that cannot be read", "fix the entries"),
     "id": Kind(ERROR, "ids that cannot name a file", "rename the videos"),
-    "duplicate": Kind(ERROR, "ids that stand twice", "keep one of each"),
+    "duplicate": Kind(ERROR, "duplicate ids", "keep one of each"),
     "overlap": Kind(
         ERROR, "the same video in two splits", "remove it from one: testing on it means nothing"
     ),
     "unreadable": Kind(ERROR, "features that cannot be read", "copy or encode them anew"),
     "missing": Kind(
-        ERROR, "annotated videos without features", "encode them, or add --skip_missing"
+        ERROR, "annotated videos without features", "encode them, or add `skip_missing=True`"
     ),
     "nan": Kind(ERROR, "NaN or infinite features", "encode the videos anew"),
     "constant": Kind(
@@ -44,12 +43,12 @@ KINDS = {
     ),
     "width": Kind(ERROR, "streams of another width", "encode all videos with one model"),
     "length": Kind(ERROR, "streams of different lengths", "encode the videos anew"),
-    "fps": Kind(ERROR, "videos without frames per second", "give --fps or --video_info"),
+    "fps": Kind(ERROR, "videos without frames per second", "give `fps` or `video_info`"),
     "rate": Kind(
-        ERROR, "units that do not fit the duration", "check --unit_frames, --fps and durations"
+        ERROR, "units that do not fit the duration", "check `unit_frames`, `fps` and durations"
     ),
     "reversed": Kind(ERROR, "segments that end before they start", "swap or remove them"),
-    "label": Kind(ERROR, "labels that are no class", "add them to the classes or mend them"),
+    "label": Kind(ERROR, "labels that are no class", "add them to the classes or fix them"),
     "class": Kind(
         ERROR,
         "classes without a training video",
@@ -69,43 +68,25 @@ KINDS = {
     "trimmed": Kind(
         WARNING, "streams of slightly different lengths", "they are trimmed to the shorter"
     ),
-    "skipped": Kind(WARNING, "annotated videos left out, as --skip_missing says", "encode them"),
+    "skipped": Kind(WARNING, "annotated videos left out, as `skip_missing` says", "encode them"),
     "surplus": Kind(WARNING, "features without annotations, not used", "annotate or remove them"),
-    "unused": Kind(WARNING, "classes that no video has", "mend the list of classes"),
+    "unused": Kind(WARNING, "classes that no video has", "fix the list of classes"),
 }
 
 
-class Defect(UserError):
-    """A :class:`UserError` of a known kind, a key of :data:`KINDS`."""
-
-    def __init__(self, kind: str, message: str):
-        super().__init__(message)
-        self.kind = kind
-
-
 class Findings:
-    """Collects what is wrong.
-
-    Attributes:
-      collecting: whether a defect is kept (True) or ends everything (False).
-    """
-
-    collecting = True
+    """Collects what is wrong; :meth:`add` is the problem handler."""
 
     def __init__(self):
         self._found: dict[str, list[tuple[str, str]]] = {}
 
     def add(self, kind: str, message: str, video: str = "") -> None:
-        """Keeps a finding; ``message`` stands by itself, ``video`` is its id where it has one."""
+        """Keeps a finding; ``message`` is complete, ``video`` is its id where it has one."""
         self._found.setdefault(kind, []).append((video, message))
 
-    @contextlib.contextmanager
-    def catching(self, kind: str, video: str = "") -> Iterator[None]:
+    def catching(self, kind: str, video: str = "") -> contextlib.AbstractContextManager[None]:
         """Ends the block at a defect and keeps it; ``kind`` is that of errors that have none."""
-        try:
-            yield
-        except UserError as error:
-            self.add(getattr(error, "kind", kind), str(error), video)
+        return reported(self.add, kind, video)
 
     def count(self, level: str) -> int:
         """Number of findings of a level."""
@@ -122,7 +103,7 @@ class Findings:
                 "kind": kind,
                 "level": about.level,
                 "title": about.title,
-                "mend": about.mend,
+                "fix": about.fix,
                 "count": len(self._found[kind]),
                 "findings": [
                     {"video": video, "message": text} for video, text in self._found[kind]
@@ -136,7 +117,7 @@ class Findings:
         """The listing: kinds worst first, with counts and a few examples."""
         lines = []
         for item in self.to_json():
-            lines.append(f"{item['level']}: {item['title']}: {item['count']} ({item['mend']})")
+            lines.append(f"{item['level']}: {item['title']}: {item['count']} ({item['fix']})")
             for found in item["findings"][:SHOWN]:
                 lines.append(f"    {' '.join(found['message'].split())}")
             if item["count"] > SHOWN:
@@ -144,18 +125,11 @@ class Findings:
         return "\n".join(lines)
 
 
-class _Strict(Findings):
-    """Keeps nothing: an error ends what is under way, a warning passes."""
+def raise_errors(kind: str, message: str, video: str = "") -> None:
+    """The problem handler of a build: an error ends it, a warning passes.
 
-    collecting = False
-
-    def add(self, kind: str, message: str, video: str = "") -> None:
-        if KINDS[kind].level == ERROR:
-            raise Defect(kind, message)
-
-    @contextlib.contextmanager
-    def catching(self, kind: str, video: str = "") -> Iterator[None]:
-        yield
-
-
-STRICT = _Strict()
+    Raises:
+      Defect: if the kind is an error.
+    """
+    if KINDS[kind].level == ERROR:
+        raise Defect(kind, message)

@@ -1,16 +1,15 @@
 """The flags that say which source is read and how; building and validating share them."""
 
+import dataclasses
+
 from absl import flags
 
-from cpmn_tf.errors import UserError
-from tfrecords_tools.sources import SOURCES
+from tfrecords_tools.sources import SOURCES, SourceSettings
 
 
 def define_source_flags(values: flags.FlagValues, default: str | None = "folders") -> None:
     """Defines the flags on ``values``; ``default`` is the source read if --source is not given."""
-    flags.DEFINE_enum(
-        "source", default, sorted(SOURCES), "What is read; see above.", flag_values=values
-    )
+    flags.DEFINE_enum("source", default, SOURCES, "What is read; see above.", flag_values=values)
     for name, text in (
         ("features_dir", "The features' folder (wtalc: the file *-JOINTFeatures.npy)."),
         (
@@ -66,12 +65,8 @@ def define_source_flags(values: flags.FlagValues, default: str | None = "folders
     )
 
 
-def refuse(values: flags.FlagValues, source: str, *names: str) -> None:
-    """Refuses flags that a source has no use for.
-
-    Raises:
-      UserError: naming the first that was given.
-    """
-    for name in names:
-        if values[name].present:
-            raise UserError(f"--{name} does not go with --source={source}; leave it out")
+def source_settings(values: flags.FlagValues) -> SourceSettings:
+    """What the flags say to a source."""
+    return SourceSettings(
+        **{field.name: values[field.name].value for field in dataclasses.fields(SourceSettings)}
+    )

@@ -3,7 +3,6 @@
 import concurrent.futures
 import contextlib
 import dataclasses
-import hashlib
 import pathlib
 from collections.abc import Iterable, Mapping
 
@@ -11,6 +10,7 @@ import tensorflow as tf
 
 from cpmn_tf.data.manifest import Manifest, Shard
 from cpmn_tf.data.schema import VideoRecord, encode
+from cpmn_tf.files import file_sha256
 from cpmn_tf.formats.annotations import Annotations, Video, save_annotations
 
 ANNOTATIONS = "annotations.json"
@@ -81,12 +81,6 @@ class SplitWriter:
             Shard(path.name, shard.videos, shard.units, path.stat().st_size, digest)
             for path, shard, digest in zip(paths, self._shards, digests, strict=True)
         )
-
-
-def file_sha256(path: pathlib.Path) -> str:
-    """Hexadecimal SHA-256 of a file's bytes."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_shards(

@@ -25,6 +25,9 @@ _NOTICES = re.compile(
     "|oneDNN custom operations are on|oneDNN supports DT_HALF only"
 )
 
+# An argument as the library's errors name it: `fps`, `skip_missing=True` or `source=bsn`.
+_ARGUMENT = re.compile(r"`(\w+)(?:=True|(=[^`]*))?`")
+
 Define = Callable[[flags.FlagValues], None]
 Run = Callable[[flags.FlagValues], None]
 
@@ -80,7 +83,8 @@ def _run(program: str, run: Run, values: flags.FlagValues) -> int:
     except flags.Error as error:
         return _wrong_flag(program, error)
     except UserError as error:
-        print(f"{program}: error: {' '.join(str(error).split())}", file=sys.stderr)
+        line = " ".join(as_flags(str(error), values).split())
+        print(f"{program}: error: {line}", file=sys.stderr)
         return 1
     except Stopped as stop:
         return 128 + stop.signal
@@ -99,6 +103,15 @@ def _run(program: str, run: Run, values: flags.FlagValues) -> int:
         print(f"{program}: error: {line}; {mend}", file=sys.stderr)
         return 1
     return 0
+
+
+def as_flags(text: str, values: flags.FlagValues) -> str:
+    """The text of a library's error with the arguments that it names as the command's flags."""
+
+    def flag(found: re.Match) -> str:
+        return f"--{found[1]}{found[2] or ''}" if found[1] in values else found[0]
+
+    return _ARGUMENT.sub(flag, text)
 
 
 def load_tensorflow() -> None:

@@ -7,12 +7,12 @@ import array
 import dataclasses
 import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
-from cpmn_tf.errors import UserError
+from cpmn_tf.errors import Defect, Problem, UserError, raise_first, reported
 from cpmn_tf.files import read_json, write_json
 
 _ANNOTATIONS = (
@@ -74,12 +74,12 @@ def check_id(video_id: str) -> str:
     """Returns ``video_id`` if it is safe as a file's name: spaces, ``-``, Unicode all pass.
 
     Raises:
-      UserError: if it is empty, ``.``, ``..`` or holds ``/``, ``\\``, NUL or half a surrogate pair.
+      Defect: if it is empty, ``.``, ``..`` or holds ``/``, ``\\``, NUL or half a surrogate pair.
     """
     if video_id in ("", ".", "..") or any(
         mark in "/\\\0" or "\ud800" <= mark <= "\udfff" for mark in video_id
     ):
-        raise UserError(f"video {video_id!r}: this id cannot name a file; rename the video")
+        raise Defect("id", f"video {video_id!r}: this id cannot name a file; rename the video")
     return video_id
 
 
@@ -94,9 +94,21 @@ def parse_number(value: Any, what: str) -> float:
             raise TypeError
         number = float(value)
     except (TypeError, ValueError, OverflowError):
-        raise UserError(f"{what} is {value!r:.60}, not a number; mend it") from None
+        raise UserError(f"{what} is {value!r:.60}, not a number; fix it") from None
     if not math.isfinite(number):
         raise UserError(f"{what} is {number}; it must be finite")
+    return number
+
+
+def parse_positive(value: Any, what: str) -> float:
+    """:func:`parse_number` of what must be positive.
+
+    Raises:
+      UserError: that begins with ``what``.
+    """
+    number = parse_number(value, what)
+    if number <= 0:
+        raise UserError(f"{what} is {number}; it must be positive")
     return number
 
 
@@ -104,23 +116,15 @@ def parse_segment(value: Any, what: str) -> tuple[float, float]:
     """(start, end) in seconds from a pair of numbers; equal ones pass.
 
     Raises:
-      UserError: that begins with ``what``.
+      UserError: that begins with ``what``; of the kind ``reversed`` if it ends before it starts.
     """
     if not isinstance(value, (list, tuple)) or len(value) != 2:
         raise UserError(f"{what} is {value!r:.60}; it must be [start, end] in seconds")
     start, end = (parse_number(item, what) for item in value)
     if end < start:
-        raise UserError(f"{what} ends before it starts ({start} > {end}); swap or remove it")
+        text = f"{what} ends before it starts ({start} > {end}); swap or remove it"
+        raise Defect("reversed", text)
     return start, end
-
-
-def _positive(entry: Mapping, key: str, what: str) -> float | None:
-    if entry.get(key) is None:
-        return None
-    number = parse_number(entry[key], f"{what}: {key}")
-    if number <= 0:
-        raise UserError(f"{what}: {key} is {number}; it must be positive")
-    return number
 
 
 def _mapping(value: Any, what: str, form: str = _ANNOTATIONS) -> Mapping:
@@ -144,79 +148,89 @@ def _label(item: Mapping, what: str) -> str:
     return label
 
 
-def parse_video(video_id: str, entry: Any) -> Video:
-    """One entry of ``database``. Duplicate instances are kept: protocols decide about them.
-
-    Raises:
-      UserError: naming the video and the field.
-    """
-    what = f"video {video_id!r}"
+def _video(
+    video_id: str, entry: Any, classes: Container[str] | None, what: str, problem: Problem
+) -> Video:
+    """One entry of ``database``. Duplicate instances are kept: protocols decide about them."""
     entry = _mapping(entry, what)
     subset = entry.get("subset")
     if not isinstance(subset, str) or not subset:
         raise UserError(f'{what}: "subset" is missing; name the split it belongs to')
-    labels, instances = {}, []
+    numbers = {}
+    for name in ("duration", "fps"):
+        if entry.get(name) is not None:
+            with reported(problem, "annotation", video_id):
+                numbers[name] = parse_positive(entry[name], f"{what}: {name}")
+    labels: dict[str, None] = {}
+    instances, ambiguous = [], []
     for item in _listing(entry.get("annotations", []), f"{what}: annotations"):
-        item = _mapping(item, f"{what}: an annotation")
-        label = _label(item, f"{what}: an annotation")
-        if any("\ud800" <= mark <= "\udfff" for mark in label):
-            raise UserError(
-                f"{what}: the label {label!r} holds half a surrogate pair, which cannot be written "
-                "again; rename the class"
-            )
-        labels[label] = None
-        if item.get("segment") is not None:
-            start, end = parse_segment(item["segment"], f"{what}: the segment of {label!r}")
-            instances.append(Instance(start, end, label))
-    ambiguous = tuple(
-        parse_segment(item, f"{what}: an ambiguous interval")
-        for item in _listing(entry.get("ambiguous", []), f"{what}: ambiguous")
-    )
-    return Video(
-        id=video_id,
-        subset=subset,
-        labels=tuple(labels),
-        instances=tuple(instances),
-        ambiguous=ambiguous,
-        duration=_positive(entry, "duration", what),
-        fps=_positive(entry, "fps", what),
-    )
+        with reported(problem, "annotation", video_id):
+            item = _mapping(item, f"{what}: an annotation")
+            label = _label(item, f"{what}: an annotation")
+            if any("\ud800" <= mark <= "\udfff" for mark in label):
+                raise UserError(
+                    f"{what}: the label {label!r} holds half a surrogate pair, which cannot be "
+                    "written again; rename the class"
+                )
+            if classes is not None and label not in classes:
+                text = f'its label {label!r} is not among "classes"; add it there or fix the label'
+                raise Defect("label", f"{what}: {text}")
+            labels[label] = None  # with a broken segment, the video shows the class all the same
+            if item.get("segment") is not None:
+                start, end = parse_segment(item["segment"], f"{what}: the segment of {label!r}")
+                instances.append(Instance(start, end, label))
+    for item in _listing(entry.get("ambiguous", []), f"{what}: ambiguous"):
+        with reported(problem, "annotation", video_id):
+            ambiguous.append(parse_segment(item, f"{what}: an ambiguous interval"))
+    return Video(video_id, subset, tuple(labels), tuple(instances), tuple(ambiguous), **numbers)
 
 
-def parse_classes(value: Any) -> tuple[str, ...]:
-    """The ``classes`` list of annotations.
-
-    Raises:
-      UserError: if it is none, or names a class twice.
-    """
-    classes = tuple(_listing(value, '"classes"'))
+def _classes(value: Any, what: str) -> tuple[str, ...]:
+    classes = tuple(_listing(value, what))
     if not all(isinstance(name, str) and name for name in classes):
-        raise UserError('"classes" must hold non-empty strings')
+        raise UserError(f"{what} must hold non-empty strings")
     if len(set(classes)) != len(classes):
-        raise UserError('"classes" names a class twice; keep one of them')
+        raise UserError(f"{what} names a class twice; keep one of them")
     return classes
 
 
-def parse_annotations(value: Any) -> Annotations:
-    """Annotations from decoded JSON; classes are the ``classes`` list or the sorted labels.
+def check_database(value: Any, source: str | os.PathLike) -> Mapping[str, Any]:
+    """The ``database`` of decoded annotations.
 
     Raises:
-      UserError: naming the video and the field.
+      UserError: naming ``source``, if there is none.
     """
-    database = _mapping(_mapping(value, "the file").get("database"), 'its "database"')
-    videos = {key: parse_video(key, entry) for key, entry in database.items()}
-    used = {label for video in videos.values() for label in video.labels}
-    if value.get("classes") is None:
-        return Annotations(videos, tuple(sorted(used)))
-    classes = parse_classes(value["classes"])
-    known = set(classes)
-    for video in videos.values():
-        for label in video.labels:
-            if label not in known:
-                raise UserError(
-                    f'video {video.id!r}: its label {label!r} is not among "classes"; '
-                    "add it there or mend the label"
-                )
+    return _mapping(
+        _mapping(value, f"{source}: the file").get("database"), f'{source}: its "database"'
+    )
+
+
+def parse_annotations(
+    value: Any, source: str | os.PathLike = "annotations", *, problem: Problem = raise_first
+) -> Annotations:
+    """Annotations from decoded JSON; classes are the ``classes`` list or the sorted labels.
+
+    Args:
+      value: as :func:`load_annotations` describes it.
+      source: what it was read from, for messages.
+      problem: called at each defect. Where it returns, parsing goes on without the broken number,
+        interval, annotation or video.
+
+    Raises:
+      UserError: if there is no ``database``.
+    """
+    database = check_database(value, source)
+    classes = None
+    if value.get("classes") is not None:
+        with reported(problem, "annotation"):
+            classes = _classes(value["classes"], f'{source}: "classes"')
+    known = None if classes is None else frozenset(classes)
+    videos = {}
+    for key, entry in database.items():
+        with reported(problem, "annotation", key):
+            videos[key] = _video(key, entry, known, f"{source}: video {key!r}", problem)
+    if classes is None:
+        classes = tuple(sorted({label for video in videos.values() for label in video.labels}))
     return Annotations(videos, classes)
 
 
@@ -227,36 +241,31 @@ def load_annotations(path: str | os.PathLike) -> Annotations:
     "label"}], "ambiguous"?: [[s, e]]}}, "classes"?: [...]}``; numbers may be strings.
 
     Raises:
-      UserError: naming the file, the video and the mend.
+      UserError: naming the file, the video and the fix.
     """
-    try:
-        return parse_annotations(read_json(path))
-    except UserError as error:
-        raise _in_file(path, error) from None
+    return parse_annotations(read_json(path), path)
 
 
-def _in_file(path: str | os.PathLike, error: UserError) -> UserError:
-    message = str(error)
-    return UserError(message if message.startswith(str(path)) else f"{path}: {message}")
+def database_entry(video: Video) -> dict[str, Any]:
+    """A video's entry of ``database``, as :func:`parse_annotations` takes it."""
+    items: list[dict[str, Any]] = [
+        {"segment": [item.start, item.end], "label": item.label} for item in video.instances
+    ]
+    segmented = {item.label for item in video.instances}
+    items += [{"label": label} for label in video.labels if label not in segmented]
+    entry: dict[str, Any] = {"subset": video.subset, "annotations": items}
+    if video.duration is not None:
+        entry["duration"] = video.duration
+    if video.fps is not None:
+        entry["fps"] = video.fps
+    if video.ambiguous:
+        entry["ambiguous"] = [list(interval) for interval in video.ambiguous]
+    return entry
 
 
 def save_annotations(path: str | os.PathLike, annotations: Annotations) -> None:
     """Writes annotations so that :func:`load_annotations` gives them back."""
-    database = {}
-    for video in annotations.videos.values():
-        items: list[dict[str, Any]] = [
-            {"segment": [item.start, item.end], "label": item.label} for item in video.instances
-        ]
-        segmented = {item.label for item in video.instances}
-        items += [{"label": label} for label in video.labels if label not in segmented]
-        entry: dict[str, Any] = {"subset": video.subset, "annotations": items}
-        if video.duration is not None:
-            entry["duration"] = video.duration
-        if video.fps is not None:
-            entry["fps"] = video.fps
-        if video.ambiguous:
-            entry["ambiguous"] = [list(interval) for interval in video.ambiguous]
-        database[video.id] = entry
+    database = {key: database_entry(video) for key, video in annotations.videos.items()}
     write_json(path, {"classes": list(annotations.classes), "database": database})
 
 
@@ -322,19 +331,18 @@ def load_detections(path: str | os.PathLike) -> Detections:
     """Reads ActivityNet's result JSON.
 
     Raises:
-      UserError: naming the file, the video and the mend.
+      UserError: naming the file, the video and the fix.
     """
-    try:
-        value = _mapping(read_json(path), "the file", _RESULTS)
-        results = _mapping(value.get("results"), 'its "results"', _RESULTS)
-        return Detections.from_rows(tuple(results), _result_rows(results))
-    except UserError as error:
-        raise _in_file(path, error) from None
+    value = _mapping(read_json(path), f"{path}: the file", _RESULTS)
+    results = _mapping(value.get("results"), f'{path}: its "results"', _RESULTS)
+    return Detections.from_rows(tuple(results), _result_rows(path, results))
 
 
-def _result_rows(results: dict) -> Iterable[tuple[str, str, float, float, float]]:
+def _result_rows(
+    path: str | os.PathLike, results: Mapping
+) -> Iterable[tuple[str, str, float, float, float]]:
     for video_id in list(results):
-        what = f"video {video_id!r}"
+        what = f"{path}: video {video_id!r}"
         for item in _listing(results.pop(video_id), f"{what}: its entry", _RESULTS):  # frees them
             item = _mapping(item, f"{what}: a detection", _RESULTS)
             label = _label(item, f"{what}: a detection")

@@ -4,7 +4,7 @@ The paper's localization takes its top-k classes and p_class from such scores (U
 THUMOS14). Formats, by suffix:
 
 - `.npy`: a [rows, columns] array. ``rows`` says which video each row is, ``columns`` which class
-  each column is; neither stands in the file.
+  each column is; neither is in the file.
 - `.csv`: a header ``video,CLASS,CLASS,…`` and a line per video.
 - `.json`: ``{VIDEO: {CLASS: score}}``, or ActivityNet's classification result
   ``{"results": {VIDEO: [{"label", "score"}]}}``; a class that a video does not list scores 0.
@@ -23,7 +23,7 @@ from cpmn_tf.errors import UserError
 from cpmn_tf.files import read_json
 from cpmn_tf.formats.annotations import parse_number
 from cpmn_tf.formats.arrays import open_array
-from cpmn_tf.formats.tables import csv_table, filled_lines
+from cpmn_tf.formats.tables import filled_lines, read_table
 
 _ROUNDING = 1e-4  # a sum of float32 softmaxes may pass its bound by so much
 _BLOCK = 4096  # rows of an array checked together
@@ -61,7 +61,7 @@ def load_class_scores(
       [V, C] float32 in [0, 1].
 
     Raises:
-      UserError: naming the file, and the video or class, and the mend.
+      UserError: naming the file, and the video or class, and the fix.
     """
     if scale is not None and not (math.isfinite(scale) and scale > 0):
         raise UserError(f"--class_scores_scale={scale} must be a positive number")
@@ -114,15 +114,13 @@ def _from_cells(path, cells, video_ids, classes, scale, known: set, allowed: set
 
 
 def _csv_cells(path):
-    header, rows = csv_table(path)
-    if header[0].lower().replace("-", "_") not in ("video", "video_id", "id"):
-        raise UserError(f"{path}: its first column is {header[0]!r}; it must be 'video'")
     seen = set()
-    for place, (video, *fields) in rows:
+    for place, row in read_table(path, {"video": ("video", "video_id", "id")}):
+        video = row.pop("video")
         if video in seen:
-            raise UserError(f"{place}: the video {video!r} stands twice; keep one of them")
+            raise UserError(f"{place}: a second line of the video {video!r}; keep one of them")
         seen.add(video)
-        for label, field in zip(header[1:], fields, strict=True):
+        for label, field in row.items():
             what = f"{place}: video {video!r}, class {label!r}: the score"
             yield place, video, label, parse_number(field, what)
 
@@ -144,7 +142,7 @@ def _json_cells(path):
             ]
             names = [label for label, _ in pairs]
             if len(set(names)) != len(names):
-                raise UserError(f"{what}: a class stands twice; keep one of them")
+                raise UserError(f"{what}: a class has two scores; keep one of them")
         elif isinstance(entry, dict):
             pairs = list(entry.items())
         else:

@@ -17,13 +17,13 @@ from cpmn_tf.formats.annotations import (
     parse_number,
     parse_segment,
 )
-from cpmn_tf.formats.tables import column_finder, csv_table, filled_lines
+from cpmn_tf.formats.tables import VIDEO, filled_lines, read_table
 from cpmn_tf.formats.thumos_text import CLASS_NUMBERS
 
 Row = tuple[str, str, float, float, float]
 
 _COLUMNS = {
-    "video": ("video", "video_id", "id"),
+    **VIDEO,
     "start": ("start", "t_start", "start_seconds"),
     "end": ("end", "t_end", "end_seconds"),
     "label": ("label", "class", "activity"),
@@ -53,7 +53,7 @@ def load_detection_file(path: str | os.PathLike, *, classes: Collection[str] = (
       classes: the data set's class names, so that a name of digits is not taken for a number.
 
     Raises:
-      UserError: naming the file, the line or video, and the mend.
+      UserError: naming the file, the line or video, and the fix.
     """
     suffix = pathlib.Path(path).suffix.lower()
     if suffix == ".json":
@@ -69,11 +69,8 @@ def load_detection_file(path: str | os.PathLike, *, classes: Collection[str] = (
 
 
 def _csv_rows(path: str | os.PathLike) -> Iterator[Row]:
-    header, rows = csv_table(path)
-    pick = column_finder(path, header, _COLUMNS)
-    for place, fields in rows:
-        video, start, end, label, score = pick(fields)
-        yield _row(place, video, start, end, label, score)
+    for place, row in read_table(path, _COLUMNS):
+        yield _row(place, *(row[name] for name in _COLUMNS))
 
 
 def _text_rows(path: str | os.PathLike, classes: Collection[str]) -> Iterator[Row]:

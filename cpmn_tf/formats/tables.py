@@ -1,25 +1,14 @@
-"""Reading text tables so that every error names the file and the line."""
+"""Text tables: CSV with named columns, and plain lines, each with its place for messages."""
 
 import csv
+import io
 import os
-import pathlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
-from cpmn_tf.errors import UserError
+from cpmn_tf.errors import Problem, UserError, raise_first
+from cpmn_tf.files import read_text
 
-
-def read_text(path: str | os.PathLike) -> str:
-    """A UTF-8 file's text, without a byte order mark.
-
-    Raises:
-      UserError: if the file cannot be read or is not UTF-8.
-    """
-    try:
-        return pathlib.Path(path).read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: is not UTF-8 text ({error.reason}); save it as UTF-8") from error
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); check the path") from error
+VIDEO = {"video": ("video", "video_id", "video_name", "videoname", "name", "id")}
 
 
 def filled_lines(path: str | os.PathLike) -> Iterator[tuple[str, str]]:
@@ -32,60 +21,75 @@ def filled_lines(path: str | os.PathLike) -> Iterator[tuple[str, str]]:
             yield f"{path} line {number}", line.strip()
 
 
-def csv_table(path: str | os.PathLike) -> tuple[list[str], Iterator[tuple[str, list[str]]]]:
-    """The header of a CSV file, and its rows with their place.
+def read_table(
+    path: str | os.PathLike,
+    columns: Mapping[str, Sequence[str]],
+    *,
+    optional: Mapping[str, Sequence[str]] | None = None,
+    bare: bool = False,
+    problem: Problem = raise_first,
+) -> Iterator[tuple[str, dict[str, str]]]:
+    """Yields ("FILE line N", fields by column) of each row of a CSV file.
+
+    Args:
+      path: the file.
+      columns: the columns that it must have, in any order, and the names that each may go by.
+        Upper case, blanks and hyphens in the header make no difference.
+      optional: the same, of columns that may be missing. All others keep the header's names.
+      bare: the file may have no header: if the first field of its first line is no name of the
+        first of ``columns``, the columns are those, in that order.
+      problem: called at a row of a wrong length, which is left out if it returns.
 
     Raises:
-      UserError: if the file is empty or a header name stands twice; later, while rows are read,
-        if one has not as many fields as the header.
+      UserError: if the file is empty or is not CSV, or has no such column, or one twice.
     """
-    reader = csv.reader(read_text(path).splitlines(keepends=True))
-    try:
-        header = [name.strip() for name in next(reader, [])]
-    except csv.Error as error:
-        raise UserError(f"{path}: is not CSV ({error}); write the file anew") from None
-    if not any(header):
-        raise UserError(f"{path}: has no header line; name the columns in its first line")
-    for name in header:
-        if header.count(name) > 1:
-            raise UserError(f"{path}: the column {name!r} stands twice; keep one of them")
-    return header, _csv_rows(path, reader, len(header))
-
-
-def _csv_rows(path, reader, width: int) -> Iterator[tuple[str, list[str]]]:
+    reader = csv.reader(io.StringIO(read_text(path), newline=""), strict=True)
+    header: list[str] | None = None
     try:
         for row in reader:
             place = f"{path} line {reader.line_num}"
-            if not any(field.strip() for field in row):
+            fields = [field.strip() for field in row]
+            if not any(fields):
                 continue
-            if len(row) != width:
-                raise UserError(f"{place}: has {len(row)} fields, the header {width}; mend it")
-            yield place, [field.strip() for field in row]
+            if header is None:
+                if not bare or _plain(fields[0]) in next(iter(columns.values())):
+                    header = _header(path, fields, columns, optional or {})
+                    continue
+                header = list(columns)
+            if len(fields) == len(header):
+                yield place, dict(zip(header, fields, strict=True))
+            else:
+                text = f"{place}: has {len(fields)} fields instead of {len(header)}; fix it"
+                problem("annotation", text)
     except csv.Error as error:
-        raise UserError(f"{path} line {reader.line_num}: is not CSV ({error}); mend it") from None
+        raise UserError(f"{path} line {reader.line_num}: is not CSV ({error}); fix it") from None
+    if header is None:
+        raise UserError(f"{path}: is empty; write a line that names the columns, and the rows")
 
 
-def column_finder(
-    path: str | os.PathLike, header: Sequence[str], names: dict[str, Sequence[str]]
-) -> Callable[[list[str]], list[str]]:
-    """A function that picks the named columns from a row, whatever their order.
+def _plain(name: str) -> str:
+    return name.lower().replace("-", "_").replace(" ", "_")
 
-    Args:
-      path: for errors.
-      header: the file's column names.
-      names: for each wanted column the names it may go by.
 
-    Raises:
-      UserError: if a wanted column is not there.
-    """
-    known = {name.lower().replace("-", "_"): place for place, name in enumerate(header)}
-    places = []
-    for wanted, aliases in names.items():
-        found = [known[alias] for alias in aliases if alias in known]
-        if not found:
+def _header(
+    path: str | os.PathLike,
+    header: list[str],
+    columns: Mapping[str, Sequence[str]],
+    optional: Mapping[str, Sequence[str]],
+) -> list[str]:
+    """The header with the names of ``columns`` and ``optional`` for those that the file uses."""
+    for name in header:
+        if header.count(name) > 1:
+            raise UserError(f"{path}: has two columns {name!r}; keep one of them")
+    named = list(header)
+    plain = [_plain(name) for name in header]
+    for name, aliases in {**columns, **optional}.items():
+        found = [plain.index(alias) for alias in aliases if alias in plain]
+        if found:
+            named[found[0]] = name
+        elif name in columns:
             raise UserError(
-                f"{path}: has no column {wanted!r} among {', '.join(header)}; "
-                f"name the columns {', '.join(names)} in its first line"
+                f"{path}: has no column {name!r} among {', '.join(header)}; "
+                f"name the columns {', '.join(columns)} in its first line"
             )
-        places.append(found[0])
-    return lambda row: [row[place] for place in places]
+    return named

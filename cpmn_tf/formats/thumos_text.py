@@ -5,13 +5,12 @@
 ``number class`` per class. Imports no TensorFlow.
 """
 
-import contextlib
 import hashlib
 import os
 import pathlib
-from collections.abc import Callable
 
-from cpmn_tf.errors import UserError
+from cpmn_tf.errors import Problem, UserError, raise_first, reported
+from cpmn_tf.files import file_sha256
 from cpmn_tf.formats.annotations import (
     Annotations,
     Instance,
@@ -54,19 +53,14 @@ def load_truth(path: str | os.PathLike) -> Annotations:
     """Annotations from ActivityNet-style JSON, or from a folder of official text files.
 
     Raises:
-      UserError: naming the file and the mend.
+      UserError: naming the file and the fix.
     """
     if os.path.isdir(path):
         return load_official(path)
     return load_annotations(path)
 
 
-Catching = Callable[[], contextlib.AbstractContextManager]
-
-
-def load_official(
-    folder: str | os.PathLike, *, catching: Catching = contextlib.nullcontext
-) -> Annotations:
+def load_official(folder: str | os.PathLike, *, problem: Problem = raise_first) -> Annotations:
     """Reads the official text files of one folder.
 
     Classes are those of the files, sorted. Every video that a file names is there, also one that
@@ -74,11 +68,10 @@ def load_official(
 
     Args:
       folder: of the text files.
-      catching: makes the context in which each line is read; one that keeps errors to itself reads
-        on with the next line.
+      problem: called at each defect; reading goes on with the next line if it returns.
 
     Raises:
-      UserError: naming the file, the line and the mend.
+      UserError: if the folder holds no class file, or one that cannot be read.
     """
     instances: dict[str, list[Instance]] = {}
     ambiguous: dict[str, list[tuple[float, float]]] = {}
@@ -87,12 +80,11 @@ def load_official(
     for path, name, subset in _class_files(folder):
         if name != _AMBIGUOUS:
             classes.add(name)
-        for video, start, end in _intervals(path, catching):
+        for video, start, end in _intervals(path, problem):
             if subsets.setdefault(video, subset) != subset:
-                with catching():
-                    raise UserError(f"{path}: video {video!r} is in another subset too; remove one")
-                continue
-            if name == _AMBIGUOUS:
+                text = f"{path}: video {video!r} is in another subset too; remove one"
+                problem("overlap", text, video)
+            elif name == _AMBIGUOUS:
                 ambiguous.setdefault(video, []).append((start, end))
             else:
                 instances.setdefault(video, []).append(Instance(start, end, name))
@@ -121,11 +113,7 @@ def digest(path: str | os.PathLike) -> str:
         files = sorted(pathlib.Path(path).glob("*.txt"))
         text = "".join(f"{digest(file)}  {file.name}\n" for file in files)
         return hashlib.sha256(text.encode()).hexdigest()
-    try:
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); check the path") from error
+    return file_sha256(path)
 
 
 def _class_files(folder: str | os.PathLike) -> list[tuple[pathlib.Path, str, str]]:
@@ -140,11 +128,11 @@ def _class_files(folder: str | os.PathLike) -> list[tuple[pathlib.Path, str, str
     return found
 
 
-def _intervals(path: pathlib.Path, catching: Catching) -> list[tuple[str, float, float]]:
+def _intervals(path: pathlib.Path, problem: Problem) -> list[tuple[str, float, float]]:
     rows = []
     for place, line in filled_lines(path):
-        with catching():
-            fields = line.split()
+        fields = line.split()
+        with reported(problem, "annotation", fields[0]):
             if len(fields) != 3:
                 raise UserError(f"{place}: has {len(fields)} fields; write: video start end")
             start, end = parse_segment(fields[1:], f"{place}: the segment")

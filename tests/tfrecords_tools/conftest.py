@@ -5,6 +5,8 @@ import json
 import numpy as np
 import pytest
 
+from tfrecords_tools.findings import raise_errors
+from tfrecords_tools.sources import SourceSettings
 from tfrecords_tools.sources.folders import FoldersSource
 
 IDS = ("-first", "sec ond", "thi'r\"d", "vierte Ü動画")
@@ -59,9 +61,10 @@ def folders(tmp_path):
                 *more,
             ]
 
-        def opened(self, **options) -> FoldersSource:
+        def opened(self, problem=raise_errors, **options) -> FoldersSource:
             options = {"unit_frames": 5, "annotations": self.annotations, **options}
-            return FoldersSource(features_dir=self.features, **options)
+            settings = SourceSettings(features_dir=self.features, **options)
+            return FoldersSource(settings, problem)
 
         def read(self, source: FoldersSource) -> dict:
             splits = {video.id: video.subset for video in source.annotations.videos.values()}

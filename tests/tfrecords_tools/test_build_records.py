@@ -235,7 +235,10 @@ def test_interrupted_build_leaves_nothing(folders, monkeypatch, capsys):
         ('{"database": {"v": {"subset": "training", "annotations": [{}]}}}', "no label"),
         ('{"database": {"v": {"annotations": []}}}', "subset"),
         ('{"database": {}}', "annotated videos"),
-        ('{"database": {"v": {"subset": "a"}, "v": {"subset": "b"}}}', "stands twice"),
+        (
+            '{"database": {"v": {"subset": "a"}, "v": {"subset": "b"}}}',
+            "'v' is in one object 2 times",
+        ),
     ],
 )
 def test_broken_annotations(folders, capsys, text, message):

@@ -9,6 +9,7 @@ from cpmn_tf.errors import UserError
 from cpmn_tf.formats.annotations import load_annotations
 from tfrecords_tools.commands import build_records, validate_records
 from tfrecords_tools.findings import Findings
+from tfrecords_tools.sources import SourceSettings
 from tfrecords_tools.sources.bsn import BsnSource
 
 HEADER = ",".join(f"f{column}" for column in range(400))
@@ -53,9 +54,10 @@ class Data:
         self.info.write_text("\n".join([header, *self.rows]) + "\n")
 
     def open(self, **more) -> BsnSource:
-        return BsnSource(
-            features_dir=self.features, annotations=self.annotations, video_info=self.info, **more
+        settings = SourceSettings(
+            features_dir=self.features, annotations=self.annotations, video_info=self.info
         )
+        return BsnSource(settings, **more)
 
     def flags(self) -> list[str]:
         return [
@@ -131,9 +133,9 @@ def test_flags_and_files(data, capsys):
     assert build_records.main([*data.flags()[:-1], f"--output_dir={data.output}"]) == 1
     assert "--video_info is missing" in capsys.readouterr().err
     data.annotations.write_text('{"database": {}}')
-    with pytest.raises(UserError, match="say --source=folders"):
+    with pytest.raises(UserError, match="say `source=folders`"):
         data.open()
     data.annotations.write_text(json.dumps(data.entries)[:-1] + ', "v_---9CpRcKoU": 1}')
     findings = Findings()
-    data.open(findings=findings)
+    data.open(problem=findings.add)
     assert {"duplicate", "annotation"} <= findings.kinds()

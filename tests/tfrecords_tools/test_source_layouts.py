@@ -34,7 +34,7 @@ def test_joint_files_are_split(folders):
             np.testing.assert_array_equal(values, expected[name].features[stream])
     with pytest.raises(UserError, match=r"holds 6 values per unit; --split_at=6 leaves nothing"):
         folders.read(folders.opened(split_at=6))
-    with pytest.raises(UserError, match="give --split_at"):
+    with pytest.raises(UserError, match="give `split_at`"):
         folders.opened()
 
 
@@ -104,7 +104,7 @@ def test_labels_only(folders, tmp_path):
     ("text", "message"),
     [
         ("", "is empty"),
-        ("-first,run\n-first,jump\n", r"line 2: video '-first' stands twice"),
+        ("-first,run\n-first,jump\n", r"line 2: a second line of the video '-first'"),
         ("-first,run,more\n", r"line 1: has 3 fields instead of 2"),
         ("video,class\n-first,run\n", "has no column 'labels'"),
         ("../../x,run\n", r"video '../../x': this id cannot name a file"),
@@ -152,7 +152,7 @@ def test_what_systems_leave_in_folders(folders):
             (folders.features / junk / stream).mkdir(parents=True)
             (folders.features / junk / stream / "x.npy").write_bytes(b"x")
     findings = Findings()
-    source = folders.opened(findings=findings)
+    source = folders.opened(findings.add)
     assert not findings.kinds() and list(folders.read(source)) == list(expected)
 
 
@@ -166,5 +166,5 @@ def test_files_of_other_types_are_named(folders, capsys):
     for name in folders.ids[2:]:
         folders.path("rgb", name).unlink()
     assert build_records.main(folders.flags()) == 1
-    error = capsys.readouterr().err  # leaving out every video would be no mend
+    error = capsys.readouterr().err  # leaving out every video would be no fix
     assert "4 of 4 annotated videos" in error and "check --features_dir" in error

@@ -8,7 +8,8 @@ import pytest
 from cpmn_tf.errors import UserError
 from cpmn_tf.formats.annotations import load_annotations
 from tfrecords_tools.commands import build_records, validate_records
-from tfrecords_tools.findings import STRICT, Findings
+from tfrecords_tools.findings import Findings, raise_errors
+from tfrecords_tools.reading.databases import parse
 from tfrecords_tools.sources.thumos14 import read_folders
 
 SUFFIXES = {"validation": "val", "test": "test"}
@@ -77,7 +78,7 @@ def official(tmp_path):
 
 
 def test_text_files(official):
-    raw = read_folders(str(official), STRICT)
+    raw = read_folders(str(official), raise_errors)
     assert raw["classes"] == ["Run"]
     assert {key: entry["subset"] for key, entry in raw["database"].items()} == {
         "a": "validation",
@@ -102,7 +103,7 @@ def test_text_files(official):
 def test_broken_text_files(official, text, message):
     (official / "Jump_val.txt").write_text(text)
     with pytest.raises(UserError, match=message) as error:
-        read_folders(str(official), STRICT)
+        parse(official, read_folders(str(official), raise_errors), raise_errors)
     assert str(official) in str(error.value) and "\n" not in str(error.value)
 
 
@@ -129,10 +130,10 @@ def test_the_same_video_in_two_folders(official, tmp_path):
     other.mkdir()
     (other / "Run_test.txt").write_text("a 0 1\n")
     with pytest.raises(UserError, match="'a' is in another folder too"):
-        read_folders(f"{official},{other}", STRICT)
+        read_folders(f"{official},{other}", raise_errors)
     findings = Findings()
-    read_folders(f"{official},{other}", findings)
+    read_folders(f"{official},{other}", findings.add)
     assert json.dumps(findings.to_json()).count("'a' is in another") == 1
     assert findings.kinds() == {"overlap"}  # of validation, and of test
     with pytest.raises(UserError, match="holds no class file"):
-        read_folders(str(tmp_path), STRICT)
+        read_folders(str(tmp_path), raise_errors)

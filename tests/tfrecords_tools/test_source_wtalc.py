@@ -127,7 +127,7 @@ def test_equal_lengths_make_a_plain_array(tmp_path):
 
 def test_fps_may_be_in_the_files(tmp_path):
     data = Data(tmp_path)
-    with pytest.raises(UserError, match=r"has no fps; give --fps"):
+    with pytest.raises(UserError, match=r"has no fps; give `fps`"):
         data.open(fps=None)
     data.put("extracted_fps", np.array([[25.0], [30.0], [10.0]]))
     assert [video.rate for video in read(data.open(fps=None)).values()] == [

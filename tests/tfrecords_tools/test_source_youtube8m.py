@@ -9,6 +9,7 @@ import tensorflow as tf
 from cpmn_tf.errors import UserError
 from cpmn_tf.formats.annotations import load_annotations
 from tfrecords_tools.commands import build_records, validate_records
+from tfrecords_tools.sources import SourceSettings
 from tfrecords_tools.sources.youtube8m import Youtube8mSource
 
 
@@ -44,13 +45,17 @@ def data(tmp_path):
     return folder
 
 
+def opened(features_dir, vocabulary=None) -> Youtube8mSource:
+    return Youtube8mSource(SourceSettings(features_dir=features_dir, annotations=vocabulary))
+
+
 def read(source) -> dict:
     splits = {key: video.subset for key, video in source.annotations.videos.items()}
     return {video.id: video for video in source.videos(splits)}
 
 
 def test_what_is_read(data):
-    source = Youtube8mSource(features_dir=data, vocabulary=data.parent / "vocabulary.csv")
+    source = opened(data, data.parent / "vocabulary.csv")
     assert source.annotations.classes == ("Game", "Concert")
     videos = source.annotations.videos
     assert {key: video.subset for key, video in videos.items()} == {
@@ -66,7 +71,7 @@ def test_what_is_read(data):
     # q * 4/255 + 4/512 - 2: byte 0 is -1.9921875 and byte 255 is 2.0078125.
     expected = stored * (4 / 255) - 1.9921875
     np.testing.assert_allclose(video.features["rgb"][0], expected, rtol=1e-6, atol=1e-6)
-    assert Youtube8mSource(features_dir=data).annotations.classes == ("0", "3")
+    assert opened(data).annotations.classes == ("0", "3")
 
 
 def test_folders_of_subsets(data, tmp_path):
@@ -74,7 +79,7 @@ def test_folders_of_subsets(data, tmp_path):
         target = tmp_path / "nested" / subset / f"{subset}00.tfrecord"
         target.parent.mkdir(parents=True)
         (data / f"{subset}00.tfrecord").rename(target)
-    source = Youtube8mSource(features_dir=tmp_path / "nested")
+    source = opened(tmp_path / "nested")
     assert set(read(source)) == {"aaaa", "bbbb", "cccc"}
 
 
@@ -127,7 +132,7 @@ def test_defects_in_the_wild(data, tmp_path, capsys):
 def test_what_is_no_records_file(data):
     os.mkfifo(data / "train01.tfrecord")  # opening it would wait for ever
     (data / "._train00.tfrecord").write_bytes(b"\0\5\x16\7")
-    assert len(read(Youtube8mSource(features_dir=data))) == 3
+    assert len(read(opened(data))) == 3
 
 
 def test_flags(data, tmp_path, capsys):
@@ -135,7 +140,7 @@ def test_flags(data, tmp_path, capsys):
     assert build_records.main([*arguments, "--unit_frames=1"]) == 1
     assert "does not go with --source=youtube8m" in capsys.readouterr().err
     with pytest.raises(UserError, match=r"holds no train\*.tfrecord"):
-        Youtube8mSource(features_dir=tmp_path)
+        opened(tmp_path)
     (tmp_path / "v.csv").write_text("Name\nGame\n")
-    with pytest.raises(UserError, match="has no columns Index and Name"):
-        Youtube8mSource(features_dir=data, vocabulary=tmp_path / "v.csv")
+    with pytest.raises(UserError, match="has no column 'Index'"):
+        opened(data, tmp_path / "v.csv")

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from cpmn_tf.errors import UserError
-from tfrecords_tools.sources.folders import FoldersSource, load_features
+from tfrecords_tools.reading.feature_files import load_features
+from tfrecords_tools.sources.folders import FoldersSource
 
 
 def opened(folders, **options) -> FoldersSource:
-    options = {"unit_frames": 5, **options}
-    return FoldersSource(features_dir=folders.features, annotations=folders.annotations, **options)
+    return folders.opened(**options)
 
 
 def read(source) -> dict:
@@ -60,7 +60,7 @@ def test_one_stream_and_labels_alone_are_enough(folders):
     source = opened(folders, fps=25.0)
     assert all(list(video.features) == ["rgb"] for video in read(source).values())
     assert all(video.fps == 25.0 for video in source.annotations.videos.values())
-    with pytest.raises(UserError, match=r"'-first' has no fps; .*--fps"):
+    with pytest.raises(UserError, match=r"'-first' has no fps; .*`fps`"):
         opened(folders)
 
 
@@ -145,7 +145,7 @@ def test_missing_features_are_counted_and_named(folders):
     for stream in ("flow", "rgb"):
         folders.path(stream, folders.ids[2]).unlink()
     message = r"2 of 4 annotated videos have no features: '-first' \(flow\), .*r.*\(flow, rgb\)"
-    with pytest.raises(UserError, match=message + "; add --skip_missing"):
+    with pytest.raises(UserError, match=message + "; add `skip_missing=True`"):
         opened(folders)
     source = opened(folders, skip_missing=True)
     assert set(read(source)) == {folders.ids[1], folders.ids[3]}
@@ -191,5 +191,5 @@ def test_folders_that_hold_no_stream(folders, tmp_path):
     with pytest.raises(UserError, match="holds no folder of a stream"):
         opened(folders)
     (folders.features / "video.npy").write_bytes(b"")
-    with pytest.raises(UserError, match=r"video.npy: which columns .* give --split_at"):
+    with pytest.raises(UserError, match=r"video.npy: which columns .* give `split_at`"):
         opened(folders)

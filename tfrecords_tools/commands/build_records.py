@@ -32,7 +32,7 @@ from cpmn_tf.data.manifest import Manifest, check_classes, check_split
 from cpmn_tf.errors import UserError
 from cpmn_tf.files import replaced
 from cpmn_tf.formats.annotations import check_id
-from tfrecords_tools.source_flags import define_source_flags
+from tfrecords_tools.source_flags import define_source_flags, source_settings
 from tfrecords_tools.sources import Source, open_source
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def run(values: flags.FlagValues) -> None:
 
     from tfrecords_tools.building import Build, assign_splits
 
-    source = open_source(values.source, values)
+    source = open_source(values.source, source_settings(values))
     for video in source.annotations.videos.values():
         check_id(video.id)
         check_split(video.subset)

@@ -141,7 +141,7 @@ def verify(manifest: Manifest, annotations: Annotations) -> int:
     """
     import numpy as np
 
-    from tfrecords_tools.writing import file_sha256
+    from cpmn_tf.files import file_sha256
 
     total = 0
     for split, shards in manifest.splits.items():

@@ -22,7 +22,7 @@ from cpmn_tf.commands import cli
 from cpmn_tf.data.manifest import check_classes, check_split
 from cpmn_tf.errors import UserError
 from tfrecords_tools.findings import ERROR, WARNING, Findings
-from tfrecords_tools.source_flags import define_source_flags
+from tfrecords_tools.source_flags import define_source_flags, source_settings
 from tfrecords_tools.sources import open_source
 
 PROGRAM = "cpmn-validate-records"
@@ -64,9 +64,9 @@ def run(values: flags.FlagValues) -> None:
     content |= {"errors": findings.count(ERROR), "warnings": findings.count(WARNING)}
     if values.json:
         content["findings"] = findings.to_json()
-        print(json.dumps(content, indent=1, ensure_ascii=False))
+        print(cli.as_flags(json.dumps(content, indent=1, ensure_ascii=False), values))
     else:
-        print(_text(content, findings))
+        print(cli.as_flags(_text(content, findings), values))
     if content["errors"]:
         raise UserError(f"training would go wrong: {content['errors']} errors are listed above")
 
@@ -78,7 +78,7 @@ def check_source(values: flags.FlagValues, findings: Findings) -> dict[str, Any]
     checker = Checker(findings=findings)
     source = training = None
     with findings.catching("source"):
-        source = open_source(values.source, values, findings)
+        source = open_source(values.source, source_settings(values), findings.add)
     if source is not None:
         videos = source.annotations.videos
         splits = {key: video.subset for key, video in videos.items()}

@@ -2,10 +2,10 @@
 
     FEATURES/STREAM/ID.npy            the folders' names are the streams' names
     FEATURES/SUBSET/STREAM/ID.npy     also where SUBSET is called otherwise than in the annotations
-    FEATURES/ID.npy                   all streams in one file: --split_at, or an .npz by stream
+    FEATURES/ID.npy                   all streams in one file: ``split_at``, or an .npz by stream
     FEATURES/SUBSET/ID.npy            the same by subset
 
-``.npy``, ``.npz`` and ``.csv`` files may stand side by side; what macOS, Windows and network
+``.npy``, ``.npz`` and ``.csv`` files may be side by side; what macOS, Windows and network
 drives leave in folders (``._ID.npy``, ``__MACOSX``, ``Thumbs.db``) is passed over.
 """
 
@@ -16,8 +16,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from cpmn_tf.data.manifest import check_stream_name
-from cpmn_tf.errors import UserError
-from tfrecords_tools.findings import Defect, Findings
+from cpmn_tf.errors import Defect, Problem, UserError
 from tfrecords_tools.reading.feature_files import (
     SUFFIXES,
     load_features,
@@ -43,7 +42,7 @@ class FeatureFolders:
         root: str | os.PathLike,
         *,
         subsets: Iterable[str],
-        findings: Findings,
+        problem: Problem,
         split_at: int | None = None,
     ):
         """Lists the folders; reads no feature yet.
@@ -51,14 +50,14 @@ class FeatureFolders:
         Args:
           root: the features' folder.
           subsets: of the annotations, where known.
-          findings: where two files of one video go.
+          problem: called where a video has two files.
           split_at: columns of the first stream in joint files.
 
         Raises:
           UserError: if the folder holds no layout that is known.
         """
         self.root = pathlib.Path(root)
-        self._split_at, self._findings = split_at, findings
+        self._split_at, self._problem = split_at, problem
         self._subsets = set(subsets)
         self._unread: dict[tuple[pathlib.Path, str], str] = {}  # files of other types, by id
         names = _folders(self.root)
@@ -123,11 +122,11 @@ class FeatureFolders:
                 if not name.endswith(".npz"):
                     raise UserError(
                         f"{self.root / group / stream / name}: which columns belong to which "
-                        "stream? give --split_at, the number of the first stream's columns; files "
+                        "stream? give `split_at`, the number of the first stream's columns; files "
                         f"of one stream go to {self.root / group / 'STREAM'}"
                     )
                 return stream_names(self.root / group / stream / name)
-        raise UserError(f"{self.root}: holds no features; check --features_dir")
+        raise UserError(f"{self.root}: holds no features; check `features_dir`")
 
     def group(self, video_id: str, subset: str | None) -> str | None:
         """The group a video's features are in; None if there are none.
@@ -193,7 +192,7 @@ class FeatureFolders:
                 self._unread[folder, stem] = name
                 continue
             if stem in found:
-                self._findings.add(
+                self._problem(
                     "duplicate",
                     f"{folder}: video {stem!r} has two files ({found[stem]}, {name}); keep one",
                     stem,

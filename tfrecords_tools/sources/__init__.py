@@ -1,31 +1,60 @@
-"""Where features and annotations come from: one module per layout that is read.
+"""Where features and annotations come from: one module per layout.
 
-A module here offers ``open_source(values, findings) -> Source``, ``values`` being the flags of
-:mod:`tfrecords_tools.source_flags` and ``findings`` where defects go, and stands in
-:data:`SOURCES`. Nothing else needs to know of it.
+A layout is a module here and its name in :data:`SOURCES`. The module offers
+``open_source(settings, problem) -> Source``, called with the :class:`SourceSettings` and with what
+is to be done at a defect, and says which fields of the settings it has to be given (``REQUIRED``)
+and which it may be given (``OPTIONAL``). A field that is neither is refused.
 """
 
 import dataclasses
 import importlib
+import os
 from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
 import numpy as np
-from absl import flags
 
+from cpmn_tf.errors import Problem, UserError
 from cpmn_tf.formats.annotations import Annotations
-from tfrecords_tools.findings import STRICT, Findings
+from tfrecords_tools.findings import raise_errors
 
-SOURCES = {
-    "bsn": "tfrecords_tools.sources.bsn",
-    "folders": "tfrecords_tools.sources.folders",
-    "labels": "tfrecords_tools.sources.labels",
-    "simulated": "tfrecords_tools.sources.simulated",
-    "thumos14": "tfrecords_tools.sources.thumos14",
-    "watch": "tfrecords_tools.sources.watch",
-    "wtalc": "tfrecords_tools.sources.wtalc",
-    "youtube8m": "tfrecords_tools.sources.youtube8m",
-}
+SOURCES = ("bsn", "folders", "labels", "simulated", "thumos14", "watch", "wtalc", "youtube8m")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SourceSettings:
+    """What a source is told. Not every layout has a use for every field.
+
+    Attributes:
+      features_dir: the features' folder; of ``wtalc`` also the file of joint features.
+      annotations: a file or folder of the layout's own kind.
+      video_info: a CSV with a column ``video`` and any of ``subset``, ``fps``, ``duration``
+        (seconds), for what the annotations leave out.
+      unit_frames: frames per unit.
+      fps: frames per second of videos whose annotations do not say.
+      resampled_fps: frames per second that all videos were brought to before encoding, whatever
+        their own are.
+      split_at: columns of the first stream, ``rgb``, in files that hold both streams.
+      skip_missing: leave out annotated videos without features instead of refusing them.
+      seed: of what is composed or simulated.
+      difficulty: of simulated features.
+    """
+
+    features_dir: str | os.PathLike | None = None
+    annotations: str | os.PathLike | None = None
+    video_info: str | os.PathLike | None = None
+    unit_frames: int | None = None
+    fps: float | None = None
+    resampled_fps: float | None = None
+    split_at: int | None = None
+    skip_missing: bool = False
+    seed: int = 0
+    difficulty: str = "standard"
+
+    def given(self) -> set[str]:
+        """The fields that are not at their defaults."""
+        fields = dataclasses.fields(self)
+        return {field.name for field in fields if getattr(self, field.name) != field.default}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -61,10 +90,31 @@ class Source(Protocol):
             fitted to the videos of ``training`` here.
 
         Raises:
-          UserError: naming the file, the video and the mend.
+          UserError: naming the file, the video and the fix.
         """
 
 
-def open_source(name: str, values: flags.FlagValues, findings: Findings = STRICT) -> Source:
-    """The source of that name, opened as the flags say; defects go to ``findings``."""
-    return importlib.import_module(SOURCES[name]).open_source(values, findings)
+def open_source(
+    name: str, settings: SourceSettings | None = None, problem: Problem = raise_errors
+) -> Source:
+    """Opens the source of that name.
+
+    Args:
+      name: one of :data:`SOURCES`.
+      settings: what it is told.
+      problem: called at each defect; the source goes on with the next video if it returns.
+
+    Raises:
+      UserError: if a setting is missing or has no use, or a file cannot be read at all.
+    """
+    settings = settings or SourceSettings()
+    if name not in SOURCES:
+        raise UserError(f"`source={name}` is none of {', '.join(SOURCES)}")
+    layout = importlib.import_module(f"{__name__}.{name}")
+    given = settings.given()
+    for field in layout.REQUIRED:
+        if field not in given:
+            raise UserError(f"`{field}` is missing; `source={name}` needs it")
+    for field in sorted(given - {*layout.REQUIRED, *layout.OPTIONAL}):
+        raise UserError(f"`{field}` does not go with `source={name}`; leave it out")
+    return layout.open_source(settings, problem)

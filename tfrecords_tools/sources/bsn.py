@@ -6,80 +6,62 @@ differs by video: together they last ``feature_frame / duration_frame * duration
 subsets; those are in ``video_info_new.csv``.
 """
 
-import os
+import dataclasses
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from absl import flags
-
-from cpmn_tf.errors import UserError
-from cpmn_tf.formats.annotations import Annotations, parse_number
-from tfrecords_tools.findings import STRICT, Defect, Findings
-from tfrecords_tools.reading.databases import checked_ids, fill_in, read_raw
-from tfrecords_tools.source_flags import refuse
-from tfrecords_tools.sources import SourceVideo
+from cpmn_tf.errors import Problem, UserError, reported
+from cpmn_tf.files import read_json
+from cpmn_tf.formats.annotations import parse_positive
+from tfrecords_tools.findings import raise_errors
+from tfrecords_tools.reading.databases import fill_in, named_safely
+from tfrecords_tools.sources import SourceSettings, SourceVideo
 from tfrecords_tools.sources.folders import FoldersSource
 
+REQUIRED = ("features_dir", "annotations", "video_info")
+OPTIONAL = ("split_at", "skip_missing")
 SPLIT_AT = 200  # RGB's scores of ActivityNet's 200 classes, before flow's
 
 
 class BsnSource:
     """BSN's files; see :class:`tfrecords_tools.sources.Source`."""
 
-    def __init__(
-        self,
-        *,
-        features_dir: str | os.PathLike,
-        annotations: str | os.PathLike,
-        video_info: str | os.PathLike,
-        split_at: int = SPLIT_AT,
-        skip_missing: bool = False,
-        findings: Findings = STRICT,
-    ):
+    def __init__(self, settings: SourceSettings, problem: Problem = raise_errors):
         """Reads the annotations and lists the features; reads no feature yet.
 
         Args:
-          features_dir: the folder of CSVs.
-          annotations: ``anet_anno_action.json``.
-          video_info: ``video_info_new.csv``, whose ``subset`` and ``seconds`` are read.
-          split_at: RGB's columns.
-          skip_missing: leave out annotated videos without features instead of refusing them.
-          findings: where defects go.
+          settings: ``annotations`` is ``anet_anno_action.json``, ``video_info`` is
+            ``video_info_new.csv``.
+          problem: called at each defect.
 
         Raises:
-          UserError: naming the file or the video, and the mend.
+          UserError: naming the file or the video, and the fix.
         """
-        self._findings = findings
-        raw = read_raw(annotations, findings)
+        path = settings.annotations
+        raw = read_json(path, problem=problem)
         if not isinstance(raw, dict) or "database" in raw:
             raise UserError(
-                f"{annotations}: is not BSN's object of videos by id; for ActivityNet's own JSON "
-                "say --source=folders"
+                f"{path}: is not BSN's object of videos by id; for ActivityNet's own JSON "
+                "say `source=folders`"
             )
-        entries = checked_ids(annotations, raw, findings)
         self._spans: dict[str, float] = {}
         database = {}
-        for key, entry in entries.items():
-            with findings.catching("annotation", key):
-                seconds, fps, self._spans[key] = _times(f"{annotations}: video {key!r}", entry)
+        for key, entry in named_safely(path, raw, problem).items():
+            with reported(problem, "annotation", key):
+                seconds, fps, self._spans[key] = _times(f"{path}: video {key!r}", entry)
                 items = entry.get("annotations", [])
                 database[key] = {"duration": seconds, "fps": fps, "annotations": items}
-        database = fill_in(database, video_info, findings)
+        database = fill_in(database, settings.video_info, problem)
         for key in [key for key, entry in database.items() if not entry.get("subset")]:
-            text = f"{video_info}: has no subset of the video {key!r}; add it"
-            findings.add("annotation", text, key)
+            text = f"{settings.video_info}: has no subset of the video {key!r}; add it"
+            problem("annotation", text, key)
             del database[key]
-        self._folders = FoldersSource(
-            features_dir=features_dir,
-            annotations=annotations,
-            raw={"database": database},
-            unit_frames=1,  # a unit's length differs by video: the rate is set below
-            split_at=split_at,
-            skip_missing=skip_missing,
-            findings=findings,
+        # A unit's length differs by video: the rate is set below.
+        files = dataclasses.replace(
+            settings, video_info=None, unit_frames=1, split_at=settings.split_at or SPLIT_AT
         )
-        known = self._folders.annotations
-        self.annotations = Annotations(known.videos, known.classes)
+        self._folders = FoldersSource(files, problem, raw={"database": database})
+        self.annotations = self._folders.annotations
         self.facts = {"source": "bsn"}
         self.notes = self._folders.notes
 
@@ -94,31 +76,13 @@ class BsnSource:
 def _times(what: str, entry: Any) -> tuple[float, float, float]:
     """A video's seconds, its frames per second, and the seconds that its features last."""
     if not isinstance(entry, dict):
-        raise Defect("annotation", f"{what}: is not an object")
-    numbers = []
-    for name in ("duration_second", "duration_frame", "feature_frame"):
-        numbers.append(parse_number(entry.get(name), f"{what}: {name}"))
-        if numbers[-1] <= 0:
-            raise Defect("annotation", f"{what}: {name} is {numbers[-1]}; it must be positive")
+        raise UserError(f"{what}: is not an object")
+    names = ("duration_second", "duration_frame", "feature_frame")
+    numbers = (parse_positive(entry.get(name), f"{what}: {name}") for name in names)
     seconds, frames, covered = numbers
     return seconds, frames / seconds, covered / frames * seconds
 
 
-def open_source(values: flags.FlagValues, findings: Findings = STRICT) -> BsnSource:
-    """Opens the source as the flags say.
-
-    Raises:
-      UserError: if a flag is missing or has no use, or by :class:`BsnSource`.
-    """
-    refuse(values, "bsn", "unit_frames", "fps", "resampled_fps")
-    for name in ("features_dir", "annotations", "video_info"):
-        if values[name].value is None:
-            raise UserError(f"--{name} is missing; --source=bsn needs it")
-    return BsnSource(
-        features_dir=values.features_dir,
-        annotations=values.annotations,
-        video_info=values.video_info,
-        split_at=values.split_at or SPLIT_AT,
-        skip_missing=values.skip_missing,
-        findings=findings,
-    )
+def open_source(settings: SourceSettings, problem: Problem) -> BsnSource:
+    """Opens the source."""
+    return BsnSource(settings, problem)

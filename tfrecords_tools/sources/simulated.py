@@ -26,13 +26,10 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 import scipy.signal
 import scipy.stats
-from absl import flags
 
-from cpmn_tf.errors import UserError
+from cpmn_tf.errors import Problem, UserError
 from cpmn_tf.formats.annotations import Annotations, Instance, Video, load_annotations
-from tfrecords_tools.findings import STRICT, Findings
-from tfrecords_tools.source_flags import refuse
-from tfrecords_tools.sources import SourceVideo
+from tfrecords_tools.sources import SourceSettings, SourceVideo
 
 WIDTH = 101  # G: scores per stream, UCF101's classes
 UNIT_FRAMES = 5
@@ -253,23 +250,25 @@ class SimulatedSource:
         return np.round(values, 4).astype(np.float32)
 
 
-def open_source(values: flags.FlagValues, findings: Findings = STRICT) -> SimulatedSource:
-    """Opens the source as --annotations, --difficulty and --seed say.
+REQUIRED = ()
+OPTIONAL = ("annotations", "seed", "difficulty")
+
+
+def open_source(settings: SourceSettings, problem: Problem) -> SimulatedSource:
+    """Simulates along the timelines of ``settings.annotations``, or along drawn ones.
 
     Raises:
-      UserError: if flags are given that only other sources have, or a timeline has no duration.
+      UserError: if a timeline has no duration.
     """
-    others = ("features_dir", "unit_frames", "fps", "resampled_fps", "split_at", "video_info")
-    refuse(values, "simulated", *others)
-    if values.annotations is None:
-        annotations = draw_timelines(np.random.default_rng([values.seed, 2]))
+    if settings.annotations is None:
+        annotations = draw_timelines(np.random.default_rng([settings.seed, 2]))
         timelines = "timelines drawn from THUMOS14's published statistics"
     else:
-        annotations = load_annotations(values.annotations)
-        timelines = f"the timelines of {values.annotations}"
+        annotations = load_annotations(settings.annotations)
+        timelines = f"the timelines of {settings.annotations}"
     return SimulatedSource(
         annotations=annotations,
-        seed=values.seed,
-        difficulty=values.difficulty,
+        seed=settings.seed,
+        difficulty=settings.difficulty,
         timelines=timelines,
     )

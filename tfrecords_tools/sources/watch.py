@@ -23,13 +23,11 @@ import pickle
 from collections.abc import Iterator, Mapping
 
 import numpy as np
-from absl import flags
 
-from cpmn_tf.errors import UserError
+from cpmn_tf.errors import Problem, UserError
 from cpmn_tf.formats.annotations import Annotations, Instance, Video
-from tfrecords_tools.findings import STRICT, Findings
 from tfrecords_tools.reading.descriptors import describe, mirror
-from tfrecords_tools.sources import SourceVideo
+from tfrecords_tools.sources import SourceSettings, SourceVideo
 
 SHA256 = "eb122f23cdf06ef6bd6c6c5312958ec5cf9d038e2e6d457b8081662c75a42537"
 FPS = 50  # samples per second
@@ -206,14 +204,10 @@ def _standardised(values: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.n
     return np.round((values - mean) / np.maximum(std, 1e-6), 4).astype(np.float32)
 
 
-def open_source(values: flags.FlagValues, findings: Findings = STRICT) -> WatchSource:
-    """Opens the source as --seed says.
+REQUIRED = ()
+OPTIONAL = ("seed",)
 
-    Raises:
-      UserError: if flags are given that only other sources have.
-    """
-    others = ("annotations", "unit_frames", "fps", "resampled_fps", "split_at", "video_info")
-    for name in ("features_dir", *others):
-        if values[name].present:
-            raise UserError(f"--{name} does not go with --source=watch, whose data are embedded")
-    return WatchSource(seed=values.seed)
+
+def open_source(settings: SourceSettings, problem: Problem) -> WatchSource:
+    """Composes the data set of ``settings.seed``; nothing can be wrong with its videos."""
+    return WatchSource(seed=settings.seed)

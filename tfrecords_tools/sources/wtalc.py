@@ -12,15 +12,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from absl import flags
 
-from cpmn_tf.errors import UserError
+from cpmn_tf.errors import Defect, Problem, UserError, reported
 from cpmn_tf.formats.annotations import Annotations
-from tfrecords_tools.findings import STRICT, Defect, Findings
-from tfrecords_tools.reading.databases import checked_ids, fill_in, parse
+from tfrecords_tools.findings import raise_errors
+from tfrecords_tools.reading.databases import fill_in, parse
 from tfrecords_tools.reading.feature_files import finite, split_columns
 from tfrecords_tools.reading.object_arrays import read_objects
-from tfrecords_tools.sources import SourceVideo
+from tfrecords_tools.sources import SourceSettings, SourceVideo
 
 PATTERN = "*JOINTFeatures.npy"
 
@@ -37,7 +36,7 @@ class WtalcSource:
         fps: float | None = None,
         split_at: int | None = None,
         video_info: str | os.PathLike | None = None,
-        findings: Findings = STRICT,
+        problem: Problem = raise_errors,
     ):
         """Reads the files, features included.
 
@@ -48,26 +47,25 @@ class WtalcSource:
           fps: frames per second; None takes what ``extracted_fps.npy`` or ``video_info`` says.
           split_at: RGB's columns; None takes half of them.
           video_info: a CSV that says fps or duration of videos.
-          findings: where defects go.
+          problem: called at each defect.
 
         Raises:
           UserError: naming the file or the video, and the fix.
         """
         self._path, self._folder = _feature_file(features), pathlib.Path(annotations)
-        self._unit_frames, self._split_at, self._findings = unit_frames, split_at, findings
+        self._unit_frames, self._split_at, self._problem = unit_frames, split_at, problem
         self._features = read_objects(self._path)
         names = self._texts("videoname")
         database = self._database(names)
         raw = {"classes": self._texts("classlist", counted=False), "database": database}
-        raw["database"] = checked_ids(self._folder, database, findings)
-        raw["database"] = fill_in(raw["database"], video_info, findings)
+        raw["database"] = fill_in(database, video_info, problem)
         for key, entry in raw["database"].items():
             entry["fps"] = fps or entry.get("fps")
             if entry["fps"] is None:
-                text = f"{self._folder}: video {key!r} has no fps; give --fps"
-                findings.add("fps", text, key)
+                text = f"{self._folder}: video {key!r} has no fps; give `fps`"
+                problem("fps", text, key)
         self._place = {name: number for number, name in enumerate(names)}
-        known = parse(self._folder, raw, findings)
+        known = parse(self._folder, raw, problem)
         self.annotations = Annotations(
             {key: video for key, video in known.videos.items() if video.fps}, known.classes
         )
@@ -79,7 +77,7 @@ class WtalcSource:
         for video in self.annotations.videos.values():
             features = None
             if video.id in splits:
-                with self._findings.catching("unreadable", video.id):
+                with reported(self._problem, "unreadable", video.id):
                     features = self._load(video.id)
             if features is not None:
                 rate = video.fps / self._unit_frames
@@ -94,10 +92,10 @@ class WtalcSource:
             raise UserError(f"{name}: has the shape {list(array.shape)}; encode it anew")
         width = array.shape[1]
         if self._split_at is None and width % 2:
-            raise Defect("width", f"{name}: has {width} values per unit; give --split_at")
+            raise Defect("width", f"{name}: has {width} values per unit; give `split_at`")
         split_at = self._split_at or width // 2
         if width <= split_at:
-            text = f"{name}: has {width} values per unit; --split_at={split_at} leaves no flow"
+            text = f"{name}: has {width} values per unit; `split_at={split_at}` leaves no flow"
             raise Defect("width", text)
         return split_columns(finite(name, array), split_at)
 
@@ -117,14 +115,14 @@ class WtalcSource:
                         f"{self._folder}: video {key!r} has {len(segments[place])} segments and "
                         f"{len(ofsegments[place])} labels of them"
                     )
-                    self._findings.add("annotation", text, key)
+                    self._problem("annotation", text, key)
                 items += [
                     {"label": label, "segment": pair}
                     for label, pair in zip(ofsegments[place], segments[place], strict=False)
                 ]
             if key in database:
                 text = f"{self._folder / 'videoname.npy'}: video {key!r} is there twice; keep one"
-                self._findings.add("duplicate", text, key)
+                self._problem("duplicate", text, key)
             known = {name: of[place] for name, of in numbers.items() if of is not None}
             database[key] = {"subset": subset, "annotations": items, **known}
         return database
@@ -145,7 +143,7 @@ class WtalcSource:
     def _texts(self, name: str, counted: bool = True) -> list[str]:
         items = self._items(name, counted)
         if items is None:
-            raise UserError(f"{self._folder / name}.npy: there is no such file; see --annotations")
+            raise UserError(f"{self._folder / name}.npy: there is no such file; see `annotations`")
         for item in items:
             if isinstance(item, (list, tuple, np.ndarray)):
                 raise UserError(f"{self._folder / name}.npy: holds lists; it must hold names")
@@ -203,21 +201,22 @@ def _text(value: Any) -> str:
         return repr(value)
 
 
-def open_source(values: flags.FlagValues, findings: Findings = STRICT) -> WtalcSource:
-    """Opens the source as the flags say.
+REQUIRED = ("features_dir", "annotations", "unit_frames")
+OPTIONAL = ("fps", "resampled_fps", "split_at", "video_info")
+
+
+def open_source(settings: SourceSettings, problem: Problem) -> WtalcSource:
+    """Opens the source.
 
     Raises:
-      UserError: if a flag is missing, or by :class:`WtalcSource`.
+      UserError: by :class:`WtalcSource`.
     """
-    for name in ("features_dir", "annotations", "unit_frames"):
-        if values[name].value is None:
-            raise UserError(f"--{name} is missing; --source=wtalc needs it")
     return WtalcSource(
-        features=values.features_dir,
-        annotations=values.annotations,
-        unit_frames=values.unit_frames,
-        fps=values.resampled_fps or values.fps,
-        split_at=values.split_at,
-        video_info=values.video_info,
-        findings=findings,
+        features=settings.features_dir,
+        annotations=settings.annotations,
+        unit_frames=settings.unit_frames,
+        fps=settings.resampled_fps or settings.fps,
+        split_at=settings.split_at,
+        video_info=settings.video_info,
+        problem=problem,
     )

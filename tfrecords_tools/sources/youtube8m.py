@@ -12,16 +12,16 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 import tensorflow as tf
-from absl import flags
 from google.protobuf.message import DecodeError
 
-from cpmn_tf.errors import UserError
+from cpmn_tf.errors import Defect, Problem, UserError, reported
 from cpmn_tf.formats.annotations import Annotations, Video, check_id
-from cpmn_tf.formats.tables import csv_table
-from tfrecords_tools.findings import STRICT, Defect, Findings
-from tfrecords_tools.source_flags import refuse
-from tfrecords_tools.sources import SourceVideo
+from cpmn_tf.formats.tables import read_table
+from tfrecords_tools.findings import Findings, raise_errors
+from tfrecords_tools.sources import SourceSettings, SourceVideo
 
+REQUIRED = ("features_dir",)
+OPTIONAL = ("annotations",)
 SUBSETS = ("train", "validate", "test")
 STREAMS = ("rgb", "audio")
 FRAME = 16  # bytes of a TFRecord beside its data
@@ -32,34 +32,28 @@ DEQUANTIZED = (np.arange(256) * (4 / 255) - 2 + 4 / 512).astype(np.float32)
 class Youtube8mSource:
     """YouTube-8M's records; see :class:`tfrecords_tools.sources.Source`."""
 
-    def __init__(
-        self,
-        *,
-        features_dir: str | os.PathLike,
-        vocabulary: str | os.PathLike | None = None,
-        findings: Findings = STRICT,
-    ):
+    def __init__(self, settings: SourceSettings, problem: Problem = raise_errors):
         """Reads ids and labels of all records (their features are read again later).
 
         Args:
-          features_dir: the folder of the records.
-          vocabulary: the data set's ``vocabulary.csv`` (columns ``Index`` and ``Name``); None names
-            classes by their numbers.
-          findings: where defects go.
+          settings: ``features_dir`` is the folder of the records; ``annotations`` the data set's
+            ``vocabulary.csv`` (columns ``Index`` and ``Name``), without which classes are named by
+            their numbers.
+          problem: called at each defect.
 
         Raises:
-          UserError: naming the file and the mend.
+          UserError: naming the file and the fix.
         """
-        self._findings = findings
-        self._files = _files(pathlib.Path(features_dir))
-        names = None if vocabulary is None else _vocabulary(vocabulary)
+        self._problem = problem
+        self._files = _files(pathlib.Path(settings.features_dir))
+        names = None if settings.annotations is None else _vocabulary(settings.annotations)
         videos: dict[str, Video] = {}
         used: set[int] = set()
         self._broken = {path for path, _ in self._files}
         for path, subset in self._files:
-            with findings.catching("unreadable"):
+            with reported(problem, "unreadable"):
                 for number, example in _examples(path):
-                    with findings.catching("unreadable"):
+                    with reported(problem, "unreadable"):
                         video, labels = _described(path, number, example, subset, names)
                         if video.id in videos:
                             where = videos[video.id].subset
@@ -78,14 +72,14 @@ class Youtube8mSource:
         """Yields the videos; nothing is fitted, so that only the keys of ``splits`` matter."""
         done = set()
         for path, _ in self._files:
-            told = Findings() if path in self._broken else self._findings  # once is enough
-            with told.catching("unreadable"):
+            told = Findings().add if path in self._broken else self._problem  # once is enough
+            with reported(told, "unreadable"):
                 for _, example in _examples(path):
                     key = _id(example)
                     features = None
                     if key in splits and key in self.annotations.videos and key not in done:
                         done.add(key)
-                        with self._findings.catching("unreadable", key):
+                        with reported(self._problem, "unreadable", key):
                             features = _features(f"{path}: video {key!r}", example)
                     if features is not None:
                         yield SourceVideo(id=key, rate=1.0, features=features)
@@ -102,22 +96,18 @@ def _files(root: pathlib.Path) -> list[tuple[pathlib.Path, str]]:
     if not found:
         raise UserError(
             f"{root}: holds no train*.tfrecord, validate*.tfrecord or test*.tfrecord; check "
-            "--features_dir"
+            "`features_dir`"
         )
     return found
 
 
 def _vocabulary(path: str | os.PathLike) -> dict[int, str]:
-    header, rows = csv_table(path)
-    if "Index" not in header or "Name" not in header:
-        raise UserError(f"{path}: has no columns Index and Name; take vocabulary.csv of YouTube-8M")
-    index, name = header.index("Index"), header.index("Name")
     names: dict[int, str] = {}
-    for place, row in rows:
-        if not row[index].isdecimal():
-            raise UserError(f"{place}: {row[index]!r:.40} is not a class's number; mend it")
-        number = int(row[index])
-        text = row[name] or str(number)
+    for place, row in read_table(path, {"Index": ("index",), "Name": ("name",)}):
+        if not row["Index"].isdecimal():
+            raise UserError(f"{place}: {row['Index']!r:.40} is not a class's number; fix it")
+        number = int(row["Index"])
+        text = row["Name"] or str(number)
         names[number] = f"{text} ({number})" if text in names.values() else text
     return names
 
@@ -192,15 +182,6 @@ def _features(what: str, example: tf.train.SequenceExample) -> dict[str, np.ndar
     return features
 
 
-def open_source(values: flags.FlagValues, findings: Findings = STRICT) -> Youtube8mSource:
-    """Opens the source as the flags say.
-
-    Raises:
-      UserError: if a flag is missing or has no use, or by :class:`Youtube8mSource`.
-    """
-    refuse(values, "youtube8m", "unit_frames", "fps", "resampled_fps", "split_at", "video_info")
-    if values.features_dir is None:
-        raise UserError("--features_dir is missing; --source=youtube8m needs it")
-    return Youtube8mSource(
-        features_dir=values.features_dir, vocabulary=values.annotations, findings=findings
-    )
+def open_source(settings: SourceSettings, problem: Problem) -> Youtube8mSource:
+    """Opens the source."""
+    return Youtube8mSource(settings, problem)
