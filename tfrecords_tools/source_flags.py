@@ -1,6 +1,7 @@
 """The flags that say which source is read and how; building and validating share them."""
 
 import dataclasses
+from typing import Any
 
 from absl import flags
 
@@ -67,6 +68,7 @@ def define_source_flags(values: flags.FlagValues, default: str | None = "folders
 
 def source_settings(values: flags.FlagValues) -> SourceSettings:
     """What the flags say to a source."""
-    return SourceSettings(
-        **{field.name: values[field.name].value for field in dataclasses.fields(SourceSettings)}
-    )
+    given: dict[str, Any] = {
+        field.name: values[field.name].value for field in dataclasses.fields(SourceSettings)
+    }
+    return SourceSettings(**given)

@@ -96,11 +96,11 @@ def _run(program: str, run: Run, values: flags.FlagValues) -> int:
         print(f"{program}: interrupted", file=sys.stderr)
         return 128 + signal.SIGINT
     except Exception as error:
-        line = disk_error(error)
-        if line is None:
+        refused = disk_error(error)
+        if refused is None:
             raise
-        mend = "make room, or choose another folder, and give the same command again"
-        print(f"{program}: error: {line}; {mend}", file=sys.stderr)
+        fix = "make room, or choose another folder, and give the same command again"
+        print(f"{program}: error: {refused}; {fix}", file=sys.stderr)
         return 1
     return 0
 

@@ -37,7 +37,7 @@ class BsnSource:
         Raises:
           UserError: naming the file or the video, and the fix.
         """
-        path = settings.annotations
+        path = str(settings.annotations)
         raw = read_json(path, problem=problem)
         if not isinstance(raw, dict) or "database" in raw:
             raise UserError(

@@ -42,11 +42,15 @@ class FoldersSource:
           UserError: naming the file or the video, and the fix.
         """
         self._settings, self._problem = settings, problem
-        raw = raw or read_database(settings.annotations, problem)
+        path = str(settings.annotations)
+        raw = raw or read_database(path, problem)
         database = fill_in(raw["database"], settings.video_info, problem)
         subsets = {_subset(entry) for entry in database.values()} - {None}
         self._folders = FeatureFolders(
-            settings.features_dir, subsets=subsets, split_at=settings.split_at, problem=problem
+            str(settings.features_dir),
+            subsets=subsets,
+            split_at=settings.split_at,
+            problem=problem,
         )
         self.facts = {"source": name, "unit_frames": settings.unit_frames}
         self.notes: list[str] = []
@@ -57,13 +61,13 @@ class FoldersSource:
                 subset = self._groups[key] or raw.get("default_subset")
                 if subset and isinstance(entry, dict) and not entry.get("subset"):
                     entry["subset"] = subset
-        known = parse(settings.annotations, {**raw, "database": database}, problem)
+        known = parse(path, {**raw, "database": database}, problem)
         fps = settings.fps or settings.resampled_fps
         videos = {}
         for key in self._present(known):
             video = known.videos[key]
             if video.fps is None and fps is None:
-                text = f"{settings.annotations}: video {key!r} has no fps; add it or give `fps`"
+                text = f"{path}: video {key!r} has no fps; add it or give `fps`"
                 problem("fps", text, key)
             else:
                 videos[key] = dataclasses.replace(video, fps=video.fps or fps)

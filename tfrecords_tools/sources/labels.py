@@ -13,5 +13,5 @@ __all__ = ["OPTIONAL", "REQUIRED", "open_source"]
 
 def open_source(settings: SourceSettings, problem: Problem) -> FoldersSource:
     """Opens the source, whatever the suffix of the file of labels."""
-    raw = read_labels(settings.annotations, problem)
+    raw = read_labels(str(settings.annotations), problem)
     return FoldersSource(settings, problem, raw=raw, name="labels")

@@ -45,7 +45,7 @@ class Youtube8mSource:
           UserError: naming the file and the fix.
         """
         self._problem = problem
-        self._files = _files(pathlib.Path(settings.features_dir))
+        self._files = _files(pathlib.Path(str(settings.features_dir)))
         names = None if settings.annotations is None else _vocabulary(settings.annotations)
         videos: dict[str, Video] = {}
         used: set[int] = set()
