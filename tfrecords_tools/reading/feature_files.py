@@ -8,9 +8,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 
-from cpmn_tf.errors import UserError
+from cpmn_tf.errors import Defect, UserError
 from cpmn_tf.formats.arrays import all_finite, check_numbers, open_array
-from tfrecords_tools.findings import Defect
 
 SUFFIXES = (".npy", ".npz", ".csv")
 DIMENSIONS = ("units", "values")
