@@ -220,8 +220,8 @@ class LocalizationConfig(_Section):
     min_seconds: float = setting(0.0, "shorter proposals are dropped, in seconds", low=0.0)
     p_act: str = setting(
         "raw",
-        "what Eq. 7 averages: M·H as printed (raw), without bounds, or Φ in [0, 1] (phi); H is 1 "
-        "without attention",
+        "what Eq. 7 averages: M·H as printed (raw), without bounds, where a negative p_act turns "
+        "the order of p_class round; or Φ in [0, 1] (phi); H is 1 without attention",
         choices=("raw", "phi"),
     )
     p_class: str = setting(

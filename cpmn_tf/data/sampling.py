@@ -15,7 +15,7 @@ def valid_units(lengths: tf.Tensor, size: tf.Tensor | int) -> tf.Tensor:
 
 
 def uniform_positions(lengths: tf.Tensor, count: int) -> tuple[tf.Tensor, tf.Tensor]:
-    """The centre unit of each of ``count`` equal segments (the paper's uniform sampling, 3.5).
+    """The centre unit of each of ``count`` equal segments (uniform sampling, Section 3.5).
 
     A video of at most ``count`` units is taken whole and padded.
 
@@ -35,7 +35,7 @@ def uniform_positions(lengths: tf.Tensor, count: int) -> tuple[tf.Tensor, tf.Ten
 def sparse_positions(
     lengths: tf.Tensor, count: int, draws: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """One random unit from each of ``count`` equal segments (sparse sampling, 3.4).
+    """One random unit from each of ``count`` equal segments (sparse sampling, Section 3.4).
 
     Args:
       lengths: [batch] int32, units.
@@ -55,7 +55,7 @@ def sparse_positions(
 
 
 def interval_positions(lengths: tf.Tensor, interval: int) -> tuple[tf.Tensor, tf.Tensor]:
-    """Every ``interval``-th unit from the first (uniform sampling with a given σ).
+    """Every ``interval``-th unit from the first (uniform sampling by σ, Section 3.4).
 
     Returns:
       positions [batch, ceil(max length / interval)] int32 and their bool mask.
@@ -95,7 +95,9 @@ def shot_boundaries(features: np.ndarray) -> np.ndarray:
 
 
 def shot_positions(features: np.ndarray, count: int, seed: tuple[int, ...]) -> np.ndarray:
-    """Units drawn per shot: the same number from each shot, as far as its length goes (3.4).
+    """Units drawn per shot: the same number from each shot, as far as it is long enough.
+
+    Shot-based sampling (Section 3.4).
 
     Within a shot the draws are sparse: one random unit from each of its equal segments.
 
@@ -195,7 +197,7 @@ def resize(values: tf.Tensor, lengths: tf.Tensor, sizes: tf.Tensor, size: tf.Ten
 def window_starts(
     lengths: tf.Tensor, window: int, stride: int, size: tf.Tensor | int
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Sliding windows that lose no unit: the last one is aligned to the video's end.
+    """Sliding windows (Section 3.4) that lose no unit: the last is aligned to the video's end.
 
     Args:
       lengths: [batch] int32, units.

@@ -22,7 +22,7 @@ class Proposals(NamedTuple):
 def propose(
     curves: tf.Tensor, valid: tf.Tensor, thresholds: tuple[float, ...] = (0.2,)
 ) -> tuple[Proposals, tf.Tensor]:
-    """Cuts every curve at each threshold; all streams' runs form one list, never merged.
+    """Cuts every curve at each threshold (Section 3.5); all streams' runs form one list.
 
     A unit belongs to a run where Φ > θ·max_t Φ. A curve whose maximum is not positive proposes
     nothing: a share of it would be no bound.

@@ -57,14 +57,17 @@ def confidence(
     method: str = "product",
     outer_ratio: float = 0.25,
 ) -> tf.Tensor:
-    """p_conf of each proposal.
+    """p_conf = p_act · p_class (Eq. 8), p_act being a proposal's mean (Eq. 7).
+
+    Where p_act is negative (``p_act=raw``), the product turns the order of p_class round: of two
+    equal proposals, the one of the more probable class has the lower score.
 
     Args:
       act: [rows, units], the mean over streams of what Eq. 7 averages.
       p_class: [rows], class probability of the video.
       proposals: [proposals] each.
       lengths: [rows] int32, valid units.
-      method: ``product`` is Eq. 8; ``outer_inner`` first takes the flanks' mean off p_act.
+      method: ``product`` is Eq. 8; ``outer_inner`` first subtracts the flanks' mean from p_act.
       outer_ratio: see :func:`outer_mean`.
 
     Returns:

@@ -27,7 +27,7 @@ def suppress(
     sigma: float = 0.3,
     min_score: float = 1e-4,
 ) -> tf.Tensor:
-    """Suppresses within each group, going down by score; ties go to the item that stands first.
+    """Suppresses within each group, best score first (Section 3.5); ties go to the earlier item.
 
     Args:
       segments: [items, 2] seconds.

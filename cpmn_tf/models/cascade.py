@@ -11,14 +11,10 @@ from cpmn_tf.models.layers import Linear, TemporalConvolution, masked_mean
 
 @keras.saving.register_keras_serializable(package="cpmn_tf")
 class TemporalClassifier(keras.Model):
-    r"""One stage: temporal convolutions, global average pooling and a linear classifier.
+    """One stage (Section 3.3): temporal convolutions, global average pooling, a linear classifier.
 
-    With Z the last convolution's output and w, b the classifier's weights,
-
-        s^c = Σ_k w^c(k) · mean_t Z_t(k) + b^c        (Eq. 1, with the mean its text speaks of)
-        M_t^c = Σ_k w^c(k) Z_t(k)                     (Eq. 2, no bias)
-
-    so that s^c = mean_t M_t^c + b^c. The sigmoid is left to the loss.
+    With Z the last convolution's output, :meth:`scores` are Eq. 1 and :meth:`tcas` is Eq. 2, so
+    that s^c = mean_t M_t^c + b^c. The sigmoid is left to the loss.
 
     Args:
       num_classes: C.
@@ -68,17 +64,34 @@ class TemporalClassifier(keras.Model):
             encoded = layer(encoded * weight)
         return tf.cast(encoded, tf.float32)
 
-    def pool(self, encoded: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:
-        """Global average pooling over the valid units: [batch, units, filters] -> [batch, filters].
+    def scores(self, encoded: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:
+        """Eq. 1: s^c = Σ_k w^c(k) · mean_t Z_t(k) + b^c.
 
-        One product per video instead of a masked copy of Z, forward and backward.
+        The mean is that of the paper's text; the formula's second half prints a sum over t. The
+        bias b is an assumption: the paper has a fully connected layer and prints none.
+
+        Args:
+          encoded: Z, [batch, units, filters].
+          valid: [batch, units] bool; the mean is over these.
+
+        Returns:
+          [batch, classes] logits.
         """
+        # One product per video instead of a masked copy of Z, forward and backward.
         weight = tf.cast(valid, tf.float32)[:, tf.newaxis]
         weight = tf.math.divide_no_nan(weight, tf.reduce_sum(weight, axis=-1, keepdims=True))
-        return tf.linalg.matmul(weight, encoded)[:, 0]
+        return self.classifier(tf.linalg.matmul(weight, encoded)[:, 0])
 
     def tcas(self, encoded: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:
-        """Eq. 2: Z [batch, units, filters] -> M [batch, units, classes], zeros in padding."""
+        """Eq. 2, the T-CAS: M_t^c = Σ_k w^c(k) Z_t(k), without the bias.
+
+        Args:
+          encoded: Z, [batch, units, filters].
+          valid: [batch, units] bool.
+
+        Returns:
+          [batch, units, classes], zeros in padding.
+        """
         return tf.where(valid[..., tf.newaxis], self.classifier(encoded, bias=False), 0.0)
 
     def call(self, features: tf.Tensor, valid: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -92,7 +105,7 @@ class TemporalClassifier(keras.Model):
           logits [batch, classes] and the T-CAS [batch, units, classes], both float32.
         """
         encoded = self.encode(features, valid)
-        return self.classifier(self.pool(encoded, valid)), self.tcas(encoded, valid)
+        return self.scores(encoded, valid), self.tcas(encoded, valid)
 
     def call_in_chunks(
         self, features: tf.Tensor, valid: tf.Tensor, chunk: int
@@ -156,7 +169,9 @@ def _classify(stage: TemporalClassifier, features, valid, chunk) -> tuple[tf.Ten
 
 @keras.saving.register_keras_serializable(package="cpmn_tf")
 class CascadedClassifier(keras.Model):
-    """N classifiers in a row, each fed what the earlier ones left unexplained (Algorithm 1).
+    """N classifiers in a row, each fed what the earlier ones left unexplained.
+
+    The cascaded classification module (Section 3.3, Fig. 2), trained as in Algorithm 1.
 
     Weights are not shared and masks pass no gradient, so that one joint loss trains the stages
     as separately as the paper does. Masks accumulate over the stages.

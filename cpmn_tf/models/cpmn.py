@@ -51,7 +51,7 @@ def make_pyramid(config: Config, num_classes: int, **kwargs) -> PyramidAttention
 
 @keras.saving.register_keras_serializable(package="cpmn_tf")
 class CPMN(keras.Model):
-    """The streams' cascades and pyramids, and the localization that fuses them.
+    """The streams' cascades and pyramids, and the localization that fuses them (Fig. 1).
 
     Args:
       streams: width G by stream name, in order, for example ``{"rgb": 101, "flow": 101}``.

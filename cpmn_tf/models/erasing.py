@@ -104,13 +104,13 @@ def random_mask(
 def erase(
     features: tf.Tensor, erased: tf.Tensor, valid: tf.Tensor, value: str = "zero"
 ) -> tf.Tensor:
-    """Replaces the features of erased units by zeros, or by the video's mean feature.
+    """Replaces the features of erased units (Algorithm 1, line 12).
 
     Args:
       features: [batch, units, channels].
       erased: [batch, units] bool.
       valid: [batch, units] bool.
-      value: ``zero`` or ``mean``.
+      value: ``zero``, or ``mean`` for the video's mean feature.
 
     Returns:
       [batch, units, channels]; padding stays as it is.

@@ -54,7 +54,7 @@ def curve_to_average(
     """The mean over streams that Eq. 7 averages over a proposal's units.
 
     ``p_act=raw`` takes M(Cas) · H as Eq. 7 prints it, although its text speaks of Φ: that has no
-    bounds, and where it is negative a *more* probable class makes a *lower* p_conf (Eq. 8).
+    bounds, and where it is negative Eq. 8 turns the order of p_class round.
     ``p_act=phi`` takes Φ, in [0, 1].
 
     Args:

@@ -12,9 +12,10 @@ from cpmn_tf.models.layers import masked_mean
 class PyramidAttention(keras.Model):
     """Classifies a window at several temporal resolutions; its label maps become the attention.
 
-    Level l sees the input max-pooled l - 1 times by 2, T_l = T / 2^(l-1). Per level: convolution
-    of kernel 1 with ReLU, lateral connection, convolution of kernel 1 to C label maps K_l, global
-    average pooling. The window's logits are the mean over the levels.
+    The pyramid attention module (Section 3.3, Fig. 3). Level l sees the input max-pooled l - 1
+    times by 2, T_l = T / 2^(l-1). Per level: convolution of kernel 1 with ReLU, lateral connection,
+    convolution of kernel 1 to C label maps K_l, global average pooling. The window's logits are the
+    mean over the levels.
 
     Args:
       num_classes: C.

@@ -19,10 +19,14 @@ class Loss(NamedTuple):
 def cross_entropy(
     logits: tf.Tensor, labels: tf.Tensor, reduction: str, weights: tf.Tensor | None = None
 ) -> tf.Tensor:
-    """Sigmoid cross-entropy, the mean over the batch.
+    """Sigmoid cross-entropy, the mean over the batch: the first term of Eq. 6.
 
     Eq. 6 prints only ψ·log(y), which is least where every class is predicted; the multi-label
-    cross-entropy that its text names is -ψ·log(y) - (1 - ψ)·log(1 - y), and is what stands here.
+    cross-entropy that its text names is -ψ·log(y) - (1 - ψ)·log(1 - y), which is computed here.
+
+    It also prints a sum over videos, and leaves open what becomes of the classes. Of a batch of 16,
+    the mean is a 16th of the sum, so that λ weighs 16 times as much against it: who reads Eq. 6 as
+    a sum over the batch divides λ by 16. (Adam takes no notice of a common factor.)
 
     Args:
       logits: [rows, classes].
@@ -54,7 +58,9 @@ def l2_penalty(variables: Sequence[tf.Variable], scale: float) -> tf.Tensor:
 def cascade_loss(
     model: CascadedClassifier, batch: dict[str, tf.Tensor], config: Config, seed: tf.Tensor
 ) -> Loss:
-    """The sum of all stages' losses: masks pass no gradient, so each stage learns by itself.
+    """Eq. 6, L = cross-entropy + λ·L2, summed over the stages.
+
+    Masks pass no gradient, so each stage learns by itself.
 
     Args:
       model: the cascade.

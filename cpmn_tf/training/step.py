@@ -32,7 +32,7 @@ def initialize(model: keras.Model, seed: int) -> None:
 def learning_rate(
     config: Config, steps_per_epoch: int
 ) -> keras.optimizers.schedules.LearningRateSchedule:
-    """The paper's two rates; the second holds from the first step of its first epoch on.
+    """The two rates of Section 4.1; the second holds from the first step of its first epoch on.
 
     ``PiecewiseConstantDecay`` keeps the old rate *at* its boundary, hence the -1.
     """
@@ -46,7 +46,10 @@ def learning_rate(
 def make_optimizer(
     config: Config, steps_per_epoch: int, variables: list, precision: str = "float32"
 ) -> keras.optimizers.Optimizer:
-    """Adam with the schedule, its slots made; with loss scaling for ``mixed_float16``."""
+    """Adam with the schedule, its slots made; with loss scaling for ``mixed_float16``.
+
+    Section 4.1 names no optimizer: Adam, with Keras' defaults, is an assumption.
+    """
     optimizer = keras.optimizers.Adam(learning_rate(config, steps_per_epoch))
     if precision == "mixed_float16":
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
