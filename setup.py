@@ -68,7 +68,7 @@ setup(
         "test": TEST,
     },
     entry_points={
-        "console_scripts": [f"{name} = {module}:console" for name, module in COMMANDS.items()]
+        "console_scripts": [f"{name} = {module}:main" for name, module in COMMANDS.items()]
     },
     classifiers=[
         "Programming Language :: Python :: 3.11",

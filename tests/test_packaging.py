@@ -46,10 +46,10 @@ def test_every_entry_point_is_a_function_without_required_arguments(metadata):
 def test_every_program_has_an_entry_point(metadata):
     named = {line.split(" = ")[1] for line in metadata["entry_points"]["console_scripts"]}
     programs = {
-        f"{module.name}:console"
+        f"{module.name}:main"
         for package in (cpmn_tf.commands, tfrecords_tools.commands)
         for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}.")
-        if hasattr(importlib.import_module(module.name), "console")
+        if hasattr(importlib.import_module(module.name), "main")
     }
     assert programs == named
 

@@ -8,11 +8,9 @@ Example:
 Kinds of errors are DETAD's (Alwassel et al., ECCV 2018); intervals are bootstrapped over videos.
 """
 
+import functools
 import os
 import sys
-from collections.abc import Sequence
-
-from absl import flags
 
 from cpmn_tf.analysis.diagnosis import analyze
 from cpmn_tf.analysis.report import analysis_json, analysis_text
@@ -23,40 +21,33 @@ from cpmn_tf.evaluation.results import facts, to_json
 from cpmn_tf.files import write_json
 
 
-def define_flags(values: flags.FlagValues) -> None:
+def define_flags(values: cli.Flags) -> None:
     """Defines this command's flags."""
     evaluation_inputs.define_flags(values)
-    flags.DEFINE_enum(
+    values.choice(
         "protocol",
-        "activitynet",
-        list(PROTOCOLS),
+        PROTOCOLS,
         "Whose rules decide what is a true positive.",
-        flag_values=values,
+        default="activitynet",
     )
-    flags.DEFINE_string(
+    values.string(
         "baseline",
-        None,
         "Detections of another run on the same videos: its mAP, and the difference with its "
         "interval.",
-        flag_values=values,
     )
-    flags.DEFINE_string(
+    values.string(
         "output_dir",
-        None,
         "Folder that analysis.json (every figure) and analysis.png (the page) are written to.",
-        flag_values=values,
     )
-    flags.DEFINE_integer(
-        "samples", 1000, "Bootstrap samples of the videos.", lower_bound=2, flag_values=values
-    )
-    flags.DEFINE_integer("seed", 0, "Seed of the bootstrap.", lower_bound=0, flag_values=values)
+    values.integer("samples", "Bootstrap samples of the videos.", default=1000, least=2)
+    values.integer("seed", "Seed of the bootstrap.", default=0, least=0)
 
 
-def run(values: flags.FlagValues) -> None:
+def run(values: cli.Flags) -> None:
     """Analyses, prints and writes.
 
     Raises:
-      UserError: naming the file and the mend.
+      UserError: naming the file and the fix.
     """
     cli.require(values, "output_dir")
     truth = evaluation_inputs.load_inputs(values)
@@ -92,15 +83,7 @@ def run(values: flags.FlagValues) -> None:
     print("\n".join([*lines, "", *analysis_text(analysis), "", f"plots: {page}"]))
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command; see :func:`cpmn_tf.commands.cli.execute` for exit codes."""
-    return cli.execute("cpmn-analyze", __doc__, define_flags, run, argv)
-
-
-def console() -> None:
-    """The console script."""
-    sys.exit(main())
-
+main = functools.partial(cli.execute, "cpmn-analyze", __doc__, define_flags, run)
 
 if __name__ == "__main__":
-    console()
+    sys.exit(main())

@@ -1,7 +1,9 @@
 """What all commands share: flags that do not collide, one-line errors, exit codes.
 
-absl registers flags globally when a module is imported; two commands could then not be imported
-together. Each command here defines its flags on a ``FlagValues`` of its own, when it runs.
+A command is a module with ``define_flags(values)`` and ``run(values)``; :func:`execute` makes the
+program of them, which is the module's ``main`` and the console script alike:
+
+    main = functools.partial(cli.execute, "cpmn-evaluate", __doc__, define_flags, run)
 """
 
 import contextlib
@@ -10,7 +12,7 @@ import re
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from absl import flags
 
@@ -28,8 +30,49 @@ _NOTICES = re.compile(
 # An argument as the library's errors name it: `fps`, `skip_missing=True` or `source=bsn`.
 _ARGUMENT = re.compile(r"`(\w+)(?:=True|(=[^`]*))?`")
 
-Define = Callable[[flags.FlagValues], None]
-Run = Callable[[flags.FlagValues], None]
+
+class Flags(flags.FlagValues):
+    """The flags of one command, defined when it runs.
+
+    absl's own registry is global and filled when modules are imported; two commands could then not
+    be imported together.
+    """
+
+    def string(self, name: str, help: str, *, default: str | None = None) -> None:
+        """A text."""
+        flags.DEFINE_string(name, default, help, flag_values=self)
+
+    def integer(
+        self, name: str, help: str, *, default: int | None = None, least: int | None = None
+    ) -> None:
+        """A whole number, ``least`` or more."""
+        flags.DEFINE_integer(name, default, help, lower_bound=least, flag_values=self)
+
+    def number(self, name: str, help: str) -> None:
+        """A number with or without decimals."""
+        flags.DEFINE_float(name, None, help, flag_values=self)
+
+    def boolean(self, name: str, help: str) -> None:
+        """A switch that is off."""
+        flags.DEFINE_bool(name, False, help, flag_values=self)
+
+    def choice(
+        self, name: str, choices: Iterable[str], help: str, *, default: str | None = None
+    ) -> None:
+        """One of several words."""
+        flags.DEFINE_enum(name, default, list(choices), help, flag_values=self)
+
+    def repeated(self, name: str, help: str) -> None:
+        """A list of texts, each given by the flag once more."""
+        flags.DEFINE_multi_string(name, [], help, flag_values=self)
+
+    def separated(self, name: str, help: str) -> None:
+        """A list of texts, separated by commas."""
+        flags.DEFINE_list(name, [], help, flag_values=self)
+
+
+Define = Callable[[Flags], None]
+Run = Callable[[Flags], None]
 
 
 def execute(
@@ -46,11 +89,9 @@ def execute(
       Ctrl-C, 141 if nobody reads its output any more. Errors are one line on stderr. Anything else
       is a bug and keeps its traceback.
     """
-    values = flags.FlagValues()
-    flags.DEFINE_bool("help", False, "Show this help.", short_name="h", flag_values=values)
-    flags.DEFINE_string(
-        "flagfile", "", "Read flags from this file, one a line.", flag_values=values
-    )
+    values = Flags()
+    values.boolean("help", "Show this help.")
+    values.string("flagfile", "Read flags from this file, one a line.", default="")
     define(values)
     arguments = sys.argv[1:] if argv is None else list(argv)
     if {"--help", "-help", "-h", "--helpfull"} & set(arguments):  # before required flags are asked
@@ -166,7 +207,7 @@ def require(values: flags.FlagValues, *names: str) -> None:
 
 
 def _help(program: str, description: str | None, values: flags.FlagValues) -> str:
-    own = {name for name in values if name not in ("help", "h", "flagfile")}
+    own = {name for name in values if name not in ("help", "flagfile")}
     lines = [f"{program}: {(description or '').strip()}", "", "flags:"]
     for name in [*sorted(own), "flagfile", "help"]:
         flag = values[name]

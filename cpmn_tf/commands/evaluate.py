@@ -5,43 +5,38 @@ Example:
   cpmn-evaluate --annotations=thumos14.json --split=test --detections=found.json --protocol=both
 """
 
+import functools
 import sys
-from collections.abc import Sequence
-
-from absl import flags
 
 from cpmn_tf.commands import cli, evaluation_inputs
 from cpmn_tf.evaluation import PROTOCOLS, evaluate
-from cpmn_tf.evaluation.results import to_json, to_text
+from cpmn_tf.evaluation.results import facts, tables, to_json
 from cpmn_tf.files import write_json
 
 
-def define_flags(values: flags.FlagValues) -> None:
+def define_flags(values: cli.Flags) -> None:
     """Defines this command's flags."""
     evaluation_inputs.define_flags(values)
-    flags.DEFINE_enum(
+    values.choice(
         "protocol",
-        "activitynet",
         [*PROTOCOLS, "both"],
         "Whose rules: ActivityNet's evaluation or the official THUMOS14 toolkit's; both prints "
         "them side by side. They differ by up to 5.5 points on the same file.",
-        flag_values=values,
+        default="activitynet",
     )
-    flags.DEFINE_string(
+    values.string(
         "output",
-        None,
         "JSON file to write: protocol, tiou, map (fractions parallel to tiou), average_map, "
         "per_class, the files with their SHA-256 and counts; with --protocol=both one such object "
         "per protocol, by its name.",
-        flag_values=values,
     )
 
 
-def run(values: flags.FlagValues) -> None:
+def run(values: cli.Flags) -> None:
     """Evaluates, prints and writes.
 
     Raises:
-      UserError: naming the file and the mend.
+      UserError: naming the file and the fix.
     """
     truth = evaluation_inputs.load_inputs(values)
     detections = evaluation_inputs.load_judged(values.detections, truth)
@@ -53,20 +48,11 @@ def run(values: flags.FlagValues) -> None:
     if values.output:  # before printing, which `| head` cuts short
         written = {result.protocol: to_json(result, sources) for result in results}
         write_json(values.output, written if len(results) > 1 else written[names[0]])
-    print(to_text(results, sources))
-    for line in evaluation_inputs.remarks(detections, truth):
-        print(line)
+    lines = [*facts(results[0].counts, sources), *evaluation_inputs.remarks(detections, truth)]
+    print("\n".join([*lines, "", *tables(results)]))
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command; see :func:`cpmn_tf.commands.cli.execute` for exit codes."""
-    return cli.execute("cpmn-evaluate", __doc__, define_flags, run, argv)
-
-
-def console() -> None:
-    """The console script."""
-    sys.exit(main())
-
+main = functools.partial(cli.execute, "cpmn-evaluate", __doc__, define_flags, run)
 
 if __name__ == "__main__":
-    console()
+    sys.exit(main())

@@ -3,7 +3,6 @@
 import dataclasses
 
 import numpy as np
-from absl import flags
 
 from cpmn_tf import config
 from cpmn_tf.commands import cli
@@ -28,49 +27,39 @@ class Inputs:
     annotation_sha256: str
 
 
-def define_flags(values: flags.FlagValues) -> None:
+def define_flags(values: cli.Flags) -> None:
     """Defines the flags that say what is judged against what."""
-    flags.DEFINE_string(
+    values.string(
         "annotations",
-        None,
         "The truth: ActivityNet-style JSON, a video also with a list of ambiguous intervals; or a "
         "folder of official THUMOS14 text files (CLASS_test.txt, Ambiguous_test.txt).",
-        flag_values=values,
     )
-    flags.DEFINE_string(
+    values.string(
         "detections",
-        None,
         "What is judged, times in seconds: .json (ActivityNet's results), .csv (columns video, "
         "start, end, label, score) or .txt (THUMOS: video start end class score).",
-        flag_values=values,
     )
-    flags.DEFINE_enum(
+    values.choice(
         "preset",
-        None,
-        list(config.PRESETS),
+        config.PRESETS,
         "Names the default --split and --tiou, and the bins of cpmn-analyze.",
-        flag_values=values,
     )
-    flags.DEFINE_string(
+    values.string(
         "split",
-        None,
         "Subset to evaluate (default: the preset's, else the only one there is).",
-        flag_values=values,
     )
-    flags.DEFINE_string(
+    values.string(
         "tiou",
-        None,
         "tIoU thresholds, first:step:last or a comma list (default: the preset's, else "
         f"{_PRESETLESS_TIOU}).",
-        flag_values=values,
     )
 
 
-def load_inputs(values: flags.FlagValues) -> Inputs:
+def load_inputs(values: cli.Flags) -> Inputs:
     """Reads the truth and settles split and thresholds.
 
     Raises:
-      UserError: naming the file or flag and the mend.
+      UserError: naming the file or flag and the fix.
     """
     cli.require(values, "annotations", "detections")
     tiou = parse_tiou(values.tiou or config.TIOU.get(values.preset, _PRESETLESS_TIOU))
@@ -98,7 +87,7 @@ def load_judged(path: str, inputs: Inputs) -> Detections:
     """Reads detections and checks that they can belong to the truth.
 
     Raises:
-      UserError: naming the file and the mend.
+      UserError: naming the file and the fix.
     """
     classes = inputs.annotations.classes
     detections = load_detection_file(path, classes=classes)

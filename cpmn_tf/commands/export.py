@@ -10,26 +10,20 @@ writes runs/export/1 (then 2, ...), as TensorFlow Serving reads it. It loads wit
   found = model.signatures["detect"](rgb=..., flow=..., lengths=..., rates=..., durations=...)
 """
 
+import functools
 import sys
-
-from absl import flags
 
 from cpmn_tf.commands import cli
 
 
-def define_flags(values: flags.FlagValues) -> None:
+def define_flags(values: cli.Flags) -> None:
     """Flags of `cpmn-export`."""
-    cli.define_string(values, "model_dir", None, "Folder of cpmn-train.")
-    cli.define_string(values, "export_dir", None, "Folder for the numbered versions.")
-    flags.DEFINE_multi_string(
-        "set",
-        [],
-        "Change a setting that acts after training; may be repeated.",
-        flag_values=values,
-    )
+    values.string("model_dir", "Folder of cpmn-train.")
+    values.string("export_dir", "Folder for the numbered versions.")
+    values.repeated("set", "Change a setting that acts after training; may be repeated.")
 
 
-def run(values: flags.FlagValues) -> None:
+def run(values: cli.Flags) -> None:
     """Exports."""
     cli.require(values, "model_dir", "export_dir")
     cli.load_tensorflow()
@@ -42,15 +36,7 @@ def run(values: flags.FlagValues) -> None:
     print(f"SavedModel: {version} (signatures detect, detect_with_class_scores, score)")
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Runs the command; returns its exit code."""
-    return cli.execute("cpmn-export", __doc__, define_flags, run, argv)
-
-
-def console() -> None:
-    """The console script."""
-    sys.exit(main())
-
+main = functools.partial(cli.execute, "cpmn-export", __doc__, define_flags, run)
 
 if __name__ == "__main__":
-    console()
+    sys.exit(main())

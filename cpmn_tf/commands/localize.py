@@ -10,92 +10,73 @@ The rows of the paper's Table 3 come from one training:
   --set localization.attention=false                                   with mining
 """
 
+import functools
 import pathlib
 import sys
 
 from absl import flags
 
 from cpmn_tf.commands import cli
+from cpmn_tf.config import TIOU
 from cpmn_tf.errors import UserError
+from cpmn_tf.evaluation import PROTOCOLS, evaluate, parse_tiou
+from cpmn_tf.evaluation.results import tables
 
 
-def define_flags(values: flags.FlagValues) -> None:
+def define_flags(values: cli.Flags) -> None:
     """Flags of `cpmn-localize`."""
-    cli.define_string(values, "data_dir", None, "Data set of cpmn-build-records.")
-    cli.define_string(
-        values, "split", "", "Split to localize in; the preset's test split if empty."
-    )
-    cli.define_string(values, "model_dir", None, "Folder of cpmn-train.")
-    cli.define_string(
-        values,
-        "saved_model",
-        None,
-        "Instead of --model_dir: a version folder of cpmn-export.",
-    )
-    cli.define_string(values, "output", None, "Result JSON to write.")
-    cli.define_string(
-        values,
+    values.string("data_dir", "Data set of cpmn-build-records.")
+    values.string("split", "Split to localize in; the preset's test split if empty.")
+    values.string("model_dir", "Folder of cpmn-train.")
+    values.string("saved_model", "Instead of --model_dir: a version folder of cpmn-export.")
+    values.string("output", "Result JSON to write.")
+    values.string(
         "class_scores",
-        "",
         "External class probabilities of the videos, by which classes are selected and scored "
         "instead of the model's own: .npy [videos, classes], .csv (a header video,CLASS,CLASS,... "
         "and a line per video) or .json ({VIDEO: {CLASS: score}}).",
     )
-    flags.DEFINE_float(
+    values.number(
         "class_scores_scale",
-        None,
         "What external scores are multiplied by; needed where they exceed 1 (0.5 for a sum of two "
         "streams' softmaxes).",
-        flag_values=values,
     )
-    cli.define_string(
-        values,
+    values.string(
         "class_scores_rows",
-        None,
         "Of an .npy: a text file with a video id per row, or a pattern for the row's number "
         "counted from 1, such as video_test_{:07d}.",
     )
-    cli.define_string(
-        values,
+    values.string(
         "class_scores_classes",
-        None,
         "A text file with the name of each column, or its number counted from 1 and the name, "
         "as THUMOS14's detclasslist.txt; needed where the file holds other classes than the data.",
     )
-    flags.DEFINE_enum(
+    values.choice(
         "evaluate",
-        None,
-        ["activitynet", "thumos14", "both"],
+        [*PROTOCOLS, "both"],
         "Print the mAP by this protocol too, against the data set's own annotations.",
-        flag_values=values,
     )
-    flags.DEFINE_multi_string(
+    values.repeated(
         "set",
-        [],
         "With --model_dir, change a setting that acts after training, such as "
         "localization.nms_threshold=0.5; may be repeated.",
-        flag_values=values,
     )
-    flags.DEFINE_list(
-        "streams",
-        [],
-        "With --model_dir: streams to use, separated by commas; all by default.",
-        flag_values=values,
+    values.separated(
+        "streams", "With --model_dir: streams to use, separated by commas; all by default."
     )
-    flags.DEFINE_integer(
+    values.integer(
         "batch_size",
-        1,
         "Videos at a time, padded to the longest; more is faster on GPUs.",
-        lower_bound=1,
-        flag_values=values,
+        default=1,
+        least=1,
     )
 
 
-def run(values: flags.FlagValues) -> None:
+def run(values: cli.Flags) -> None:
     """Localizes and writes the detections."""
     cli.require(values, "data_dir", "output")
     if bool(values.model_dir) == bool(values.saved_model):
-        raise UserError("give either --model_dir or --saved_model")
+        raise flags.ValidationError("give either --model_dir or --saved_model")
     if values.saved_model and values.set:
         raise UserError("--set: an export's settings are fixed; export anew with --set instead")
     if values.saved_model and values.streams:
@@ -144,38 +125,17 @@ def run(values: flags.FlagValues) -> None:
     if silent:
         print(f"{silent} times a class's T-CAS in one stream was nowhere positive: no proposals")
     if values.evaluate:
-        _evaluate(values, split.name, card.config.preset)
-
-
-def _evaluate(values: flags.FlagValues, split: str, preset: str) -> None:
-    """Runs cpmn-evaluate on what was written."""
-    from cpmn_tf.commands import evaluate
-
-    own = flags.FlagValues()
-    evaluate.define_flags(own)
-    truth = pathlib.Path(values.data_dir) / "annotations.json"
-    files = (f"--annotations={truth}", f"--detections={values.output}")
-    own(
-        [
-            "cpmn-evaluate",
-            *files,
-            f"--split={split}",
-            f"--preset={preset}",
-            f"--protocol={values.evaluate}",
+        truth = load_annotations(pathlib.Path(values.data_dir) / "annotations.json")
+        names = PROTOCOLS if values.evaluate == "both" else [values.evaluate]
+        tiou = parse_tiou(TIOU[card.config.preset])
+        results = [
+            evaluate(truth, detections, protocol=name, tiou=tiou, subset=split.name)
+            for name in names
         ]
-    )
-    evaluate.run(own)
+        print("\n".join(["", *tables(results)]))
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Runs the command; returns its exit code."""
-    return cli.execute("cpmn-localize", __doc__, define_flags, run, argv)
-
-
-def console() -> None:
-    """The console script."""
-    sys.exit(main())
-
+main = functools.partial(cli.execute, "cpmn-localize", __doc__, define_flags, run)
 
 if __name__ == "__main__":
-    console()
+    sys.exit(main())

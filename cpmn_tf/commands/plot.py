@@ -13,14 +13,13 @@ as %XX, as in URLs.
 
 import dataclasses
 import difflib
+import functools
 import hashlib
 import pathlib
 import sys
 import urllib.parse
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
-
-from absl import flags
 
 from cpmn_tf.commands import cli
 from cpmn_tf.errors import UserError
@@ -31,33 +30,25 @@ if TYPE_CHECKING:
 _MOST = 120  # characters of a file's name; file systems end at 255 bytes
 
 
-def define_flags(values: flags.FlagValues) -> None:
+def define_flags(values: cli.Flags) -> None:
     """Flags of `cpmn-plot`."""
-    cli.define_string(values, "data_dir", None, "Data set of cpmn-build-records.")
-    cli.define_string(values, "split", "", "Split to draw from; the preset's test split if empty.")
-    cli.define_string(values, "model_dir", None, "Folder of cpmn-train.")
-    cli.define_string(values, "output_dir", None, "Folder for the pictures; made if needed.")
-    flags.DEFINE_multi_string(
+    values.string("data_dir", "Data set of cpmn-build-records.")
+    values.string("split", "Split to draw from; the preset's test split if empty.")
+    values.string("model_dir", "Folder of cpmn-train.")
+    values.string("output_dir", "Folder for the pictures; made if needed.")
+    values.repeated(
         "ids",
-        [],
         "A recording to draw, instead of the first --count; may be repeated (one id each, for ids "
         "may hold commas).",
-        flag_values=values,
     )
-    flags.DEFINE_integer(
-        "count",
-        4,
-        "Draw the first so many recordings of the split; 0 draws all.",
-        lower_bound=0,
-        flag_values=values,
+    values.integer(
+        "count", "Draw the first so many recordings of the split; 0 draws all.", default=4, least=0
     )
-    flags.DEFINE_multi_string(
+    values.repeated(
         "set",
-        [],
         "Change a setting that acts after training, such as localization.top_k=1; may be repeated.",
-        flag_values=values,
     )
-    flags.DEFINE_enum("format", "png", ["png", "svg", "pdf"], "File format.", flag_values=values)
+    values.choice("format", ["png", "svg", "pdf"], "File format.", default="png")
 
 
 def file_name(video_id: str, extension: str) -> str:
@@ -96,7 +87,7 @@ def chosen(split: "Split", ids: Sequence[str], count: int) -> "Split":
     return dataclasses.replace(split, lengths=lengths)
 
 
-def run(values: flags.FlagValues) -> None:
+def run(values: cli.Flags) -> None:
     """Draws, one file per recording."""
     cli.require(values, "data_dir", "model_dir", "output_dir")
     cli.load_tensorflow()
@@ -121,15 +112,7 @@ def run(values: flags.FlagValues) -> None:
         print(path, flush=True)
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Runs the command; returns its exit code."""
-    return cli.execute("cpmn-plot", __doc__, define_flags, run, argv)
-
-
-def console() -> None:
-    """The console script."""
-    sys.exit(main())
-
+main = functools.partial(cli.execute, "cpmn-plot", __doc__, define_flags, run)
 
 if __name__ == "__main__":
-    console()
+    sys.exit(main())

@@ -64,8 +64,8 @@ def to_json(result: Evaluation, sources: Sources) -> dict[str, Any]:
     }
 
 
-def to_text(results: Sequence[Evaluation], sources: Sources) -> str:
-    """Tables of one protocol's result, or of several side by side."""
+def tables(results: Sequence[Evaluation]) -> list[str]:
+    """Lines: mAP and AP by class of one protocol's result, or of several side by side."""
     first, *others = results
     if others:
         rows = [["average AP [%]", *(result.protocol for result in results)]]
@@ -75,8 +75,7 @@ def to_text(results: Sequence[Evaluation], sources: Sources) -> str:
         rows = [["AP [%] at tIoU", *map_rows(results)[0][1:]]]
         for name, row in first.per_class.items():
             rows.append([name, *percents([*row, row.mean()])])
-    lines = [*facts(first.counts, sources), "", *table(map_rows(results)), "", *table(rows)]
-    return "\n".join(lines)
+    return [*table(map_rows(results)), "", *table(rows)]
 
 
 def map_rows(results: Sequence[Evaluation]) -> list[list[str]]:

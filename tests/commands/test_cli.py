@@ -7,7 +7,6 @@ import sys
 
 import pytest
 import tensorflow as tf
-from absl import flags
 
 from cpmn_tf.commands import analyze, cli, evaluate, export, localize, plot, train
 from cpmn_tf.errors import UserError
@@ -25,7 +24,7 @@ def run_in_shell(line: str) -> subprocess.CompletedProcess:
 def test_help_describes_every_flag_without_absls_remarks(capsys, command):
     assert command.main(["--help"]) == 0
     shown = capsys.readouterr().out
-    values = flags.FlagValues()
+    values = cli.Flags()
     command.define_flags(values)
     for name in values:
         assert f"  --{name}" in shown

@@ -64,8 +64,6 @@ def test_scores_of_untrimmednets_form(arguments, tmp_path):
 @pytest.mark.parametrize(
     "change, expected",
     [
-        (["--model_dir="], "either --model_dir or --saved_model"),
-        (["--saved_model=x"], "either --model_dir or --saved_model"),
         (["--set=cascade.filters=3"], "acts in training only"),
         (["--split=nothing"], "has no split 'nothing'"),
         (["--class_scores=/nowhere.csv"], "/nowhere.csv"),
@@ -79,9 +77,36 @@ def test_refusals_are_one_line_and_write_nothing(capsys, arguments, tmp_path, ch
     assert not (tmp_path / "detections.json").exists()
 
 
-def test_no_output_is_a_wrong_flag(capsys, arguments):
-    assert localize.main([*arguments, "--output="]) == 2
-    assert capsys.readouterr().err.startswith("cpmn-localize: --output must be given (see")
+@pytest.mark.parametrize(
+    "change, expected",
+    [
+        ("--output=", "--output must be given"),
+        ("--model_dir=", "give either --model_dir or --saved_model"),
+        ("--saved_model=x", "give either --model_dir or --saved_model"),
+    ],
+)
+def test_wrong_flags_end_with_2(capsys, arguments, tmp_path, change, expected):
+    assert localize.main([*arguments, change]) == 2
+    assert capsys.readouterr().err.startswith(f"cpmn-localize: {expected} (see")
+    assert not (tmp_path / "detections.json").exists()
+
+
+@pytest.mark.parametrize("protocol", ["thumos14", "both"])
+def test_evaluating_at_once_gives_the_tables_of_cpmn_evaluate(
+    arguments, data_set, tmp_path, capsys, protocol
+):
+    assert localize.main([*arguments, f"--evaluate={protocol}"]) == 0
+    _, tables = capsys.readouterr().out.split("\n\n", 1)
+    assert tables.startswith("mAP [%] at tIoU") and "\nthumos14 " in tables
+    assert ("\nactivitynet " in tables) == (protocol == "both")
+    flags = [
+        f"--annotations={data_set / 'annotations.json'}",
+        f"--detections={tmp_path / 'detections.json'}",
+        "--split=testing",
+        f"--protocol={protocol}",
+    ]
+    assert evaluate.main(flags) == 0
+    assert capsys.readouterr().out.endswith(f"\n\n{tables}")
 
 
 def test_simulated_features_are_called_so(data_set, model_dir, small_settings, tmp_path, capsys):

@@ -20,6 +20,7 @@ cpmn-validate-records takes the same flags and says first what is wrong. docs/yo
 an example of each.
 """
 
+import functools
 import os
 import pathlib
 import sys
@@ -37,8 +38,6 @@ from tfrecords_tools.sources import Source, open_source
 
 if TYPE_CHECKING:
     from tfrecords_tools.building import Build
-
-PROGRAM = "cpmn-build-records"
 
 
 def define_flags(values: flags.FlagValues) -> None:
@@ -157,15 +156,7 @@ def _summary(manifest: Manifest, build: "Build", notes: list[str], output: pathl
     print(f"records are in {output}; next: cpmn-train --data_dir={output} --model_dir=MODEL_DIR")
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Runs the command; returns its exit code."""
-    return cli.execute(PROGRAM, __doc__, define_flags, run, argv)
-
-
-def console() -> None:
-    """Entry point of the console script."""
-    sys.exit(main())
-
+main = functools.partial(cli.execute, "cpmn-build-records", __doc__, define_flags, run)
 
 if __name__ == "__main__":
-    console()
+    sys.exit(main())

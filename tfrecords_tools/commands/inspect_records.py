@@ -8,6 +8,7 @@
 against the manifest and annotations.json.
 """
 
+import functools
 import json
 import statistics
 import sys
@@ -20,8 +21,6 @@ from cpmn_tf.commands import cli
 from cpmn_tf.data.manifest import Manifest
 from cpmn_tf.errors import UserError
 from cpmn_tf.formats.annotations import Annotations, Video, load_annotations
-
-PROGRAM = "cpmn-inspect-records"
 
 
 def define_flags(values: flags.FlagValues) -> None:
@@ -245,15 +244,7 @@ def _video_text(content: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Runs the command; returns its exit code."""
-    return cli.execute(PROGRAM, __doc__, define_flags, run, argv)
-
-
-def console() -> None:
-    """Entry point of the console script."""
-    sys.exit(main())
-
+main = functools.partial(cli.execute, "cpmn-inspect-records", __doc__, define_flags, run)
 
 if __name__ == "__main__":
-    console()
+    sys.exit(main())

@@ -12,6 +12,7 @@ duplicate ids, classes without a training video and the same video in two splits
 code is 1 if training would go wrong.
 """
 
+import functools
 import json
 import sys
 from typing import Any
@@ -24,8 +25,6 @@ from cpmn_tf.errors import UserError
 from tfrecords_tools.findings import ERROR, WARNING, Findings
 from tfrecords_tools.source_flags import define_source_flags, source_settings
 from tfrecords_tools.sources import open_source
-
-PROGRAM = "cpmn-validate-records"
 
 
 def define_flags(values: flags.FlagValues) -> None:
@@ -110,15 +109,7 @@ def _text(content: dict[str, Any], findings: Findings) -> str:
     return "\n".join(lines)
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Runs the command; returns its exit code."""
-    return cli.execute(PROGRAM, __doc__, define_flags, run, argv)
-
-
-def console() -> None:
-    """Entry point of the console script."""
-    sys.exit(main())
-
+main = functools.partial(cli.execute, "cpmn-validate-records", __doc__, define_flags, run)
 
 if __name__ == "__main__":
-    console()
+    sys.exit(main())
