@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from cpmn_tf.data.manifest import Manifest, StreamSpec, check_split, check_stream
-from cpmn_tf.data.schema import VideoRecord, float16_overflow, float16_zeros
+from cpmn_tf.data.records import VideoRecord
 from cpmn_tf.errors import UserError
 from cpmn_tf.formats.annotations import Annotations, Video
 from tfrecords_tools.sources import Source, SourceVideo
@@ -224,6 +224,24 @@ def to_float16(values: np.ndarray) -> np.ndarray:
     if values.dtype == np.float16:
         return values
     return np.asarray(memoryview(tf.cast(values, tf.float16)))  # unlike .numpy(), no copy
+
+
+def float16_overflow(values: np.ndarray) -> str:
+    """Says which finite value float16 cannot hold; '' if it holds all."""
+    largest = np.abs(values).max(initial=0.0)
+    # Halfway between the largest float16, 65504, and the next power of two, rounding goes up.
+    return f"{largest:.6g} overflows float16" if 65520 <= largest < np.inf else ""
+
+
+def float16_zeros(values: np.ndarray) -> str:
+    """Says how many values that are not zero float16 turns into zero; '' if none."""
+    with np.errstate(over="ignore"):
+        lost = (values.astype(np.float16) == 0) & (values != 0)
+    if not lost.any():
+        return ""
+    return (
+        f"{lost.sum()} values ({100 * lost.mean():.2g} %) that are not zero become zero in float16"
+    )
 
 
 class _Progress:

@@ -6,10 +6,12 @@ import dataclasses
 import pathlib
 from collections.abc import Iterable, Mapping
 
+import numpy as np
 import tensorflow as tf
 
-from cpmn_tf.data.manifest import Manifest, Shard
-from cpmn_tf.data.schema import VideoRecord, encode
+from cpmn_tf.data.manifest import Manifest, Shard, StreamSpec
+from cpmn_tf.data.records import VideoRecord, encode
+from cpmn_tf.data.schema import SEGMENTS, VIDEO, Field, stream_fields
 from cpmn_tf.files import file_sha256
 from cpmn_tf.formats.annotations import Annotations, Video, save_annotations
 
@@ -114,7 +116,7 @@ def write_shards(
 
 
 def write_metadata(folder: pathlib.Path, manifest: Manifest, videos: Mapping[str, Video]) -> None:
-    """Writes what stands beside the shards.
+    """Writes what is beside the shards.
 
     Args:
       folder: of the shards.
@@ -160,28 +162,32 @@ def _write_tfds(folder: pathlib.Path, manifest: Manifest) -> None:
 
 def _tfds_features(tfds, manifest: Manifest):
     """The record schema in TFDS's words: a ``/`` in a key is a level of nesting."""
-    import numpy as np
+    nested: dict = {}
+    for field in (*VIDEO, *SEGMENTS):
+        _nest(nested, field.key, _tfds_feature(tfds.features, field, manifest))
+    for spec in manifest.streams:
+        for field in stream_fields(spec.name):
+            _nest(nested, field.key, _tfds_feature(tfds.features, field, manifest, spec))
+    return tfds.features.FeaturesDict(nested)
 
-    features = tfds.features
-    label = features.Sequence(features.ClassLabel(names=list(manifest.classes)))
-    seconds = {"seconds": features.Sequence(features.Scalar(np.float32))}
-    streams = {
-        spec.name: {
-            "bytes": features.Tensor(
-                shape=(None, spec.width), dtype=np.dtype(manifest.dtype), encoding="bytes"
-            ),
-            "dimensions": features.Tensor(shape=(2,), dtype=np.int64),
-        }
-        for spec in manifest.streams
-    }
-    return features.FeaturesDict(
-        {
-            "example": {"id": features.Text()},
-            "clip": {
-                "duration": features.Scalar(np.float32),
-                "label": {"index": label, "string": features.Sequence(features.Text())},
-            },
-            "segment": {"start": seconds, "end": seconds, "label": {"index": label}},
-            "feature": {"dtype": features.Text(), "rate": features.Scalar(np.float32), **streams},
-        }
-    )
+
+def _nest(nested: dict, key: str, feature) -> None:
+    *levels, last = key.split("/")
+    for level in levels:
+        nested = nested.setdefault(level, {})
+    nested[last] = feature
+
+
+def _tfds_feature(features, field: Field, manifest: Manifest, stream: StreamSpec | None = None):
+    if stream is not None and field.units:
+        shape = (None, stream.width)
+        return features.Tensor(shape=shape, dtype=np.dtype(manifest.dtype), encoding="bytes")
+    if field.classes:
+        item = features.ClassLabel(names=list(manifest.classes))
+    elif field.dtype == "string":
+        item = features.Text()
+    else:
+        item = features.Scalar(np.dtype(field.dtype))
+    if field.shape == (None,):
+        return features.Sequence(item)
+    return features.Tensor(shape=field.shape, dtype=np.dtype(field.dtype)) if field.shape else item

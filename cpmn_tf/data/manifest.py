@@ -1,6 +1,6 @@
 """A data set's manifest: what its records hold, and in which shards.
 
-``manifest.json`` stands in the data set's folder beside the shards. It is read before any record,
+``manifest.json`` is in the data set's folder, beside the shards. It is read before any record,
 and believed only after every name, number and size in it was checked.
 """
 
@@ -13,13 +13,13 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from cpmn_tf.data.schema import DTYPES, SCHEMA_VERSION, VIDEO
 from cpmn_tf.errors import UserError
 from cpmn_tf.files import read_json, write_json
 
-SCHEMA_VERSION = 1
 FILE = "manifest.json"
-DTYPES = ("float16", "float32")
-RESERVED_STREAMS = ("dtype", "rate")  # they stand beside the streams, under feature/
+# Names that are taken beside the streams' under feature/.
+RESERVED_STREAMS = [field.key[8:] for field in VIDEO if field.key.startswith("feature/")]
 MAX_WIDTH = 1 << 20
 FRAME = 16  # bytes of a TFRecord beside its data: length (8), its checksum (4), data's checksum (4)
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import tensorflow as tf
 
 from cpmn_tf.config import Config
-from cpmn_tf.data import records, sampling
+from cpmn_tf.data import records, sampling, schema
 from cpmn_tf.data.manifest import Manifest
 from cpmn_tf.errors import UserError
 
@@ -48,17 +48,13 @@ class Split:
           UserError: naming what is missing or broken.
         """
         manifest = Manifest.load(data_dir)
-        first = manifest.streams[:1]
-        _, dimensions = records.stream_keys(first[0].name)
-        spec = {
-            records.ID: tf.io.FixedLenFeature([], tf.string),
-            dimensions: tf.io.FixedLenFeature([2], tf.int64),
-        }
+        _, dimensions = schema.stream_fields(manifest.streams[0].name)
+        spec = records.parsers([schema.ID, dimensions])
         dataset = tf.data.TFRecordDataset(manifest.shard_paths(name)).batch(64)
         dataset = dataset.map(_plainly(lambda batch: tf.io.parse_example(batch, spec)))
         lengths: dict[str, int] = {}
         for parsed in readable(dataset, manifest, name):
-            ids, units = parsed[records.ID].numpy(), parsed[dimensions].numpy()[:, 0]
+            ids, units = parsed[schema.ID.key].numpy(), parsed[dimensions.key].numpy()[:, 0]
             for video_id, count in zip(ids.tolist(), units.tolist(), strict=True):
                 if video_id.decode() in lengths:
                     raise UserError(
@@ -117,11 +113,11 @@ class Split:
     def _chosen(self, dataset: tf.data.Dataset) -> tf.data.Dataset:
         if len(self.lengths) == self.total:
             return dataset
-        spec = {records.ID: tf.io.FixedLenFeature([], tf.string)}
+        spec = records.parsers([schema.ID])
         chosen = tf.constant(list(self.lengths))
 
         def takes_part(serialized: tf.Tensor) -> tf.Tensor:
-            video_id = tf.io.parse_single_example(serialized, spec)[records.ID]
+            video_id = tf.io.parse_single_example(serialized, spec)[schema.ID.key]
             return tf.reduce_any(chosen == video_id)
 
         return dataset.filter(takes_part)

@@ -1,36 +1,24 @@
-"""The parser of records: training sees no instance, and nothing broken passes.
+"""The writer and the parsers of records: training sees no instance, and nothing broken passes.
 
 Weak supervision is enforced here: :func:`parse_training` does not know the ``segment`` keys.
-Keys and types are in :mod:`cpmn_tf.data.schema`, which this module offers on.
 """
 
+import dataclasses
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from cpmn_tf.data.manifest import SCHEMA_VERSION, Manifest, Shard, StreamSpec
-from cpmn_tf.data.schema import (
-    DTYPE,
-    DURATION,
-    ID,
-    LABEL_INDEX,
-    MAX_UNITS,
-    RATE,
-    SEGMENT_END,
-    SEGMENT_LABEL,
-    SEGMENT_START,
-    VideoRecord,
-    encode,
-    stream_keys,
-)
+from cpmn_tf.data import schema
+from cpmn_tf.data.manifest import Manifest, Shard, StreamSpec
 from cpmn_tf.errors import UserError
+from cpmn_tf.formats.annotations import check_id
+from cpmn_tf.formats.arrays import all_finite
 
 __all__ = [
-    "ID",
     "READ_ERRORS",
-    "SCHEMA_VERSION",
     "Manifest",
     "Shard",
     "StreamSpec",
@@ -39,13 +27,115 @@ __all__ = [
     "explain_read_error",
     "parse_training",
     "parse_with_segments",
-    "stream_keys",
+    "parsers",
     "training_spec",
 ]
+
+_LISTS = {"string": "bytes_list", "float32": "float_list", "int64": "int64_list"}
 
 # What reading broken shards raises. TensorFlow quotes a record that it cannot parse in its message,
 # and the quoted bytes need not be UTF-8.
 READ_ERRORS = (tf.errors.OpError, UnicodeDecodeError)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class VideoRecord:
+    """What one record holds.
+
+    Attributes:
+      id: the video's id.
+      duration: seconds.
+      rate: units per second.
+      labels: the video's classes, as indices.
+      segments: (start in seconds, end in seconds, class index) of each known instance.
+      features: [T, G] float per stream, T the same in all.
+    """
+
+    id: str
+    duration: float
+    rate: float
+    labels: tuple[int, ...]
+    segments: tuple[tuple[float, float, int], ...] = ()
+    features: Mapping[str, np.ndarray]
+
+
+def encode(record: VideoRecord, manifest: Manifest) -> bytes:
+    """Serializes one video; ``manifest`` gives streams, dtype and class names.
+
+    Raises:
+      UserError: naming the video, if its streams, lengths, labels or size do not fit.
+    """
+    check_id(record.id)
+    what = f"video {record.id!r}"
+    length = _common_length(record, manifest)
+    for field, number in ((schema.DURATION, record.duration), (schema.RATE, record.rate)):
+        if not (np.isfinite(number) and number > 0):
+            raise UserError(f"{what}: {field.key} is {number}; it must be positive")
+    starts, ends, labels = zip(*record.segments, strict=True) if record.segments else ((), (), ())
+    if any(not 0 <= index < len(manifest.classes) for index in (*record.labels, *labels)):
+        raise UserError(f"{what}: a label is outside the {len(manifest.classes)} classes")
+    values: dict[schema.Field, Sequence] = {
+        schema.ID: [record.id.encode()],
+        schema.DURATION: [record.duration],
+        schema.LABEL_INDEX: record.labels,
+        schema.LABEL_STRING: [manifest.classes[index].encode() for index in record.labels],
+        schema.SEGMENT_START: starts,
+        schema.SEGMENT_END: ends,
+        schema.SEGMENT_LABEL: labels,
+        schema.DTYPE: [manifest.dtype.encode()],
+        schema.RATE: [record.rate],
+    }
+    size = sum(length * spec.width for spec in manifest.streams) * np.dtype(manifest.dtype).itemsize
+    if size > schema.MAX_RECORD:
+        raise UserError(f"{what}: its features take {size} bytes, over 2 GiB; cut the video")
+    for spec in manifest.streams:
+        data, dimensions = schema.stream_fields(spec.name)
+        with np.errstate(over="ignore"):
+            stored = np.ascontiguousarray(
+                record.features[spec.name], np.dtype(manifest.dtype).newbyteorder("<")
+            )
+        if not all_finite(stored):
+            raise UserError(
+                f"{what}: {spec.name} holds NaN or infinite values in {manifest.dtype}; fix them"
+            )
+        values |= {data: [stored.tobytes()], dimensions: [length, spec.width]}
+    example = tf.train.Example()
+    for field, items in values.items():
+        getattr(example.features.feature[field.key], _LISTS[field.dtype]).value.extend(items)
+    # Maps have no order of their own: without this, each process would write other bytes.
+    return example.SerializeToString(deterministic=True)
+
+
+def _common_length(record: VideoRecord, manifest: Manifest) -> int:
+    """T, after the streams were compared with the manifest."""
+    what = f"video {record.id!r}"
+    names = [spec.name for spec in manifest.streams]
+    if set(record.features) != set(names):
+        raise UserError(f"{what}: has streams {sorted(record.features)} instead of {names}")
+    lengths = set()
+    for spec in manifest.streams:
+        shape = record.features[spec.name].shape
+        if len(shape) != 2 or shape[1] != spec.width:
+            raise UserError(
+                f"{what}: {spec.name} has the shape {list(shape)} instead of [T, {spec.width}]"
+            )
+        lengths.add(shape[0])
+    if len(lengths) != 1:
+        raise UserError(f"{what}: its streams have {sorted(lengths)} units; make them equal")
+    (length,) = lengths
+    if not 0 < length <= schema.MAX_UNITS:
+        raise UserError(f"{what}: has {length} units; remove the video")
+    return length
+
+
+def parsers(fields: Iterable[schema.Field]) -> dict[str, Any]:
+    """What ``tf.io.parse_example`` needs to know of the fields, by key."""
+    return {
+        field.key: tf.io.FixedLenSequenceFeature([], field.dtype, allow_missing=True)
+        if field.shape == (None,)
+        else tf.io.FixedLenFeature(field.shape, field.dtype)
+        for field in fields
+    }
 
 
 def training_spec(manifest: Manifest, streams: Sequence[str] | None = None) -> dict:
@@ -55,18 +145,10 @@ def training_spec(manifest: Manifest, streams: Sequence[str] | None = None) -> d
       manifest: of the data set.
       streams: names of the streams wanted; all by default.
     """
-    spec = {
-        ID: tf.io.FixedLenFeature([], tf.string),
-        DURATION: tf.io.FixedLenFeature([], tf.float32),
-        RATE: tf.io.FixedLenFeature([], tf.float32),
-        DTYPE: tf.io.FixedLenFeature([], tf.string),
-        LABEL_INDEX: tf.io.FixedLenSequenceFeature([], tf.int64, allow_missing=True),
-    }
+    fields = [field for field in schema.VIDEO if field != schema.LABEL_STRING]
     for stream in _wanted(manifest, streams):
-        data_key, dimensions_key = stream_keys(stream.name)
-        spec[data_key] = tf.io.FixedLenFeature([], tf.string)
-        spec[dimensions_key] = tf.io.FixedLenFeature([2], tf.int64)
-    return spec
+        fields += schema.stream_fields(stream.name)
+    return parsers(fields)
 
 
 def parse_training(
@@ -100,26 +182,19 @@ def parse_with_segments(
     Returns:
       Also ``segments`` [N, 2] float32, seconds, and ``segment_labels`` [N] int32.
     """
-    spec = training_spec(manifest, streams)
-    for key, kind in (
-        (SEGMENT_START, tf.float32),
-        (SEGMENT_END, tf.float32),
-        (SEGMENT_LABEL, tf.int64),
-    ):
-        spec[key] = tf.io.FixedLenSequenceFeature([], kind, allow_missing=True)
+    spec = training_spec(manifest, streams) | parsers(schema.SEGMENTS)
     parsed = tf.io.parse_single_example(serialized, spec)
-    start, end, label = parsed[SEGMENT_START], parsed[SEGMENT_END], parsed[SEGMENT_LABEL]
+    video_id = parsed[schema.ID.key]
+    start, end, label = (parsed[field.key] for field in schema.SEGMENTS)
     sizes = [tf.size(start), tf.size(end), tf.size(label)]
     same = tf.logical_and(sizes[0] == sizes[1], sizes[1] == sizes[2])
-    with tf.control_dependencies(
-        [_require(same, parsed[ID], "its segments' counts differ", sizes)]
-    ):
+    with tf.control_dependencies([_require(same, video_id, "its segments' counts differ", sizes)]):
         inside = _inside(label, len(manifest.classes))
         ordered = tf.reduce_all(end >= start)  # also false where either is NaN
     with tf.control_dependencies(
         [
-            _require(inside, parsed[ID], "a segment's label is outside the classes", [label]),
-            _require(ordered, parsed[ID], "a segment ends before it starts", [start, end]),
+            _require(inside, video_id, "a segment's label is outside the classes", [label]),
+            _require(ordered, video_id, "a segment ends before it starts", [start, end]),
         ]
     ):
         segments = tf.stack([start, end], axis=-1)
@@ -145,14 +220,14 @@ def _inside(index: tf.Tensor, size: int) -> tf.Tensor:
 
 def _decode(parsed: dict, manifest: Manifest, streams: Sequence[str] | None) -> dict:
     """Checks parsed features against the manifest, then decodes them."""
-    video_id, label = parsed[ID], parsed[LABEL_INDEX]
-    duration, rate = parsed[DURATION], parsed[RATE]
+    fields = (schema.ID, schema.LABEL_INDEX, schema.DURATION, schema.RATE, schema.DTYPE)
+    video_id, label, duration, rate, dtype = (parsed[field.key] for field in fields)
     checks = [
         _require(
-            parsed[DTYPE] == manifest.dtype,
+            dtype == manifest.dtype,
             video_id,
             f"feature/dtype is not the manifest's {manifest.dtype}",
-            [parsed[DTYPE]],
+            [dtype],
         ),
         _require(
             _inside(label, len(manifest.classes)),
@@ -169,14 +244,11 @@ def _decode(parsed: dict, manifest: Manifest, streams: Sequence[str] | None) -> 
     ]
     features, length = {}, None
     for stream in _wanted(manifest, streams):
-        data_key, dimensions_key = stream_keys(stream.name)
-        dimensions = parsed[dimensions_key]
+        data, dimensions = (parsed[field.key] for field in schema.stream_fields(stream.name))
         length = dimensions[0] if length is None else length
-        shape_checks = _shape_checks(
-            parsed[data_key], dimensions, length, stream, manifest, video_id
-        )
+        shape_checks = _shape_checks(data, dimensions, length, stream, manifest, video_id)
         with tf.control_dependencies([*checks, *shape_checks]):
-            flat = tf.io.decode_raw(parsed[data_key], tf.as_dtype(manifest.dtype))
+            flat = tf.io.decode_raw(data, tf.as_dtype(manifest.dtype))
             features[stream.name] = tf.reshape(flat, [-1, stream.width])
     with tf.control_dependencies(checks):
         hot = tf.one_hot(label, len(manifest.classes), dtype=tf.float32)
@@ -201,11 +273,11 @@ def _shape_checks(
 ) -> list[tf.Operation]:
     """A stream's bytes must be exactly [length, width] values of the manifest's dtype."""
     fits = tf.logical_and(dimensions[0] == length, dimensions[1] == stream.width)
-    fits = tf.logical_and(fits, tf.logical_and(length > 0, length <= MAX_UNITS))
+    fits = tf.logical_and(fits, tf.logical_and(length > 0, length <= schema.MAX_UNITS))
     size = tf.strings.length(data, unit="BYTE")
     row = stream.width * np.dtype(manifest.dtype).itemsize
     # Clipped, so that a wild length cannot overflow the product (2^31 · 2^20 · 4 = 2^53).
-    expected = tf.clip_by_value(length, 0, MAX_UNITS) * row
+    expected = tf.clip_by_value(length, 0, schema.MAX_UNITS) * row
     return [
         _require(
             fits,
