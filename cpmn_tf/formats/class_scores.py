@@ -16,6 +16,7 @@ import math
 import os
 import pathlib
 from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -26,7 +27,6 @@ from cpmn_tf.formats.arrays import open_array
 from cpmn_tf.formats.tables import filled_lines, read_table
 
 _ROUNDING = 1e-4  # a sum of float32 softmaxes may pass its bound by so much
-_BLOCK = 4096  # rows of an array checked together
 
 
 def load_class_scores(
@@ -64,68 +64,83 @@ def load_class_scores(
       UserError: naming the file, and the video or class, and the fix.
     """
     if scale is not None and not (math.isfinite(scale) and scale > 0):
-        raise UserError(f"--class_scores_scale={scale} must be a positive number")
+        raise UserError(f"`class_scores_scale={scale}` must be a positive number")
     suffix = pathlib.Path(path).suffix.lower()
+    named = {} if columns is None else _column_names(columns)
     if suffix == ".npy":
-        return _from_array(path, video_ids, classes, scale, rows, columns)
-    if suffix not in (".csv", ".json"):
+        if columns is None:
+            named = dict(enumerate(classes))
+        table = _array_table(path, rows, columns, named)
+    elif suffix not in (".csv", ".json"):
         raise UserError(f"{path}: class scores are read from .npy, .csv or .json")
-    if rows is not None:
-        raise UserError(f"--class_scores_rows={rows} is for .npy; {path} names its videos itself")
-    known = set(video_ids) | set(known_ids or ())
-    allowed = set(classes)
-    if columns is not None:
-        allowed |= set(_column_names(columns).values())
-    read = _csv_cells if suffix == ".csv" else _json_cells
-    return _from_cells(path, read(path), video_ids, classes, scale, known, allowed)
+    elif rows is not None:
+        raise UserError(f"`class_scores_rows={rows}` is for .npy; {path} names its videos itself")
+    else:
+        cells = _csv_cells(path) if suffix == ".csv" else _json_cells(path)
+        known = {*video_ids, *(known_ids or ())}
+        table = _cells_table(cells, known, {*classes, *named.values()})
+    _check_largest(path, table.scores, scale)
+    row_of = {name: place for place, name in enumerate(table.videos)}
+    column_of = {name: place for place, name in enumerate(table.classes)}
+    for label in classes:
+        if label not in column_of:
+            where = columns if columns is not None and suffix == ".npy" else path
+            raise UserError(f"{where}: has no scores of the class {label!r}; add them")
+    missing = [video for video in video_ids if video not in row_of]
+    if missing:
+        others = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise UserError(f"{path}: has no scores of the video {missing[0]!r}{others}; add them")
+    picked = table.scores[[row_of[video] for video in video_ids]]
+    picked = picked[:, [column_of[label] for label in classes]]
+    return np.minimum(picked * (scale or 1.0), 1.0).astype(np.float32)
 
 
-def _from_cells(path, cells, video_ids, classes, scale, known: set, allowed: set) -> np.ndarray:
-    """The array from (place, video, class, score) cells of a file that names both."""
-    position = {name: place for place, name in enumerate(classes)}
-    scores: dict[str, np.ndarray] = {}
-    seen = set()
-    largest, sums = 0.0, {}
-    for place, video, label, score in cells:
+class _Table(NamedTuple):
+    """All scores of a file: [videos, classes] float64, a column without a name being None."""
+
+    videos: list[str]
+    classes: list[str | None]
+    scores: np.ndarray
+
+
+# A place for messages that names the video, the video, a class, and its score as it is written.
+_Cells = Iterable[tuple[str, str, str, Any]]
+
+
+def _cells_table(cells: _Cells, known: set[str], allowed: set[str]) -> _Table:
+    """The table of a file that names videos and classes; what is not there scores 0."""
+    rows: dict[str, dict[str, float]] = {}
+    for place, video, label, value in cells:
         if video not in known:
-            raise UserError(f"{place}: the video {video!r} is not in the data set; remove it")
+            raise UserError(f"{place} is not in the data set; remove it")
         if label not in allowed:
             raise UserError(
                 f"{place}: {label!r} is not a class of the data set; remove it, or name all the "
-                "file's classes with --class_scores_classes"
+                "file's classes with `class_scores_classes`"
             )
+        score = parse_number(value, f"{place}, class {label!r}: the score")
         if score < 0:
             raise UserError(
-                f"{place}: video {video!r}, class {label!r}: the score {score} is negative; "
-                "scores are probabilities"
+                f"{place}, class {label!r}: the score {score} is negative; scores are probabilities"
             )
-        row = scores.setdefault(video, np.zeros(len(classes)))
-        sums[video] = sums.get(video, 0.0) + score
-        largest = max(largest, score)
-        if label in position:
-            row[position[label]] = score
-            seen.add(label)
-    _check_largest(path, largest, np.array(list(sums.values())), scale)
-    for label in classes:
-        if label not in seen:
-            raise UserError(f"{path}: has no scores of the class {label!r}; add them")
-    _check_videos(path, video_ids, scores)
-    return _scaled(np.array([scores[video] for video in video_ids]), scale)
+        rows.setdefault(video, {})[label] = score
+    classes = list(dict.fromkeys(label for row in rows.values() for label in row))
+    scores = [[row.get(label, 0.0) for label in classes] for row in rows.values()]
+    return _Table(list(rows), [*classes], np.array(scores).reshape(len(rows), len(classes)))
 
 
-def _csv_cells(path):
+def _csv_cells(path: str | os.PathLike) -> _Cells:
     seen = set()
     for place, row in read_table(path, {"video": ("video", "video_id", "id")}):
         video = row.pop("video")
         if video in seen:
             raise UserError(f"{place}: a second line of the video {video!r}; keep one of them")
         seen.add(video)
-        for label, field in row.items():
-            what = f"{place}: video {video!r}, class {label!r}: the score"
-            yield place, video, label, parse_number(field, what)
+        for label, value in row.items():
+            yield f"{place}: video {video!r}", video, label, value
 
 
-def _json_cells(path):
+def _json_cells(path: str | os.PathLike) -> _Cells:
     value = read_json(path)
     if isinstance(value, dict) and isinstance(value.get("results"), dict):
         value = value["results"]
@@ -134,7 +149,7 @@ def _json_cells(path):
             f"{path}: is not a JSON object of videos; write {{VIDEO: {{CLASS: score}}}}"
         )
     for video, entry in value.items():
-        what = f"{path}: video {video!r}"
+        place = f"{path}: video {video!r}"
         if isinstance(entry, list):
             pairs = [
                 (item.get("label"), item.get("score")) if isinstance(item, dict) else (None, None)
@@ -142,48 +157,50 @@ def _json_cells(path):
             ]
             names = [label for label, _ in pairs]
             if len(set(names)) != len(names):
-                raise UserError(f"{what}: a class has two scores; keep one of them")
+                raise UserError(f"{place}: a class has two scores; keep one of them")
         elif isinstance(entry, dict):
             pairs = list(entry.items())
         else:
-            raise UserError(f"{what}: is not an object of scores; write {{CLASS: score}}")
+            raise UserError(f"{place}: is not an object of scores; write {{CLASS: score}}")
         for label, score in pairs:
             if not isinstance(label, str):
-                raise UserError(f'{what}: a score has no class; write "label" and "score"')
-            yield what, video, label, parse_number(score, f"{what}, class {label!r}: the score")
+                raise UserError(f'{place}: a score has no class; write "label" and "score"')
+            yield place, video, label, score
 
 
-def _from_array(path, video_ids, classes, scale, rows, columns) -> np.ndarray:
+def _array_table(
+    path: str | os.PathLike, rows: str | None, columns: str | None, named: dict[int, str]
+) -> _Table:
+    """The table of an array; every score is checked, also of rows that are not wanted."""
     array = open_array(path, ("videos", "classes"))
-    ids = _row_ids(path, rows, len(array))
-    names = _column_names(columns) if columns is not None else dict(enumerate(classes))
-    if columns is None and array.shape[1] != len(classes):
+    height, width = array.shape
+    ids = _row_ids(path, rows, height)
+    if columns is None and width != len(named):
         raise UserError(
-            f"{path}: has {array.shape[1]} columns for {len(classes)} classes; name its columns "
-            "with --class_scores_classes"
+            f"{path}: has {width} columns for {len(named)} classes; name its columns with "
+            "`class_scores_classes`"
         )
-    last = max(names, default=-1)
-    if last >= array.shape[1]:
+    last = max(named, default=-1)
+    if last >= width:
         raise UserError(
-            f"{columns}: names column {last + 1} ({names[last]!r}), but {path} has "
-            f"{array.shape[1]} columns"
+            f"{columns}: names column {last + 1} ({named[last]!r}), but {path} has {width} columns"
         )
-    place = {name: number for number, name in names.items()}
-    for label in classes:
-        if label not in place:
-            raise UserError(f"{columns}: has no column of the class {label!r}; add it")
-    _check_array(path, array, ids, names, scale)
-    row_of = {video: row for row, video in enumerate(ids)}
-    _check_videos(path, video_ids, row_of)
-    wanted = [row_of[video] for video in video_ids]
-    picked = np.asarray(array[wanted], np.float64).reshape(len(wanted), array.shape[1])
-    return _scaled(picked[:, [place[label] for label in classes]], scale)
+    scores = np.asarray(array, np.float64)
+    wrong = np.argwhere(~np.isfinite(scores) | (scores < 0))
+    if len(wrong):
+        row, column = wrong[0].tolist()
+        what = f"class {named[column]!r}" if column in named else f"column {column + 1}"
+        raise UserError(
+            f"{path}: video {ids[row]!r}, {what}: the score {scores[row, column]} is negative or "
+            "not finite; scores are probabilities"
+        )
+    return _Table(ids, [named.get(column) for column in range(width)], scores)
 
 
-def _row_ids(path, rows: str | None, number: int) -> list[str]:
+def _row_ids(path: str | os.PathLike, rows: str | None, number: int) -> list[str]:
     if rows is None:
         raise UserError(
-            f"{path}: does not say whose scores its rows are; give --class_scores_rows, a file "
+            f"{path}: does not say whose scores its rows are; give `class_scores_rows`, a file "
             "with an id per row or a pattern such as video_test_{:07d}"
         )
     if "{" in rows and not os.path.exists(rows):
@@ -191,7 +208,7 @@ def _row_ids(path, rows: str | None, number: int) -> list[str]:
             ids = [rows.format(row + 1) for row in range(number)]
         except (ValueError, IndexError, KeyError, AttributeError, TypeError) as error:
             raise UserError(
-                f"--class_scores_rows={rows}: is no pattern ({error}); write video_test_{{:07d}}"
+                f"`class_scores_rows={rows}` is no pattern ({error}); write video_test_{{:07d}}"
             ) from None
     else:
         ids = [line for _, line in filled_lines(rows)]
@@ -199,7 +216,7 @@ def _row_ids(path, rows: str | None, number: int) -> list[str]:
             raise UserError(f"{rows}: holds {len(ids)} ids, but {path} has {number} rows")
     if len(set(ids)) != len(ids):
         twice = next(name for name in ids if ids.count(name) > 1)
-        raise UserError(f"--class_scores_rows={rows}: gives the video {twice!r} two rows")
+        raise UserError(f"`class_scores_rows={rows}` gives the video {twice!r} two rows")
     return ids
 
 
@@ -220,43 +237,15 @@ def _column_names(path: str) -> dict[int, str]:
     return names
 
 
-def _check_array(path, array, ids, names, scale) -> None:
-    """Checks every score of the file, also of rows that are not wanted: they tell of its kind."""
-    largest, sums = 0.0, []
-    for begin in range(0, len(array), _BLOCK):
-        block = np.asarray(array[begin : begin + _BLOCK], np.float64)
-        wrong = np.argwhere(~np.isfinite(block) | (block < 0))
-        if len(wrong):
-            row, column = wrong[0].tolist()
-            named = f"class {names[column]!r}" if column in names else f"column {column + 1}"
-            raise UserError(
-                f"{path}: video {ids[begin + row]!r}, {named}: the score {block[row, column]} is "
-                "negative or not finite; scores are probabilities"
-            )
-        largest = max(largest, float(block.max()))
-        sums.append(block.sum(axis=1))
-    _check_largest(path, largest, np.concatenate(sums), scale)
-
-
-def _check_largest(path, largest: float, sums: np.ndarray, scale: float | None) -> None:
+def _check_largest(path: str | os.PathLike, scores: np.ndarray, scale: float | None) -> None:
+    largest = float(scores.max(initial=0.0))
     if largest * (scale or 1.0) <= 1 + _ROUNDING:
         return
-    middle = float(np.median(sums))
+    middle = float(np.median(scores.sum(axis=1)))
     advice = "what brings them to [0, 1]"
     if round(middle) > 1 and abs(middle - round(middle)) < 0.01:  # a sum of softmaxes
         advice = f"its rows sum to {round(middle)}, so {1 / round(middle):.3g}"
-    given = "" if scale is None else f" times --class_scores_scale={scale:g}"
+    given = "" if scale is None else f" times `class_scores_scale={scale:g}`"
     raise UserError(
-        f"{path}: scores reach {largest:.4g}{given}, above 1; give --class_scores_scale ({advice})"
+        f"{path}: scores reach {largest:.4g}{given}, above 1; give `class_scores_scale` ({advice})"
     )
-
-
-def _check_videos(path, video_ids: Sequence[str], known: dict) -> None:
-    missing = [video for video in video_ids if video not in known]
-    if missing:
-        others = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-        raise UserError(f"{path}: has no scores of the video {missing[0]!r}{others}; add them")
-
-
-def _scaled(scores: np.ndarray, scale: float | None) -> np.ndarray:
-    return np.minimum(scores * (scale or 1.0), 1.0).astype(np.float32)

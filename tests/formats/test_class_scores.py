@@ -68,11 +68,11 @@ def test_scores_above_one_need_a_scale(files):
     flags = {"video_ids": ["1"], "rows": "{}"}
     with pytest.raises(UserError, match=r"reach 2, above 1.*rows sum to 2, so 0.5"):
         load(files / "double.npy", **flags)  # also though the wanted row could pass with 0.6
-    with pytest.raises(UserError, match=r"times --class_scores_scale=0.6, above 1"):
+    with pytest.raises(UserError, match=r"times `class_scores_scale=0.6`, above 1"):
         load(files / "double.npy", scale=0.6, **flags)
     assert load(files / "double.npy", scale=0.5, **flags).tolist() == [[0.75, 0.25]]
     (files / "double.csv").write_text("video,jump,run\na,1.5,0.5\nb,0,0.0625\n")
-    with pytest.raises(UserError, match="above 1; give --class_scores_scale"):
+    with pytest.raises(UserError, match="above 1; give `class_scores_scale"):
         load(files / "double.csv")
     for wrong in (0, -1.0, float("nan"), float("inf")):
         with pytest.raises(UserError, match="must be a positive number"):
@@ -100,7 +100,7 @@ def test_negative_and_non_finite_scores_are_named(files, bad):
 def test_unknown_and_missing_videos_and_classes_are_named(files):
     with pytest.raises(UserError, match=r"no scores of the video 'c' and 1 more"):
         load(files / "s.csv", video_ids=["a", "c", "d"], known_ids=["b"])
-    with pytest.raises(UserError, match=r"the video 'b' is not in the data set"):
+    with pytest.raises(UserError, match=r"video 'b' is not in the data set"):
         load(files / "s.json", video_ids=["a"])
     assert load(files / "s.json", video_ids=["a"], known_ids=["b"]).tolist() == EXPECTED[1:]
     with pytest.raises(UserError, match=r"'run' is not a class of the data set"):
@@ -109,7 +109,7 @@ def test_unknown_and_missing_videos_and_classes_are_named(files):
     assert named.tolist() == [[0.0], [0.5]]
     with pytest.raises(UserError, match=r"no scores of the class 'swim'"):
         load(files / "s.csv", classes=[*CLASSES, "swim"])
-    with pytest.raises(UserError, match=r"columns.txt: has no column of the class 'swim'"):
+    with pytest.raises(UserError, match=r"columns.txt: has no scores of the class 'swim'"):
         load(files / "s.npy", classes=["swim"], **npy_flags(files))
     with pytest.raises(UserError, match=r"no scores of the video 'c'"):
         load(files / "s.npy", video_ids=["c"], **npy_flags(files))
@@ -117,7 +117,7 @@ def test_unknown_and_missing_videos_and_classes_are_named(files):
 
 def test_what_an_array_does_not_say_must_be_given(files):
     flags = npy_flags(files)
-    with pytest.raises(UserError, match="give --class_scores_rows"):
+    with pytest.raises(UserError, match="give `class_scores_rows"):
         load(files / "s.npy", columns=flags["columns"])
     with pytest.raises(UserError, match="3 columns for 2 classes"):
         load(files / "s.npy", rows=flags["rows"])
@@ -125,7 +125,7 @@ def test_what_an_array_does_not_say_must_be_given(files):
     with pytest.raises(UserError, match=r"holds 2 ids, but .* has 3 rows"):
         load(files / "s.npy", rows=str(files / "few.txt"), columns=flags["columns"])
     for pattern in ("v_{:q}", "v_{", "v_{x}", "v{:.0s}"):
-        with pytest.raises(UserError, match="--class_scores_rows="):
+        with pytest.raises(UserError, match="`class_scores_rows="):
             load(files / "s.npy", rows=pattern, columns=flags["columns"])
     (files / "far.txt").write_text("1 run\n7 jump\n")
     with pytest.raises(UserError, match=r"names column 7 \('jump'\)"):
