@@ -77,7 +77,7 @@ KINDS = {
 class Findings:
     """Collects what is wrong; :meth:`add` is the problem handler."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._found: dict[str, list[tuple[str, str]]] = {}
 
     def add(self, kind: str, message: str, video: str = "") -> None:

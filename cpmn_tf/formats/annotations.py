@@ -127,7 +127,7 @@ def parse_segment(value: Any, what: str) -> tuple[float, float]:
     return start, end
 
 
-def _mapping(value: Any, what: str, form: str = _ANNOTATIONS) -> Mapping:
+def _mapping(value: Any, what: str, form: str = _ANNOTATIONS) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise UserError(f"{what} is not a JSON object; write {form}")
     return value
@@ -139,7 +139,7 @@ def _listing(value: Any, what: str, form: str = _ANNOTATIONS) -> list:
     return value
 
 
-def _label(item: Mapping, what: str) -> str:
+def _label(item: Mapping[str, Any], what: str) -> str:
     label = item.get("label")
     if label is None or label == "":
         raise UserError(f"{what} has no label; add it or remove the whole entry")
@@ -194,7 +194,7 @@ def _classes(value: Any, what: str) -> tuple[str, ...]:
     return classes
 
 
-def check_database(value: Any, source: str | os.PathLike) -> Mapping[str, Any]:
+def check_database(value: Any, source: str | os.PathLike) -> dict[str, Any]:
     """The ``database`` of decoded annotations.
 
     Raises:
@@ -301,7 +301,7 @@ class Detections:
         video_index = {name: index for index, name in enumerate(videos)}
         class_index: dict[str, int] = {}
         # Typed columns from the start: a million rows as Python objects would be half a gigabyte.
-        columns = tuple(array.array(kind) for kind in "iiddd")
+        columns: tuple[array.array[Any], ...] = tuple(array.array(kind) for kind in "iiddd")
         add_video, add_label, add_start, add_end, add_score = (item.append for item in columns)
         for video, label, start, end, score in rows:
             add_video(video_index.setdefault(video, len(video_index)))
@@ -339,7 +339,7 @@ def load_detections(path: str | os.PathLike) -> Detections:
 
 
 def _result_rows(
-    path: str | os.PathLike, results: Mapping
+    path: str | os.PathLike, results: dict[str, Any]
 ) -> Iterable[tuple[str, str, float, float, float]]:
     for video_id in list(results):
         what = f"{path}: video {video_id!r}"

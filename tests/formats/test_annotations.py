@@ -246,3 +246,43 @@ def test_numbers_may_be_strings(value):
 def test_what_is_no_number_is_named(value):
     with pytest.raises(UserError, match=r"^the time is"):
         parse_number(value, "the time")
+
+
+def test_every_problem_is_told_with_its_kind_and_the_rest_is_read():
+    """The same parser raises at the first defect or goes on without what is broken."""
+    items = [
+        {"label": "run", "segment": [2, 1]},
+        {"label": "fly", "segment": [0, 1]},
+        {"segment": [0, 1]},
+        {"label": "jump", "segment": [0, 1]},
+    ]
+    value = {
+        "classes": ["run", "jump"],
+        "database": {
+            "v": entry(annotations=items, fps=0, ambiguous=[[3, 2], [0, 1], "x"]),
+            "w": [],
+            "u": entry(duration="long"),
+        },
+    }
+    told = []
+    annotations = parse_annotations(
+        value, "f.json", problem=lambda kind, message, video="": told.append((kind, video, message))
+    )
+    assert sorted((kind, video) for kind, video, _ in told) == [
+        ("annotation", "u"),
+        ("annotation", "v"),
+        ("annotation", "v"),
+        ("annotation", "v"),
+        ("annotation", "w"),
+        ("label", "v"),
+        ("reversed", "v"),
+        ("reversed", "v"),
+    ]
+    assert all(message.startswith(f"f.json: video {video!r}") for _, video, message in told)
+    video = annotations.videos["v"]
+    assert video.labels == ("run", "jump") and video.instances == (Instance(0.0, 1.0, "jump"),)
+    assert video.ambiguous == ((0.0, 1.0),) and video.fps is None
+    assert set(annotations.videos) == {"v", "u"} and annotations.videos["u"].duration is None
+    with pytest.raises(UserError) as caught:
+        parse_annotations(value, "f.json")
+    assert str(caught.value) == told[0][2]

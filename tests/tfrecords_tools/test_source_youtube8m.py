@@ -1,7 +1,5 @@
 """YouTube-8M's SequenceExamples."""
 
-import os
-
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -120,9 +118,9 @@ def test_defects_in_the_wild(data, tmp_path, capsys):
         "label 7 is not in the vocabulary",
         "video 'eeee': has neither rgb nor audio",
         "record 6 is no SequenceExample",
-        "train02.tfrecord: a record reaches beyond its end",
-        "train03.tfrecord: a record reaches beyond its end",
-        "train04.tfrecord: a record is damaged",
+        "train02.tfrecord: a record is damaged or cut short",
+        "train03.tfrecord: a record is damaged or cut short",
+        "train04.tfrecord: a record is damaged or cut short",
     ):
         assert text in output, text
     assert build_records.main([*arguments, f"--output_dir={tmp_path / 'records'}"]) == 1
@@ -130,7 +128,6 @@ def test_defects_in_the_wild(data, tmp_path, capsys):
 
 
 def test_what_is_no_records_file(data):
-    os.mkfifo(data / "train01.tfrecord")  # opening it would wait for ever
     (data / "._train00.tfrecord").write_bytes(b"\0\5\x16\7")
     assert len(read(opened(data))) == 3
 

@@ -24,8 +24,8 @@ from tfrecords_tools.reading.feature_files import (
     stream_names,
 )
 
-JOINT = ""  # stands for a stream's name where one file holds all streams
-FLAT = ""  # stands for a group's name where features are not kept by subset
+JOINT = ""  # the name of the stream's folder where one file holds all streams
+FLAT = ""  # the name of the group's folder where features are not kept by subset
 JUNK = ("__MACOSX", "@eaDir", "lost+found")  # folders that are nobody's
 
 
@@ -59,54 +59,50 @@ class FeatureFolders:
         self.root = pathlib.Path(root)
         self._split_at, self._problem = split_at, problem
         self._subsets = set(subsets)
-        self._unread: dict[tuple[pathlib.Path, str], str] = {}  # files of other types, by id
-        names = _folders(self.root)
-        if split_at is not None or not names:
-            self.groups, streams = self._joint(names)
-        else:
-            self.groups, streams = self._by_stream(names)
+        self._unread: dict[tuple[str, str, str], str] = {}  # files of other types
+        self.groups, self._folders = self._layout()
         self._files = {
-            (group, stream): self._listed(self.root / group / stream)
+            (group, stream): self._listed(group, stream)
             for group in self.groups
-            for stream in streams
+            for stream in self._folders
         }
-        self._joined = streams == [JOINT]
-        self.streams = self._joint_streams() if self._joined else streams
+        self._joined = self._folders == [JOINT]
+        self.streams = self._joint_streams() if self._joined else self._folders
         for name in self.streams:
             check_stream_name(name)
 
-    def _joint(self, names: list[str]) -> tuple[list[str], list[str]]:
-        if _has_features(self.root):
-            return [FLAT], [JOINT]
-        groups = [name for name in names if _has_features(self.root / name)]
-        if not groups:
+    def _layout(self) -> tuple[list[str], list[str]]:
+        """The groups' folders, and the streams' folders in each of them."""
+        names = _folders(self.root)
+        inside = {name: _folders(self.root / name) for name in names}
+        deep = [name for name in names if inside[name]]
+        if self._split_at is not None or not names or (not deep and self._subsets & set(names)):
+            if _has_features(self.root):
+                return [FLAT], [JOINT]
+            groups = [name for name in names if _has_features(self.root / name)]
+            if not groups:
+                raise UserError(
+                    f"{self.root}: holds no folder of a stream; put the features in "
+                    f"{self.root / 'STREAM' / 'ID.npy'}"
+                )
+            return self._used(groups), [JOINT]
+        if not deep:
+            return [FLAT], names
+        if len(deep) < len(names):
+            flat = next(name for name in names if not inside[name])
             raise UserError(
-                f"{self.root}: holds no folder of a stream; put the features in "
-                f"{self.root / 'STREAM' / 'ID.npy'}"
-            )
-        return self._used(groups), [JOINT]
-
-    def _by_stream(self, names: list[str]) -> tuple[list[str], list[str]]:
-        nested = {name: bool(_folders(self.root / name)) for name in names}
-        if len(set(nested.values())) != 1:
-            flat = next(name for name in names if not nested[name])
-            deep = next(name for name in names if nested[name])
-            raise UserError(
-                f"{self.root}: {deep!r} holds folders and {flat!r} does not; keep to either "
+                f"{self.root}: {deep[0]!r} holds folders and {flat!r} does not; keep to either "
                 "STREAM/ID.npy or SUBSET/STREAM/ID.npy"
             )
-        if not nested[names[0]]:
-            return self._joint(names) if self._subsets & set(names) else ([FLAT], names)
         groups = self._used(names)
-        found = {name: _folders(self.root / name) for name in groups}
         first = groups[0]
-        for name, streams in found.items():
-            if streams != found[first]:
+        for name in groups:
+            if inside[name] != inside[first]:
                 raise UserError(
-                    f"{self.root}: the streams of {first!r} are {', '.join(found[first])}, "
-                    f"those of {name!r} {', '.join(streams)}; make them the same"
+                    f"{self.root}: the streams of {first!r} are {', '.join(inside[first])}, "
+                    f"those of {name!r} {', '.join(inside[name])}; make them the same"
                 )
-        return groups, found[first]
+        return groups, inside[first]
 
     def _used(self, names: list[str]) -> list[str]:
         """Folders named as subsets; all folders, if some subset has none of its name."""
@@ -138,11 +134,11 @@ class FeatureFolders:
             return subset
         if self.groups == [FLAT]:
             return FLAT
-        candidates = [name for name in self.groups if name not in self._subsets]
         found = [
             name
-            for name in candidates
-            if any(video_id in files for (group, _), files in self._files.items() if group == name)
+            for name in self.groups
+            if name not in self._subsets
+            and any(video_id in self._files[name, stream] for stream in self._folders)
         ]
         if len(found) > 1:
             raise Defect(
@@ -156,9 +152,9 @@ class FeatureFolders:
         if group is None:
             return ["features"] if self._joined else list(self.streams)
         gone = []
-        for (name, stream), files in self._files.items():
-            if name == group and video_id not in files:
-                unread = self._unread.get((self.root / group / stream, video_id))
+        for stream in self._folders:
+            if video_id not in self._files[group, stream]:
+                unread = self._unread.get((group, stream, video_id))
                 only = f" (only {unread}, which is not read)" if unread else ""
                 gone.append((stream or "features") + only)
         return gone
@@ -183,20 +179,18 @@ class FeatureFolders:
             for stream in self.streams
         }
 
-    def _listed(self, folder: pathlib.Path) -> dict[str, str]:
-        """Feature files of a folder by id; none if there is no such folder."""
+    def _listed(self, group: str, stream: str) -> dict[str, str]:
+        """Feature files of a folder by id."""
+        folder = self.root / group / stream
         found: dict[str, str] = {}
-        for name in sorted(_entries(folder)):
+        for name in _entries(folder):
             stem, suffix = os.path.splitext(name)
             if suffix not in SUFFIXES:
-                self._unread[folder, stem] = name
+                self._unread[group, stream, stem] = name
                 continue
             if stem in found:
-                self._problem(
-                    "duplicate",
-                    f"{folder}: video {stem!r} has two files ({found[stem]}, {name}); keep one",
-                    stem,
-                )
+                text = f"{folder}: video {stem!r} has two files ({found[stem]}, {name}); keep one"
+                self._problem("duplicate", text, stem)
             found[stem] = name
         return found
 
@@ -206,27 +200,21 @@ def _has_features(folder: pathlib.Path) -> bool:
 
 
 def _entries(folder: pathlib.Path) -> list[str]:
-    """Names in a folder, less macOS's ``._NAME`` beside NAME; none if there is no such folder."""
+    """Names in a folder, sorted, less macOS's ``._NAME`` beside NAME."""
     try:
         names = set(os.listdir(folder))
-        return [name for name in names if not (name.startswith("._") and name[2:] in names)]
-    except FileNotFoundError:
-        return []
     except OSError as error:
         raise UserError(f"{folder}: cannot be read ({error.strerror}); check the path") from None
+    return sorted(name for name in names if not (name.startswith("._") and name[2:] in names))
 
 
 def _folders(path: pathlib.Path) -> list[str]:
     """Names of the folders in ``path``, sorted, hidden ones and :data:`JUNK` left out."""
-    try:
-        with os.scandir(path) as entries:
-            return sorted(
-                entry.name
-                for entry in entries
-                if not entry.name.startswith(".")
-                and entry.name not in JUNK
-                and os.path.splitext(entry.name)[1] not in SUFFIXES
-                and entry.is_dir()
-            )
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); check the path") from None
+    return [
+        name
+        for name in _entries(path)
+        if not name.startswith(".")
+        and name not in JUNK
+        and os.path.splitext(name)[1] not in SUFFIXES
+        and (path / name).is_dir()
+    ]

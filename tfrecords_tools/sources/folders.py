@@ -42,10 +42,11 @@ class FoldersSource:
           UserError: naming the file or the video, and the fix.
         """
         self._settings, self._problem = settings, problem
+        self._unit_frames = settings.unit_frames or 1
         path = str(settings.annotations)
         raw = raw or read_database(path, problem)
         database = fill_in(raw["database"], settings.video_info, problem)
-        subsets = {_subset(entry) for entry in database.values()} - {None}
+        subsets = {subset for subset in map(_subset, database.values()) if subset}
         self._folders = FeatureFolders(
             str(settings.features_dir),
             subsets=subsets,
@@ -54,11 +55,13 @@ class FoldersSource:
         )
         self.facts = {"source": name, "unit_frames": settings.unit_frames}
         self.notes: list[str] = []
-        self._groups: dict[str, str | None] = {}
+        self._groups: dict[str, str] = {}
         for key, entry in database.items():
             with reported(problem, "overlap", key):
-                self._groups[key] = self._folders.group(key, _subset(entry))
-                subset = self._groups[key] or raw.get("default_subset")
+                group = self._folders.group(key, _subset(entry))
+                if group is not None:
+                    self._groups[key] = group
+                subset = group or raw.get("default_subset")
                 if subset and isinstance(entry, dict) and not entry.get("subset"):
                     entry["subset"] = subset
         known = parse(path, {**raw, "database": database}, problem)
@@ -81,7 +84,8 @@ class FoldersSource:
                 with reported(self._problem, "unreadable", video.id):
                     features = self._folders.load(video.id, self._groups[video.id])
             if features is not None:
-                rate = (self._settings.resampled_fps or video.fps) / self._settings.unit_frames
+                fps = self._settings.resampled_fps or video.fps or 0.0  # none is without
+                rate = fps / self._unit_frames
                 yield SourceVideo(id=video.id, rate=rate, features=features)
 
     def _present(self, known: Annotations) -> list[str]:

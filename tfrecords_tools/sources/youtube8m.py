@@ -24,7 +24,6 @@ REQUIRED = ("features_dir",)
 OPTIONAL = ("annotations",)
 SUBSETS = ("train", "validate", "test")
 STREAMS = ("rgb", "audio")
-FRAME = 16  # bytes of a TFRecord beside its data
 # What each byte stands for.
 DEQUANTIZED = (np.arange(256) * (4 / 255) - 2 + 4 / 512).astype(np.float32)
 
@@ -77,7 +76,7 @@ class Youtube8mSource:
                 for _, example in _examples(path):
                     key = _id(example)
                     features = None
-                    if key in splits and key in self.annotations.videos and key not in done:
+                    if key in splits and key not in done:
                         done.add(key)
                         with reported(self._problem, "unreadable", key):
                             features = _features(f"{path}: video {key!r}", example)
@@ -92,7 +91,7 @@ def _files(root: pathlib.Path) -> list[tuple[pathlib.Path, str]]:
         folders = [root / subset] if (root / subset).is_dir() else [root]
         for folder in folders:
             paths = folder.glob("[!.]*.tfrecord" if folder != root else f"{subset}*.tfrecord")
-            found += [(path, subset) for path in sorted(paths) if path.is_file()]  # no pipe
+            found += [(path, subset) for path in sorted(paths)]
     if not found:
         raise UserError(
             f"{root}: holds no train*.tfrecord, validate*.tfrecord or test*.tfrecord; check "
@@ -113,32 +112,23 @@ def _vocabulary(path: str | os.PathLike) -> dict[int, str]:
 
 
 def _examples(path: pathlib.Path) -> Iterator[tuple[int, tf.train.SequenceExample]]:
-    """A file's records and their numbers, after its framing was followed to its end."""
-    size, position = path.stat().st_size, 0
+    """A file's records and their numbers."""
     try:
-        with open(path, "rb") as file:
-            while position < size:
-                file.seek(position)
-                position += int.from_bytes(file.read(8), "little") + FRAME
-                if position > size:
-                    raise UserError(f"{path}: a record reaches beyond its end; copy it anew")
         for number, data in enumerate(tf.data.TFRecordDataset(str(path)).as_numpy_iterator()):
             try:
                 yield number, tf.train.SequenceExample.FromString(data)
             except DecodeError:
                 raise UserError(f"{path}: record {number} is no SequenceExample") from None
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); check the disk") from None
     except tf.errors.OpError:
-        raise UserError(f"{path}: a record is damaged; copy the file anew") from None
+        raise UserError(f"{path}: a record is damaged or cut short; copy the file anew") from None
 
 
-def _id(example: tf.train.SequenceExample) -> str | None:
+def _id(example: tf.train.SequenceExample) -> str:
     for name in ("id", "video_id"):
         values = example.context.feature[name].bytes_list.value
         if len(values) == 1:
             return values[0].decode("utf-8", "replace")
-    return None
+    return ""
 
 
 def _described(
@@ -149,7 +139,7 @@ def _described(
     names: Mapping[int, str] | None,
 ) -> tuple[Video, set[int]]:
     key = _id(example)
-    if key is None:
+    if not key:
         raise UserError(f"{path}: record {number} has no id; copy the file anew")
     try:
         check_id(key)

@@ -1,0 +1,54 @@
+"""Sources opened from Python: typed settings, and errors that name arguments."""
+
+import pytest
+from absl import flags
+
+from cpmn_tf.commands import cli
+from cpmn_tf.errors import UserError
+from tfrecords_tools.findings import Findings
+from tfrecords_tools.source_flags import define_source_flags, source_settings
+from tfrecords_tools.sources import SourceSettings, open_source
+
+
+def test_a_source_opens_without_flags(folders):
+    settings = SourceSettings(
+        features_dir=folders.features, annotations=folders.annotations, unit_frames=5
+    )
+    assert list(folders.read(open_source("folders", settings))) == list(folders.ids)
+    folders.database[folders.ids[0]]["annotations"][0]["segment"] = [2, 1]
+    folders.save()
+    with pytest.raises(UserError, match="ends before it starts"):
+        open_source("folders", settings)
+    findings = Findings()
+    source = open_source("folders", settings, findings.add)
+    assert findings.kinds() == {"reversed"} and len(source.annotations.videos) == 4
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "message"),
+    [
+        ("folders", {}, "`features_dir` is missing; `source=folders` needs it"),
+        ("wtalc", {"features_dir": "x", "annotations": "y"}, "`unit_frames` is missing"),
+        ("bsn", {"features_dir": "x", "annotations": "y"}, "`video_info` is missing"),
+        ("watch", {"fps": 3.0}, "`fps` does not go with `source=watch`; leave it out"),
+        ("simulated", {"skip_missing": True}, "`skip_missing` does not go with"),
+        ("youtube8m", {"features_dir": "x", "split_at": 4}, "`split_at` does not go with"),
+        ("labels", {"seed": 1}, "is missing"),
+        ("nothing", {}, "`source=nothing` is none of bsn, folders, "),
+    ],
+)
+def test_each_layout_says_what_it_needs_and_takes(name, settings, message):
+    with pytest.raises(UserError) as error:
+        open_source(name, SourceSettings(**settings))
+    assert message in str(error.value)
+
+
+def test_flags_become_settings_and_arguments_flags():
+    values = flags.FlagValues()
+    define_source_flags(values)
+    values(["program", "--source=wtalc", "--fps=25", "--skip_missing", "--unit_frames=16"])
+    assert source_settings(values) == SourceSettings(fps=25.0, skip_missing=True, unit_frames=16)
+    text = "`fps` is missing; `source=wtalc` needs it, `skip_missing=True` or `other=1` `else`"
+    assert cli.as_flags(text, values) == (
+        "--fps is missing; --source=wtalc needs it, --skip_missing or `other=1` `else`"
+    )
