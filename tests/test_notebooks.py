@@ -1,9 +1,7 @@
-"""The notebooks' and the README's Python runs, on a small model in the demo's place."""
+"""The notebooks run, on a small model in the demo's place."""
 
-import inspect
 import json
 import pathlib
-import re
 import shutil
 
 import pytest
@@ -25,17 +23,3 @@ def test_notebook_runs(path, data_set, model_dir, tmp_path, monkeypatch, capsys)
             exec("".join(cell["source"]), names)
     assert "average" in capsys.readouterr().out
     assert names["view"].id == "video_010"
-
-
-def test_readme_from_python_runs(data_set, model_dir, tmp_path, monkeypatch, capsys):
-    """All but the training, whose call is held against the function's signature."""
-    shutil.copytree(data_set, tmp_path / "records")
-    shutil.copytree(model_dir, tmp_path / "model")
-    monkeypatch.chdir(tmp_path)
-    readme = (NOTEBOOKS.parent / "README.md").read_text(encoding="utf-8")
-    (block,) = re.findall(r"```python\n(from cpmn_tf.*?)```", readme, re.DOTALL)
-    (call,) = re.findall(r"^train\((.*)\)$", block, re.MULTILINE)
-    names: dict = {}
-    exec(block.replace(f"train({call})", f"arguments = dict({call})"), names)
-    inspect.signature(names["train"]).bind(**names["arguments"])
-    assert 0 < float(capsys.readouterr().out) <= 1

@@ -13,7 +13,7 @@ import pytest
 from cpmn_tf.data.manifest import Manifest
 from cpmn_tf.formats.annotations import load_annotations, load_detections
 
-ROOT = pathlib.Path(__file__).parents[1]
+ROOT = pathlib.Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "your_own_data.md").read_text(encoding="utf-8")
 BLOCKS = dict(re.findall(r"^```console (\w+)\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE))
 MODULES = dict(re.findall(r'"(cpmn-[\w-]+)": "([\w.]+)"', (ROOT / "setup.py").read_text()))
@@ -104,7 +104,7 @@ def test_validate(here, capsys):
     database["video_006"]["subset"] = "testing"
     write(here, database)
     assert run("validate") == [1]
-    shown = re.search(r"^```output\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE).group(1)
+    shown = re.search(r"^```text output\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE).group(1)
     assert capsys.readouterr().out == shown
 
 
