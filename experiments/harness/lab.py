@@ -16,9 +16,8 @@ from cpmn_tf.commands import cli
 from cpmn_tf.config import PRESETS, TIOU, preset, with_overrides
 from cpmn_tf.data.pipeline import Split
 from cpmn_tf.evaluation import evaluate, parse_tiou
-from cpmn_tf.files import read_json, write_json
+from cpmn_tf.files import file_sha256, read_json, write_json
 from cpmn_tf.formats.annotations import Annotations, Detections, load_annotations
-from cpmn_tf.formats.thumos_text import digest as file_digest
 from cpmn_tf.models import CPMN
 from cpmn_tf.training import load_model
 from cpmn_tf.training.model_folder import INFERENCE_SETTINGS
@@ -161,7 +160,7 @@ class Lab:
             "videos": len(self.truth.videos),
             "instances": sum(len(video.instances) for video in self.truth.videos.values()),
             "annotations": str(self._annotations),
-            "annotation_sha256": file_digest(self._annotations),
+            "annotation_sha256": file_sha256(self._annotations),
             "preset": self.flags.preset,
             "set": list(self.flags.set),
             "precision": self.flags.precision,

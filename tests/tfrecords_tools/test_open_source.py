@@ -1,7 +1,6 @@
 """Sources opened from Python: typed settings, and errors that name arguments."""
 
 import pytest
-from absl import flags
 
 from cpmn_tf.commands import cli
 from cpmn_tf.errors import UserError
@@ -34,6 +33,9 @@ def test_a_source_opens_without_flags(folders):
         ("simulated", {"skip_missing": True}, "`skip_missing` does not go with"),
         ("youtube8m", {"features_dir": "x", "split_at": 4}, "`split_at` does not go with"),
         ("labels", {"seed": 1}, "is missing"),
+        ("folders", {"unit_frames": 0}, "`unit_frames=0` must be a positive number"),
+        ("folders", {"fps": float("nan")}, "`fps=nan` must be a positive number"),
+        ("simulated", {"difficulty": "hard"}, "`difficulty=hard` is none of easier, standard, h"),
         ("nothing", {}, "`source=nothing` is none of bsn, folders, "),
     ],
 )
@@ -44,7 +46,7 @@ def test_each_layout_says_what_it_needs_and_takes(name, settings, message):
 
 
 def test_flags_become_settings_and_arguments_flags():
-    values = flags.FlagValues()
+    values = cli.Flags()
     define_source_flags(values)
     values(["program", "--source=wtalc", "--fps=25", "--skip_missing", "--unit_frames=16"])
     assert source_settings(values) == SourceSettings(fps=25.0, skip_missing=True, unit_frames=16)

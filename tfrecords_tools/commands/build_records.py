@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from tfrecords_tools.building import Build
 
 
-def define_flags(values: flags.FlagValues) -> None:
+def define_flags(values: cli.Flags) -> None:
     """Defines this command's flags."""
     string, integer = flags.DEFINE_string, flags.DEFINE_integer
     define_source_flags(values)
@@ -74,7 +74,7 @@ def define_flags(values: flags.FlagValues) -> None:
     )
 
 
-def run(values: flags.FlagValues) -> None:
+def run(values: cli.Flags) -> None:
     """Builds the data set.
 
     Raises:

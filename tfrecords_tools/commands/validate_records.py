@@ -27,7 +27,7 @@ from tfrecords_tools.source_flags import define_source_flags, source_settings
 from tfrecords_tools.sources import open_source
 
 
-def define_flags(values: flags.FlagValues) -> None:
+def define_flags(values: cli.Flags) -> None:
     """Defines this command's flags."""
     define_source_flags(values)
     flags.DEFINE_string(
@@ -42,7 +42,7 @@ def define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_bool("json", False, "Print every finding as JSON.", flag_values=values)
 
 
-def run(values: flags.FlagValues) -> None:
+def run(values: cli.Flags) -> None:
     """Validates and prints.
 
     Raises:
@@ -70,7 +70,7 @@ def run(values: flags.FlagValues) -> None:
         raise UserError(f"training would go wrong: {content['errors']} errors are listed above")
 
 
-def check_source(values: flags.FlagValues, findings: Findings) -> dict[str, Any]:
+def check_source(values: cli.Flags, findings: Findings) -> dict[str, Any]:
     """Reads a source once and checks it; returns what it holds, as plain values."""
     from tfrecords_tools.checks import Checker, training_split
 

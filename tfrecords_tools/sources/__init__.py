@@ -8,6 +8,7 @@ and which it may be given (``OPTIONAL``). A field that is neither is refused.
 
 import dataclasses
 import importlib
+import math
 import os
 from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
@@ -37,7 +38,7 @@ class SourceSettings:
       split_at: columns of the first stream, ``rgb``, in files that hold both streams.
       skip_missing: leave out annotated videos without features instead of refusing them.
       seed: of what is composed or simulated.
-      difficulty: of simulated features.
+      difficulty: of simulated features, ``easier``, ``standard`` or ``harder``.
     """
 
     features_dir: str | os.PathLike | None = None
@@ -50,6 +51,17 @@ class SourceSettings:
     skip_missing: bool = False
     seed: int = 0
     difficulty: str = "standard"
+
+    def __post_init__(self) -> None:
+        """Checks the numbers.
+
+        Raises:
+          UserError: naming one that is not positive.
+        """
+        for name in ("unit_frames", "fps", "resampled_fps", "split_at"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < math.inf:
+                raise UserError(f"`{name}={value}` must be a positive number")
 
     def given(self) -> set[str]:
         """The fields that are not at their defaults."""

@@ -258,8 +258,11 @@ def open_source(settings: SourceSettings, problem: Problem) -> SimulatedSource:
     """Simulates along the timelines of ``settings.annotations``, or along drawn ones.
 
     Raises:
-      UserError: if a timeline has no duration.
+      UserError: if a timeline has no duration, or there is no such difficulty.
     """
+    if settings.difficulty not in DIFFICULTIES:
+        known = ", ".join(DIFFICULTIES)
+        raise UserError(f"`difficulty={settings.difficulty}` is none of {known}")
     if settings.annotations is None:
         annotations = draw_timelines(np.random.default_rng([settings.seed, 2]))
         timelines = "timelines drawn from THUMOS14's published statistics"
