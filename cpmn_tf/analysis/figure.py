@@ -143,7 +143,7 @@ def _draw_map(axes: Axes, analysis: Analysis) -> None:
         reach = np.abs([100 * bounds.low - middle, 100 * bounds.high - middle])
         place = tiou + beside * ((len(runs) - 1) / 2 - number)
         axes.errorbar(place, middle, reach, color=colour, fmt=marker, capsize=3, label=name)
-        if len(tiou) <= _TIOU and number == 0:  # this run stands to the right of the baseline
+        if len(tiou) <= _TIOU and number == 0:  # this run is to the right of the baseline
             axes.set_xticks(tiou, [f"{value:g}" for value in tiou], fontsize=9)
             for x, y in zip(place, middle, strict=True):
                 axes.annotate(
@@ -211,7 +211,7 @@ def _draw_gains(axes: Axes, analysis: Analysis) -> None:
         xlabel="gain in average mAP [points] without it",
         xlim=(0, 1.18 * max(*gains, 0.5)),
     )
-    _tidy(axes, "What to mend first", grid="x")
+    _tidy(axes, "What to fix first", grid="x")
 
 
 def _draw_bins(

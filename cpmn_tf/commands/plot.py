@@ -7,7 +7,7 @@ Example:
 
   cpmn-plot --data_dir=runs/records --model_dir=runs/model --output_dir=runs/pictures
 
-A picture is called as its recording; characters that a file's name should not hold are written
+A picture is named after its recording; characters that a file's name should not hold are written
 as %XX, as in URLs.
 """
 

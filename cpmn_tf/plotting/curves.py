@@ -131,7 +131,7 @@ def collect_curves(
     marks = np.asarray(found.labels)[0]  # -1 in padding
     detections = np.column_stack([np.asarray(found.segments)[0], np.asarray(found.scores)[0]])
 
-    def view(index: int, row: int | None) -> ClassCurves:
+    def class_curves(index: int, row: int | None) -> ClassCurves:
         return ClassCurves(
             name=classes[index],
             score=float(trace.class_scores[0, index]),
@@ -157,8 +157,8 @@ def collect_curves(
         fused="M·H" if section.fusion == "raw" else "sigmoid(M)·H",
         min_seconds=section.min_seconds,
         simulated=simulated,
-        classes=tuple(view(int(predicted[row]), int(row)) for row in best_first)
-        + tuple(view(int(index), None) for index in missed),
+        classes=tuple(class_curves(int(predicted[row]), int(row)) for row in best_first)
+        + tuple(class_curves(int(index), None) for index in missed),
     )
 
 

@@ -62,10 +62,10 @@ class _Row:
     ends: bool = False
 
 
-def figure(view: RecordingCurves) -> Figure:
+def figure(recording: RecordingCurves) -> Figure:
     """Draws a recording: a block of panels per class, all on one axis of seconds."""
-    shown = view.predicted[:MOST_PREDICTED] + view.missed[:MOST_MISSED]
-    rows = [row for item in shown for row in _rows(view, item)]
+    shown = recording.predicted[:MOST_PREDICTED] + recording.missed[:MOST_MISSED]
+    rows = [row for item in shown for row in _rows(recording, item)]
     height = _TOP + _BOTTOM
     height += sum(row.height + _GAP + _HEADING * bool(row.opens) + _AXIS * row.ends for row in rows)
     drawn = Figure(figsize=(_WIDTH, height), dpi=110, facecolor="white")
@@ -80,22 +80,22 @@ def figure(view: RecordingCurves) -> Figure:
         row.draw(axes)
         top -= _GAP + _AXIS * row.ends
     if first is not None:
-        first.set_xlim(0.0, view.duration)
-    _title(drawn, view, len(view.classes) - len(shown))
+        first.set_xlim(0.0, recording.duration)
+    _title(drawn, recording, len(recording.classes) - len(shown))
     return drawn
 
 
-def _rows(view: RecordingCurves, item: ClassCurves) -> list[_Row]:
+def _rows(recording: RecordingCurves, item: ClassCurves) -> list[_Row]:
     """The panels of one class, from top to bottom."""
 
     def row(label: str, height: float, draw: Callable, *values: Any) -> _Row:
-        draw = functools.partial(draw, view=view, item=item)
+        draw = functools.partial(draw, recording=recording, item=item)
         return _Row(label=label, height=height, draw=lambda axes: draw(axes, *values))
 
     rows = [row("truth", 0.2, panels.draw_truth)]
     if item.p_class is not None:
         rows.append(row("detections\n(p_conf)", 0.62, panels.draw_detections))
-        curves = {_short(name, 14): item.curves[name] for name in view.streams}
+        curves = {_short(name, 14): item.curves[name] for name in recording.streams}
         attention = any(curve.attention is not None for curve in curves.values())
         rows += [row(f"T-CAS\n{name}", 0.75, panels.draw_tcas, curves[name]) for name in curves]
         if attention:
@@ -160,16 +160,16 @@ def _heading(axes: Axes, item: ClassCurves) -> None:
     )
 
 
-def _title(drawn: Figure, view: RecordingCurves, hidden: int) -> None:
+def _title(drawn: Figure, recording: RecordingCurves, hidden: int) -> None:
     """The recording's id, its length, and one legend for all panels."""
     left, height = _LEFT / _WIDTH, drawn.get_figheight()
-    text = f"{_short(view.id, 64)}   ({view.duration:.4g} s)"
-    text += "   SIMULATED features" if view.simulated else ""
+    text = f"{_short(recording.id, 64)}   ({recording.duration:.4g} s)"
+    text += "   SIMULATED features" if recording.simulated else ""
     drawn.text(left, 1 - 0.3 / height, text, fontsize=12, fontweight="bold", parse_math=False)
     if hidden:
         text = f"classes not drawn: {hidden}"
         drawn.text(1 - _RIGHT / _WIDTH, 1 - 0.3 / height, text, fontsize=9, ha="right")
-    handles = _legend(view)
+    handles = _legend(recording)
     drawn.legend(
         handles=handles,
         loc="upper left",
@@ -183,11 +183,13 @@ def _title(drawn: Figure, view: RecordingCurves, hidden: int) -> None:
     )
 
 
-def _legend(view: RecordingCurves) -> list[Line2D | Patch]:
+def _legend(recording: RecordingCurves) -> list[Line2D | Patch]:
     """A handle for each thing that this picture holds."""
-    curves = [curve for item in view.predicted for curve in item.curves.values()]
+    curves = [curve for item in recording.predicted for curve in item.curves.values()]
     attention = any(curve.attention is not None for curve in curves)
-    others = any(len(item.truth) < len(view.truth) for item in view.classes if len(view.truth))
+    others = any(
+        len(item.truth) < len(recording.truth) for item in recording.classes if len(recording.truth)
+    )
     handles = [
         Patch(**panels.TRUTH),
         *([Patch(**panels.OTHER)] if others else []),
@@ -200,9 +202,9 @@ def _legend(view: RecordingCurves) -> list[Line2D | Patch]:
     if attention:
         handles.append(Patch(facecolor="#6a51a3", label="attention (dark = 1)"))
     phi = "Φ" if attention else "M(Cas)"
-    shares = [f"{theta:g}" for theta in view.thresholds]
+    shares = [f"{theta:g}" for theta in recording.thresholds]
     shares = ", ".join(shares) if len(shares) <= 3 else f"{shares[0]} … {shares[-1]}"
-    formula = f"Φ = {view.fused}" if attention else phi
+    formula = f"Φ = {recording.fused}" if attention else phi
     handles.append(Line2D([], [], **panels.PHI, label=f"{formula} (filled: proposed)"))
     handles.append(Line2D([], [], **panels.CUT, label=f"{shares} · max {phi}"))
     return handles

@@ -1,4 +1,4 @@
-"""What stands in each panel, and how it looks.
+"""What is in each panel, and how it looks.
 
 Hues are Okabe and Ito's, which colour-blind readers tell apart; lines also differ in width and
 dashes, areas in lightness, so that a grey print still reads.
@@ -57,7 +57,7 @@ def _note(axes: Axes, text: str) -> None:
     )
 
 
-def draw_truth(axes: Axes, view: RecordingCurves, item: ClassCurves) -> None:
+def draw_truth(axes: Axes, recording: RecordingCurves, item: ClassCurves) -> None:
     """The class's instances, and in outline those of other classes: what it may be taken for."""
     axes.set_ylim(0, 1)
     axes.set_yticks([])
@@ -65,9 +65,9 @@ def draw_truth(axes: Axes, view: RecordingCurves, item: ClassCurves) -> None:
     if item.truth is None:
         _note(axes, "labels only: when it happens is not known")
         return
-    if not len(view.truth):
+    if not len(recording.truth):
         _note(axes, "no instance of this class")
-    for spans, style in ((view.truth, OTHER), (item.truth, TRUTH)):
+    for spans, style in ((recording.truth, OTHER), (item.truth, TRUTH)):
         _bars(axes, spans, np.ones(len(spans)), **style)
 
 
@@ -79,14 +79,14 @@ def _shade_truth(axes: Axes, item: ClassCurves) -> None:
         _bars(axes, item.truth, ones, transform=axes.get_xaxis_transform(), **style)
 
 
-def draw_detections(axes: Axes, view: RecordingCurves, item: ClassCurves) -> None:
-    """Bars as high as their score, on one scale for all classes; lower ones stand in front."""
+def draw_detections(axes: Axes, recording: RecordingCurves, item: ClassCurves) -> None:
+    """Bars as high as their score, on one scale for all classes; lower ones are in front."""
     _shade_truth(axes, item)
-    scores = np.append(view.detections[:, 2], 0.0)
+    scores = np.append(recording.detections[:, 2], 0.0)
     low, high = 1.1 * scores.min(), 1.1 * scores.max()
     axes.set_ylim(low, high if high > low else 1.0)
     if not len(item.detections):
-        dropped = f" of at least {view.min_seconds:g} s" if view.min_seconds else ""
+        dropped = f" of at least {recording.min_seconds:g} s" if recording.min_seconds else ""
         _note(axes, f"no detections{dropped}")
         return
     ordered = item.detections[np.argsort(-item.detections[:, 2], kind="stable")]
@@ -98,12 +98,14 @@ def _per_edge(values: np.ndarray) -> np.ndarray:
     return np.append(values, values[-1])
 
 
-def _steps(axes: Axes, view: RecordingCurves, values: np.ndarray, **style) -> None:
+def _steps(axes: Axes, recording: RecordingCurves, values: np.ndarray, **style) -> None:
     """A curve that holds each unit's value over the unit (Axes.stairs is slow on long ones)."""
-    axes.plot(view.edges, _per_edge(values), drawstyle="steps-post", **style)
+    axes.plot(recording.edges, _per_edge(values), drawstyle="steps-post", **style)
 
 
-def draw_tcas(axes: Axes, curves: StreamCurves, view: RecordingCurves, item: ClassCurves) -> None:
+def draw_tcas(
+    axes: Axes, curves: StreamCurves, recording: RecordingCurves, item: ClassCurves
+) -> None:
     """M(A) and M(mining) upon their maximum."""
     _shade_truth(axes, item)
     axes.axhline(0.0, color=GREY, linewidth=0.5, zorder=1)
@@ -111,17 +113,17 @@ def draw_tcas(axes: Axes, curves: StreamCurves, view: RecordingCurves, item: Cla
     for name, style in lines:
         values = getattr(curves, name)
         if values is not None:
-            _steps(axes, view, values, label=name, zorder=2, **style)
+            _steps(axes, recording, values, label=name, zorder=2, **style)
 
 
 def draw_attention(
-    axes: Axes, curves: StreamCurves, view: RecordingCurves, item: ClassCurves
+    axes: Axes, curves: StreamCurves, recording: RecordingCurves, item: ClassCurves
 ) -> None:
     """H as a strip, white at 0 and dark at 1."""
     axes.set_yticks([])
     axes.imshow(
         curves.attention[np.newaxis],
-        extent=(0.0, view.edges[-1], 0.0, 1.0),
+        extent=(0.0, recording.edges[-1], 0.0, 1.0),
         aspect="auto",
         cmap="Purples",
         vmin=0.0,
@@ -132,16 +134,18 @@ def draw_attention(
     axes.spines[:].set_linewidth(0.4)
 
 
-def draw_phi(axes: Axes, curves: StreamCurves, view: RecordingCurves, item: ClassCurves) -> None:
+def draw_phi(
+    axes: Axes, curves: StreamCurves, recording: RecordingCurves, item: ClassCurves
+) -> None:
     """Φ and θ·max Φ; what is above it, and so proposed, is filled."""
     _shade_truth(axes, item)
-    cuts = curves.cuts(view.thresholds)
+    cuts = curves.cuts(recording.thresholds)
     for cut in cuts:
         above = _per_edge(np.where(curves.phi > cut, curves.phi, 0.0))
         style = {"step": "post", "facecolor": GREEN, "alpha": 0.35, "linewidth": 0}
-        axes.fill_between(view.edges, above, label="proposed", **style)
+        axes.fill_between(recording.edges, above, label="proposed", **style)
         axes.axhline(float(cut), label="threshold", zorder=3, **CUT)
-    _steps(axes, view, curves.phi, label="phi", zorder=2, **PHI)
+    _steps(axes, recording, curves.phi, label="phi", zorder=2, **PHI)
     if not cuts:
         _note(axes, "nowhere positive: nothing is proposed")
     elif curves.attention is not None:

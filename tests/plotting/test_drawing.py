@@ -97,17 +97,17 @@ def model() -> CPMN:
 
 
 @pytest.fixture(scope="module")
-def view(model) -> plotting.RecordingCurves:
+def recording(model) -> plotting.RecordingCurves:
     return collect_curves(model, truth=((1.0, 3.0, 0), (5.0, 6.5, 0), (7.0, 8.0, 1), (9.0, 9.5, 2)))
 
 
-def test_view_holds_the_trace(model, view):
+def test_curves_hold_the_trace(model, recording):
     batch = make_batch()
     trace = model.trace(batch["features"], batch["length"], batch["rate"])
     found = model.detect(trace, batch["duration"])
-    assert len(view.predicted) == 2  # thumos14 takes the top 2
+    assert len(recording.predicted) == 2  # thumos14 takes the top 2
     for row, (_, label) in enumerate(trace.rows.numpy()):
-        (item,) = [item for item in view.predicted if item.name == CLASSES[label]]
+        (item,) = [item for item in recording.predicted if item.name == CLASSES[label]]
         assert item.p_class == float(trace.p_class[row])
         for index, stream in enumerate(("rgb", "flow")):
             for name in ("original", "mining", "cascaded", "attention", "phi"):
@@ -116,23 +116,23 @@ def test_view_holds_the_trace(model, view):
         mine = found.labels.numpy()[0] == label
         np.testing.assert_array_equal(item.detections[:, :2], found.segments.numpy()[0][mine])
         np.testing.assert_array_equal(item.detections[:, 2], found.scores.numpy()[0][mine])
-    np.testing.assert_array_equal(view.edges, np.arange(51) / 4)  # 4 units a second
-    assert view.predicted[0].p_class >= view.predicted[1].p_class
+    np.testing.assert_array_equal(recording.edges, np.arange(51) / 4)  # 4 units a second
+    assert recording.predicted[0].p_class >= recording.predicted[1].p_class
 
 
-def test_truth_is_kept_by_class_and_missed_classes_follow(view):
-    truth = {item.name: item.truth.tolist() for item in view.classes}
+def test_truth_is_kept_by_class_and_missed_classes_follow(recording):
+    truth = {item.name: item.truth.tolist() for item in recording.classes}
     known = {"Dive": [[1, 3], [5, 6.5]], "Jump": [[7, 8]], "Throw": [[9, 9.5]], "Swim": []}
     assert truth.items() <= known.items()
-    predicted = {item.name for item in view.predicted}
-    assert {item.name for item in view.missed} == {"Dive", "Jump", "Throw"} - predicted
-    assert all(not item.curves and not len(item.detections) for item in view.missed)
+    predicted = {item.name for item in recording.predicted}
+    assert {item.name for item in recording.missed} == {"Dive", "Jump", "Throw"} - predicted
+    assert all(not item.curves and not len(item.detections) for item in recording.missed)
 
 
-def test_curves_drawn_are_the_views(view):
-    drawn = plotting.figure(view)
+def test_curves_drawn_are_the_recordings(recording):
+    drawn = plotting.figure(recording)
     tcas, phi = panels(drawn, "T-CAS"), panels(drawn, "Φ")
-    pairs = [(item, stream) for item in view.predicted for stream in view.streams]
+    pairs = [(item, stream) for item in recording.predicted for stream in recording.streams]
     assert len(tcas) == len(phi) == len(panels(drawn, "attention")) == len(pairs)
     for axes, (item, stream) in zip(tcas, pairs, strict=True):
         for name in ("original", "mining", "cascaded"):
@@ -141,20 +141,20 @@ def test_curves_drawn_are_the_views(view):
     for axes, (item, stream) in zip(panels(drawn, "attention"), pairs, strict=True):
         (image,) = axes.images
         np.testing.assert_array_equal(image.get_array()[0], item.curves[stream].attention)
-        assert image.get_extent() == [0, view.edges[-1], 0, 1]
+        assert image.get_extent() == [0, recording.edges[-1], 0, 1]
     for axes, (item, stream) in zip(phi, pairs, strict=True):
         np.testing.assert_array_equal(line(axes, "phi")[:-1], item.curves[stream].phi)
 
 
-def test_threshold_stands_at_its_share_of_the_maximum_and_what_is_above_is_filled():
-    view = collect_curves(make_model("localization.thresholds=0.2,0.6"))
-    curves = view.predicted[0].curves["rgb"]
-    axes = panels(plotting.figure(view), "Φ")[0]
+def test_threshold_is_at_its_share_of_the_maximum_and_what_is_above_is_filled():
+    recording = collect_curves(make_model("localization.thresholds=0.2,0.6"))
+    curves = recording.predicted[0].curves["rgb"]
+    axes = panels(plotting.figure(recording), "Φ")[0]
     lines = [item for item in axes.lines if item.get_label() == "threshold"]
     cuts = [item.get_ydata()[0] for item in lines]
     np.testing.assert_allclose(cuts, np.array([0.2, 0.6]) * curves.phi.max(), rtol=1e-6)
     fills = [item for item in axes.collections if item.get_label() == "proposed"]
-    middles = (view.edges[:-1] + view.edges[1:]) / 2
+    middles = (recording.edges[:-1] + recording.edges[1:]) / 2
     for fill, theta in zip(fills, (0.2, 0.6), strict=True):
         (outline,) = fill.get_paths()
         points = np.column_stack([middles, curves.phi * 0.99])
@@ -163,40 +163,40 @@ def test_threshold_stands_at_its_share_of_the_maximum_and_what_is_above_is_fille
         )
 
 
-def test_bars_are_the_truth_and_the_detections(view):
-    drawn = plotting.figure(view)
-    shown = [*view.predicted, *view.missed]
+def test_bars_are_the_truth_and_the_detections(recording):
+    drawn = plotting.figure(recording)
+    shown = [*recording.predicted, *recording.missed]
     for axes, item in zip(panels(drawn, "truth"), shown, strict=True):
         np.testing.assert_allclose(bars(axes, "truth")[:, :2], item.truth)
         assert len(bars(axes, "truth, other classes")) == 4
-    for axes, item in zip(panels(drawn, "detections"), view.predicted, strict=True):
+    for axes, item in zip(panels(drawn, "detections"), recording.predicted, strict=True):
         np.testing.assert_allclose(bars(axes, "detection"), item.detections, rtol=1e-6)
-        assert axes.get_ylim()[1] >= view.detections[:, 2].max()
+        assert axes.get_ylim()[1] >= recording.detections[:, 2].max()
 
 
-def test_all_panels_share_one_axis_of_seconds(view):
-    drawn = plotting.figure(view)
+def test_all_panels_share_one_axis_of_seconds(recording):
+    drawn = plotting.figure(recording)
     assert {axes.get_xlim() for axes in drawn.axes} == {(0.0, 12.5)}  # 50 units / 4 per second
     labelled = [axes for axes in drawn.axes if axes.get_xlabel()]
     assert {axes.get_xlabel() for axes in labelled} == {"time (s)"}
-    assert len(labelled) == len(view.classes)
+    assert len(labelled) == len(recording.classes)
     legend = [text.get_text() for text in drawn.legends[0].texts]
     assert {"truth", "detection", "original T-CAS", "mining T-CAS", "0.2 · max Φ"} <= set(legend)
 
 
-def test_missed_class_is_shown(view):
-    drawn = plotting.figure(view)
-    for item in view.missed:
+def test_missed_class_is_shown(recording):
+    drawn = plotting.figure(recording)
+    for item in recording.missed:
         assert f"Missed class: {item.name}" in texts(drawn)
 
 
 @pytest.mark.parametrize("truth", [None, ()])
 def test_unknown_truth_is_not_drawn_as_none(model, truth):
-    view = collect_curves(model, truth=truth)
-    drawn = plotting.figure(view)
+    recording = collect_curves(model, truth=truth)
+    drawn = plotting.figure(recording)
     words = texts(drawn)
     if truth is None:
-        assert all(item.truth is None for item in view.classes)
+        assert all(item.truth is None for item in recording.classes)
         assert "labels only" in words and "no instance of this class" not in words
     else:  # a recording that is known to hold nothing
         assert "labels only" not in words and "no instance of this class" in words
@@ -216,18 +216,20 @@ def test_padding_of_segments_is_left_out(model):
 
 
 def test_without_attention_and_mining():
-    view = collect_curves(make_model("localization.attention=false", "localization.mining=false"))
-    drawn = plotting.figure(view)
+    recording = collect_curves(
+        make_model("localization.attention=false", "localization.mining=false")
+    )
+    drawn = plotting.figure(recording)
     assert not panels(drawn, "attention") and not panels(drawn, "Φ")
     assert len(panels(drawn, "M(Cas)")) == 4  # two classes, two streams
-    curves = view.predicted[0].curves["rgb"]
+    curves = recording.predicted[0].curves["rgb"]
     assert curves.mining is None and curves.attention is None
     np.testing.assert_array_equal(curves.phi, curves.cascaded)
     legend = [text.get_text() for text in drawn.legends[0].texts]
     assert "mining T-CAS" not in legend and "0.2 · max M(Cas)" in legend
 
 
-def small_view(name: str = "v", classes: int = 1) -> plotting.RecordingCurves:
+def small_recording(name: str = "v", classes: int = 1) -> plotting.RecordingCurves:
     """One stream of eight seconds, nowhere positive, without attention and detections."""
 
     def silent(values: np.ndarray) -> plotting.StreamCurves:
@@ -255,43 +257,43 @@ def small_view(name: str = "v", classes: int = 1) -> plotting.RecordingCurves:
 
 
 def test_silent_curve_and_missing_detections_are_said():
-    drawn = plotting.figure(small_view())
+    drawn = plotting.figure(small_recording())
     assert "no detections" in texts(drawn) and "nothing is proposed" in texts(drawn)
     assert not [li for li in panels(drawn, "M(Cas)")[0].lines if li.get_label() == "threshold"]
 
 
 def test_simulated_features_are_called_so(model):
-    view = plotting.collect_curves(model, make_batch(), CLASSES, simulated=True)
-    assert "SIMULATED" in plotting.figure(view).texts[0].get_text()
-    assert "SIMULATED" not in texts(plotting.figure(small_view()))
+    recording = plotting.collect_curves(model, make_batch(), CLASSES, simulated=True)
+    assert "SIMULATED" in plotting.figure(recording).texts[0].get_text()
+    assert "SIMULATED" not in texts(plotting.figure(small_recording()))
 
 
 def test_normalized_combination_is_drawn_on_its_own_scale():
-    view = collect_curves(make_model("cascade.combine=normalized", "cascade.units=64"))
-    curves = view.predicted[0].curves["flow"]
+    recording = collect_curves(make_model("cascade.combine=normalized", "cascade.units=64"))
+    curves = recording.predicted[0].curves["flow"]
     np.testing.assert_allclose(
         np.maximum(curves.original, curves.mining), curves.cascaded, atol=1e-5
     )
 
 
 def test_resized_grid_covers_the_recording():
-    view = collect_curves(make_model("data.resize_units=20"), units=50)
-    assert len(view.edges) == 21 and view.edges[-1] == pytest.approx(12.5)
-    assert view.predicted[0].curves["rgb"].phi.shape == (20,)
+    recording = collect_curves(make_model("data.resize_units=20"), units=50)
+    assert len(recording.edges) == 21 and recording.edges[-1] == pytest.approx(12.5)
+    assert recording.predicted[0].curves["rgb"].phi.shape == (20,)
 
 
 def test_external_scores_choose_the_classes(model):
     batch, scores = make_batch(), np.array([0.1, 0.2, 0.9, 0.8])
-    view = plotting.collect_curves(model, batch, CLASSES, scores)
-    assert [item.name for item in view.predicted] == ["Throw", "Swim"]
-    assert view.predicted[0].p_class == pytest.approx(0.9)
-    assert [item.name for item in view.missed] == ["Dive"]
+    recording = plotting.collect_curves(model, batch, CLASSES, scores)
+    assert [item.name for item in recording.predicted] == ["Throw", "Swim"]
+    assert recording.predicted[0].p_class == pytest.approx(0.9)
+    assert [item.name for item in recording.missed] == ["Dive"]
 
 
 @pytest.mark.parametrize("streams", [("audio",), ("rgb", "flow", "audio")])
 def test_any_number_of_streams(streams):
-    view = collect_curves(make_model(streams=streams))
-    assert len(panels(plotting.figure(view), "T-CAS")) == 2 * len(streams)
+    recording = collect_curves(make_model(streams=streams))
+    assert len(panels(plotting.figure(recording), "T-CAS")) == 2 * len(streams)
 
 
 @pytest.mark.parametrize("units", [1, 2, 20_000])
@@ -309,13 +311,13 @@ def test_weights_that_are_not_numbers_render():
 
 @pytest.mark.parametrize("name", ["$x_{1$", "line\nbreak", "日本語 \U0001f3c3", "x" * 900, "%s {}"])
 def test_ids_of_any_characters_render(name):
-    drawn = plotting.figure(small_view(name))
+    drawn = plotting.figure(small_recording(name))
     assert plotting.png(drawn)
     assert "\n" not in drawn.texts[0].get_text() and len(drawn.texts[0].get_text()) < 90
 
 
 def test_picture_ends_somewhere():
-    drawn = plotting.figure(small_view(classes=MOST_PREDICTED + 3))
+    drawn = plotting.figure(small_recording(classes=MOST_PREDICTED + 3))
     assert len(panels(drawn, "truth")) == MOST_PREDICTED
     assert "classes not drawn: 3" in texts(drawn)
 
@@ -323,11 +325,11 @@ def test_picture_ends_somewhere():
 @pytest.mark.parametrize("file_format", plotting.FORMATS)
 def test_formats(file_format):
     start = {"png": b"\x89PNG", "svg": b"<?xml", "pdf": b"%PDF"}[file_format]
-    assert plotting.render(plotting.figure(small_view()), file_format).startswith(start)
+    assert plotting.render(plotting.figure(small_recording()), file_format).startswith(start)
 
 
-def test_same_view_same_bytes():
-    first, second = (plotting.png(plotting.figure(small_view())) for _ in range(2))
+def test_same_recording_same_bytes():
+    first, second = (plotting.png(plotting.figure(small_recording())) for _ in range(2))
     assert first == second
 
 
@@ -347,14 +349,14 @@ def test_legend_says_what_phi_is(fusion, formula):
 
 
 def test_detections_dropped_for_their_length_are_said():
-    view = collect_curves(make_model("localization.min_seconds=1000"))
-    assert "no detections of at least 1000 s" in texts(plotting.figure(view))
+    recording = collect_curves(make_model("localization.min_seconds=1000"))
+    assert "no detections of at least 1000 s" in texts(plotting.figure(recording))
 
 
-def test_headings_of_long_names_end_within_the_picture(view):
+def test_headings_of_long_names_end_within_the_picture(recording):
     long = "a class whose Name goes on, " * 9
-    renamed = [dataclasses.replace(item, name=long) for item in view.classes]
-    drawn = plotting.figure(dataclasses.replace(view, classes=tuple(renamed)))
+    renamed = [dataclasses.replace(item, name=long) for item in recording.classes]
+    drawn = plotting.figure(dataclasses.replace(recording, classes=tuple(renamed)))
     plotting.png(drawn)
     edges = [text.get_window_extent().x1 for axes in drawn.axes for text in axes.texts]
-    assert view.missed and view.predicted and max(edges) <= drawn.bbox.x1
+    assert recording.missed and recording.predicted and max(edges) <= drawn.bbox.x1
