@@ -10,7 +10,7 @@ import dataclasses
 import numpy as np
 
 from cpmn_tf.evaluation.matching import Matching
-from cpmn_tf.evaluation.precision import average_precision
+from cpmn_tf.evaluation.precision import Curve, average_precision
 
 LEVEL = 0.95
 
@@ -46,12 +46,12 @@ def bootstrap_map(matching: Matching, weights: np.ndarray) -> np.ndarray:
       matching: true positives by the protocol.
       weights: [samples, videos of the split], the split's videos by their sorted ids.
     """
-    split, hits = matching.split, _Hits.of(matching)
-    result = np.empty((len(weights), hits.thresholds))
+    split, hits = matching.split, _Hits(matching)
+    result = np.empty((len(weights), len(matching.tiou)))
     weight = np.ones(len(split.videos))
     for sample, drawn in enumerate(weights):
         weight[split.listed] = drawn
-        result[sample] = hits.mean_precision(matching, weight)
+        result[sample] = hits.mean_precision(weight)
     return result
 
 
@@ -63,55 +63,42 @@ def interval(maps: np.ndarray) -> Interval:
     return Interval(low, high, float(average_low), float(average_high))
 
 
-@dataclasses.dataclass(frozen=True)
 class _Hits:
-    """True positives of all thresholds in one list, so that a sample takes few array operations.
+    """True positives of all thresholds in one list, so that a sample takes few array operations."""
 
-    Attributes:
-      thresholds: T.
-      classes: C.
-      row: [K] detection.
-      cell: [K] threshold · C + class, ascending.
-      ignored: [K] bool: not among the ranked but for being a true positive.
-    """
+    def __init__(self, matching: Matching):
+        self._matching, self._classes = matching, len(matching.split.classes)
+        self._row = np.concatenate(matching.detection)  # [K] detections
+        threshold = np.repeat(np.arange(len(matching.tiou)), [*map(len, matching.detection)])
+        # [K] ascending: the class and threshold of each.
+        self._cell = threshold * self._classes + matching.split.detections.label[self._row]
 
-    thresholds: int
-    classes: int
-    row: np.ndarray
-    cell: np.ndarray
-    ignored: np.ndarray
-
-    @classmethod
-    def of(cls, matching: Matching) -> "_Hits":
-        row = np.concatenate(matching.detection)
-        threshold = np.repeat(np.arange(len(matching.detection)), [*map(len, matching.detection)])
-        classes = len(matching.split.classes)
-        cell = threshold * classes + matching.split.detections.label[row]
-        return cls(len(matching.detection), classes, row, cell, matching.ignored[row])
-
-    def mean_precision(self, matching: Matching, weight: np.ndarray) -> np.ndarray:
+    def mean_precision(self, weight: np.ndarray) -> np.ndarray:
         """[T] mAP where video v counts weight[v] times."""
-        split, classes, cells = matching.split, self.classes, self.thresholds * self.classes
+        split, row, cell = self._matching.split, self._row, self._cell
+        ignored, interpolated = self._matching.ignored, self._matching.protocol.interpolated
+        cells = self._classes * len(self._matching.tiou)
         each = weight[split.detections.video]
-        ranked = np.append(0.0, np.cumsum(np.where(matching.ignored, 0.0, each)))
-        step = each[self.row]
-        begins = np.searchsorted(self.cell, np.arange(cells))
-        hits = _running(step, begins, self.cell)
-        excused = _running(np.where(self.ignored, step, 0.0), begins, self.cell)
-        class_begin = split.class_starts()[self.cell % classes]
-        among = ranked[self.row + 1] - ranked[class_begin] + excused
-        if matching.protocol.interpolated:
+        ranked = np.append(0.0, np.cumsum(np.where(ignored, 0.0, each)))
+        step = each[row]
+        begins = np.searchsorted(cell, np.arange(cells))
+        hits = _running(step, begins, cell)
+        # Ranked although ignored: those that are true positives.
+        excused = _running(np.where(ignored[row], step, 0.0), begins, cell)
+        class_begin = split.class_starts()[cell % self._classes]
+        among = ranked[row + 1] - ranked[class_begin] + excused
+        if interpolated:
             # A hit drawn 0 times before any other detection would divide 0 by 0; it weighs nothing.
             misses = np.where(among > 0, among - hits, 1.0)
-            precision = average_precision(
-                self.cell, hits, misses, step, classes=cells, interpolated=True
-            )
+            corners = Curve(row, cell, hits, misses)
+            precision = average_precision(corners, step, classes=cells, interpolated=True)
         else:
             sums = _copies_precision(among, among - hits, step)
-            precision = np.bincount(self.cell, sums, minlength=cells)
-        precision = precision.reshape(self.thresholds, classes)
+            precision = np.bincount(cell, sums, minlength=cells)
+        precision = precision.reshape(-1, self._classes)
+        instances = split.instances
         total = np.bincount(
-            split.instances.label, weights=weight[split.instances.video], minlength=classes
+            instances.label, weights=weight[instances.video], minlength=self._classes
         )
         return (precision[:, total > 0] / total[total > 0]).mean(axis=1)
 

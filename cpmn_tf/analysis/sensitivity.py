@@ -147,13 +147,9 @@ def _normalized(matching: Matching, member: np.ndarray) -> float:
         others[row[~member[instance]]] = True
         corners = curve(matching, threshold, others)
         step = weight[corners.label]
+        corners = dataclasses.replace(corners, hits=corners.hits * step * typical)
         precision = average_precision(
-            corners.label,
-            corners.hits * step * typical,
-            corners.misses,
-            step,
-            classes=number,
-            interpolated=matching.protocol.interpolated,
+            corners, step, classes=number, interpolated=matching.protocol.interpolated
         )
         values.append(precision[classes].mean())
     return float(np.mean(values))

@@ -24,7 +24,7 @@ class Curve:
     misses: np.ndarray
 
 
-def curve(matching: Matching, threshold: int, left_out=None) -> Curve:
+def curve(matching: Matching, threshold: int, left_out: np.ndarray | None = None) -> Curve:
     """The precision-recall curve's corners at one threshold.
 
     Args:
@@ -65,51 +65,40 @@ def best_from_here(label: np.ndarray, precision: np.ndarray) -> np.ndarray:
 
 
 def average_precision(
-    label: np.ndarray,
-    hits: np.ndarray,
-    misses: np.ndarray,
-    step: np.ndarray,
-    *,
-    classes: int,
-    interpolated: bool,
+    corners: Curve, step: np.ndarray, *, classes: int, interpolated: bool
 ) -> np.ndarray:
     """AP of each class: Σ step · precision over its true positives.
 
     Args:
-      label: [K] class of each true positive, ascending.
-      hits, misses: [K] cumulative true and false positives (weights allowed).
-      step: [K] recall that the true positive adds.
+      corners: true positives by class; ``hits`` and ``misses`` may be weighted.
+      step: [K] recall that each true positive adds.
       classes: C, number of classes.
       interpolated: use the best precision at this recall or above.
 
     Returns:
       [C] float64; 0 for a class without true positives.
     """
-    precision = hits / (hits + misses)
+    precision = corners.hits / (corners.hits + corners.misses)
     if interpolated:
-        precision = best_from_here(label, precision)
-    return np.bincount(label, weights=step * precision, minlength=classes)
+        precision = best_from_here(corners.label, precision)
+    return np.bincount(corners.label, weights=step * precision, minlength=classes)
 
 
-def plain_average_precision(matching: Matching, left_out=None) -> np.ndarray:
+def plain_average_precision(matching: Matching, left_out: np.ndarray | None = None) -> np.ndarray:
     """[T, C] AP at every threshold and of every class.
 
     ``left_out``, [T, N] bool or None, takes detections away without matching anew.
     """
-    total = matching.split.instances_per_class()
     rows = []
-    for threshold in range(len(matching.detection)):
+    for threshold in range(len(matching.tiou)):
         gone = None if left_out is None else left_out[threshold]
         corners = curve(matching, threshold, gone)
         rows.append(
             average_precision(
-                corners.label,
-                corners.hits,
-                corners.misses,
-                np.ones(len(corners.label)),
-                classes=len(total),
+                corners,
+                np.ones(len(corners.row)),
+                classes=len(matching.split.classes),
                 interpolated=matching.protocol.interpolated,
             )
-            / total
         )
-    return np.array(rows)
+    return np.array(rows) / matching.split.instances_per_class()
