@@ -18,20 +18,12 @@ from cpmn_tf.files import replaced
 # Okabe and Ito's colours, which the colour-blind tell apart; the page also reads in grey.
 _RUN, _BASELINE, _MISSED = "#0072B2", "#D55E00", "#666666"
 _KINDS = {
-    "true positive": "#009E73",
-    "double detection": "#56B4E9",
-    "localization": "#E69F00",
-    "wrong label": "#CC79A7",
-    "confusion": "#F0E442",
-    "background": "#BBBBBB",
-}
-_MEANINGS = {
-    "true positive": "true positive",
-    "double detection": "double detection\n(instance already found)",
-    "localization": "localization\n(right class, poor overlap)",
-    "wrong label": "wrong label\n(good overlap, other class)",
-    "confusion": "confusion\n(other class, poor overlap)",
-    "background": "background\n(no instance there)",
+    "true positive": ("#009E73", "true positive"),
+    "double detection": ("#56B4E9", "double detection\n(instance already found)"),
+    "localization": ("#E69F00", "localization\n(right class, poor overlap)"),
+    "wrong label": ("#CC79A7", "wrong label\n(good overlap, other class)"),
+    "confusion": ("#F0E442", "confusion\n(other class, poor overlap)"),
+    "background": ("#BBBBBB", "background\n(no instance there)"),
 }
 _CLASSES = 24  # more are cut to the best and the worst
 _TIOU = 10  # more thresholds are drawn without their values
@@ -161,18 +153,10 @@ def _draw_map(axes: Axes, analysis: Analysis) -> None:
 def _draw_profile(axes: Axes, analysis: Analysis) -> None:
     errors = analysis.errors
     place = np.arange(len(errors.shares))
-    bottom = np.zeros(len(place))
+    bottom, outline = np.zeros(len(place)), {"edgecolor": "white", "linewidth": 0.6}
     for kind, share in zip(errors.kinds, 100 * np.nan_to_num(errors.shares).T, strict=True):
-        axes.bar(
-            place,
-            share,
-            0.85,
-            bottom=bottom,
-            color=_KINDS[kind],
-            edgecolor="white",
-            linewidth=0.6,
-            label=_MEANINGS[kind],
-        )
+        colour, meaning = _KINDS[kind]
+        axes.bar(place, share, 0.85, bottom, color=colour, label=meaning, **outline)
         for column, value in enumerate(share):
             if value >= 7:
                 axes.text(
@@ -180,14 +164,9 @@ def _draw_profile(axes: Axes, analysis: Analysis) -> None:
                     fontsize=8,
                 )  # fmt: skip
         bottom += share
-    axes.set_xticks(
-        place,
-        [
-            f"{row + 1}G\n{number:.0f}"
-            for row, number in enumerate(np.nan_to_num(errors.detections))
-        ],
-        fontsize=8,
-    )
+    numbers = np.nan_to_num(errors.detections)
+    names = [f"{row}G\n{number:.0f}" for row, number in enumerate(numbers, start=1)]
+    axes.set_xticks(place, names, fontsize=8)
     axes.set(
         xlabel="each class's detections by score, G at a time (G: its number of instances); "
         "below: how many",
@@ -205,12 +184,9 @@ def _draw_profile(axes: Axes, analysis: Analysis) -> None:
 def _draw_gains(axes: Axes, analysis: Analysis) -> None:
     names = list(analysis.errors.gains)[::-1]
     gains = [100 * analysis.errors.gains[name] for name in names]
-    bars = axes.barh(names, gains, color=[_KINDS[name] for name in names])
+    bars = axes.barh(names, gains, color=[_KINDS[name][0] for name in names])
     axes.bar_label(bars, [f"+{value:.2f}" for value in gains], padding=3, fontsize=9)
-    axes.set(
-        xlabel="gain in average mAP [points] without it",
-        xlim=(0, 1.18 * max(*gains, 0.5)),
-    )
+    axes.set(xlabel="gain in average mAP [points] without it", xlim=(0, 1.18 * max(*gains, 0.5)))
     _tidy(axes, "What to fix first", grid="x")
 
 
@@ -272,16 +248,8 @@ def _draw_classes(axes: Axes, analysis: Analysis) -> None:
         other = analysis.comparison.baseline.per_class
         others = [100 * float(other[name].mean()) for _, name in rows]
         longest = max(longest, *others)
-        axes.plot(
-            others,
-            place,
-            linestyle="none",
-            marker="|",
-            markersize=13,
-            markeredgewidth=2.5,
-            color=_BASELINE,
-            label="baseline",
-        )
+        style = {"markersize": 13, "markeredgewidth": 2.5, "color": _BASELINE}
+        axes.plot(others, place, "|", label="baseline", **style)
         axes.legend(frameon=False, loc="lower right", bbox_to_anchor=(1.0, 1.0), borderaxespad=0)
     axes.set_xlim(0, 1.12 * longest)
     axes.axvline(100 * analysis.evaluation.average_map, color="black", linestyle="--", linewidth=1)

@@ -221,8 +221,6 @@ def _detections(
     to_class = np.array([position.get(name, -1) for name in detections.classes], np.int32)
     # Videos without detections are not in the index; no row refers to them.
     to_video = np.array([index.get(name, -1) for name in detections.videos], np.int32)
-    if not len(detections):
-        to_class = to_video = np.zeros(1, np.int32)
     label, video = to_class.take(detections.label), to_video.take(detections.video)
     segments = Segments(video, label, detections.start, detections.end)
     score = detections.score
