@@ -11,6 +11,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from absl import logging
+
 from cpmn_tf.errors import UserError
 
 
@@ -101,7 +103,6 @@ class CascadeConfig(_Section):
     stages: int = setting(2, "number of cascaded classifiers; 1 is the CAM baseline", low=1)
     filters: int = setting(512, "filters of each temporal convolution", low=1)
     layers: int = setting(2, "temporal convolutions per classifier", low=1)
-    kernel_size: int = setting(3, "kernel size of the convolutions, in units", low=1)
     erasing: str = setting(
         "adversarial",
         "what is erased between stages: regions the earlier stages found (the paper), random "
@@ -150,7 +151,6 @@ class CascadeConfig(_Section):
         "inference on the centres of P segments, or on every unit in chunks",
         choices=("sampled", "every_unit"),
     )
-    chunk_units: int = setting(4096, "units per chunk of inference=every_unit", low=1)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -189,7 +189,6 @@ class TrainingConfig(_Section):
     validate_every: int = setting(10, "epochs between validations", low=1)
     pictures: int = setting(3, "recordings whose T-CAS TensorBoard follows", low=0)
     checkpoint_every: int = setting(5, "epochs between checkpoints", low=1)
-    shuffle_buffer: int = setting(4096, "serialized records held for shuffling", low=1)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -242,10 +241,6 @@ class LocalizationConfig(_Section):
     nms_threshold: float = setting(
         0.3, "θ_NMS: tIoU above which the lower score goes", low=0.0, high=1.0
     )
-    soft_nms_sigma: float = setting(0.3, "nms=soft: σ of exp(-tIoU²/σ)", low=1e-6)
-    min_score: float = setting(
-        1e-4, "nms=soft: detections whose decayed score is lower are dropped", low=0.0
-    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -277,18 +272,32 @@ class Config:
           UserError: on unknown sections or fields, or values of the wrong type or out of range;
             names ``source``.
         """
-        given = dict(value)
+        given, settings = dict(value), {}
         try:
             config = cls(preset=given.pop("preset", cls.preset))
             for section, fields in given.items():
                 if section not in SECTIONS or not isinstance(fields, dict):
                     raise UserError(f"{section!r} is not a section of settings")
-                named = {f"{section}.{field}": item for field, item in fields.items()}
-                config = with_settings(config, named)
-            return config
+                settings |= {f"{section}.{field}": item for field, item in fields.items()}
+            # A removed setting does no harm where it says what is now done always.
+            removed = [name for name in REMOVED if settings.get(name) == REMOVED[name]]
+            if removed:
+                names = ", ".join(removed)
+                logging.warning("%s: removed since and ignored; delete there: %s", source, names)
+            left = {name: item for name, item in settings.items() if name not in removed}
+            return with_settings(config, left)
         except UserError as error:
             raise UserError(f"{source}: {error}") from error
 
+
+# Settings of earlier versions, and the values that they always have now.
+REMOVED = {
+    "cascade.kernel_size": 3,
+    "cascade.chunk_units": 4096,
+    "training.shuffle_buffer": 4096,
+    "localization.soft_nms_sigma": 0.3,
+    "localization.min_score": 1e-4,
+}
 
 SECTIONS = {
     "data": DataConfig,
@@ -376,6 +385,11 @@ def with_overrides(config: Config, assignments: list[str]) -> Config:
 
 def _field(name: str) -> dataclasses.Field:
     """The field of ``section.field``."""
+    if name in REMOVED:
+        raise UserError(
+            f"the setting {name} was removed and is always {REMOVED[name]} now; leave it out, or "
+            "train a new model where another value was used"
+        )
     known = {f"{s}.{f.name}": f for s, kind in SECTIONS.items() for f in dataclasses.fields(kind)}
     if name not in known:
         near = "".join(

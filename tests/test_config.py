@@ -8,6 +8,7 @@ import pytest
 
 from cpmn_tf.config import (
     PRESETS,
+    REMOVED,
     SECTIONS,
     CascadeConfig,
     Config,
@@ -127,3 +128,19 @@ def test_settings_are_changed_by_name():
     )
     with pytest.raises(UserError, match=r"^there is no setting xyz; cpmn-train --print_config"):
         with_settings(Config(), {"xyz": 3})
+
+
+def test_a_removed_setting_is_named(caplog):
+    older = Config().to_dict()
+    for name, always in REMOVED.items():
+        section, field = name.split(".")
+        older[section][field] = always
+    assert Config.from_dict(older, source="model.json") == Config()
+    (line,) = caplog.messages
+    assert line.startswith("model.json: removed since and ignored; delete there: cascade.kernel")
+    older["cascade"]["kernel_size"] = 5
+    message = r"^model\.json: the setting cascade\.kernel_size was removed and is always 3 now; "
+    with pytest.raises(UserError, match=message):
+        Config.from_dict(older, source="model.json")
+    with pytest.raises(UserError, match=r"^--set=training\.shuffle_buffer=9: .* was removed and"):
+        with_overrides(Config(), ["training.shuffle_buffer=9"])

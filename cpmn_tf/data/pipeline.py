@@ -23,6 +23,8 @@ _plainly = tf.autograph.experimental.do_not_convert
 # Distinct streams of random numbers for distinct uses of the same (seed, epoch, video).
 _SAMPLE, _WINDOWS = 1, 2
 
+SHUFFLE_BUFFER = 4096  # serialized records that are shuffled together
+
 
 @dataclasses.dataclass(frozen=True)
 class Split:
@@ -183,7 +185,7 @@ def cascade_batches(
     @_plainly
     def epoch_of(epoch: tf.Tensor) -> tf.data.Dataset:
         order = tf.constant(seed, tf.int64) * 2**20 + epoch
-        dataset = split.shuffled(order, config.training.shuffle_buffer)
+        dataset = split.shuffled(order, SHUFFLE_BUFFER)
         dataset = dataset.skip(_skipped(epoch, first_epoch, size * skip))
         dataset = dataset.map(
             lambda serialized: _sampled(serialized, epoch), num_parallel_calls=tf.data.AUTOTUNE
@@ -302,7 +304,7 @@ def pyramid_batches(
     @_plainly
     def epoch_of(epoch: tf.Tensor) -> tf.data.Dataset:
         order = tf.constant(seed, tf.int64) * 2**20 + epoch
-        dataset = split.shuffled(order, config.training.shuffle_buffer)
+        dataset = split.shuffled(order, SHUFFLE_BUFFER)
         dataset = dataset.interleave(
             lambda serialized: windows_of(serialized, epoch), cycle_length=size, block_length=1
         )

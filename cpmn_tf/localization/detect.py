@@ -121,8 +121,6 @@ def _detections(trace: Trace, durations: tf.Tensor, *, config: LocalizationConfi
         tf.shape(video)[0],
         method=config.nms,
         threshold=config.nms_threshold,
-        sigma=config.soft_nms_sigma,
-        min_score=config.min_score,
     )
     kept = scores > -float("inf")
     return _per_video(

@@ -185,7 +185,7 @@ class CascadedClassifier(keras.Model):
       normalization: see :func:`cpmn_tf.models.erasing.normalize_tcas`.
       erased_value: see :func:`cpmn_tf.models.erasing.erase`.
       random_segment, random_rate: see :func:`cpmn_tf.models.erasing.random_mask`.
-      filters, num_layers, kernel_size: of each :class:`TemporalClassifier`.
+      filters, num_layers: of each :class:`TemporalClassifier`.
 
     Raises:
       ValueError: if ``stages`` is below 1 or ``erasing_policy`` is unknown.
@@ -204,7 +204,6 @@ class CascadedClassifier(keras.Model):
         random_rate: float = 0.5,
         filters: int = 512,
         num_layers: int = 2,
-        kernel_size: int = 3,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -223,13 +222,11 @@ class CascadedClassifier(keras.Model):
         self.random_rate = random_rate
         self.filters = filters
         self.num_layers = num_layers
-        self.kernel_size = kernel_size
         self.stages = [
             TemporalClassifier(
                 num_classes=num_classes,
                 filters=filters,
                 num_layers=num_layers,
-                kernel_size=kernel_size,
                 dtype=self.dtype_policy,
             )
             for _ in range(stages)
@@ -335,7 +332,6 @@ class CascadedClassifier(keras.Model):
                 "random_rate",
                 "filters",
                 "num_layers",
-                "kernel_size",
             )
         }
         return {**super().get_config(), **own, "stages": len(self.stages)}

@@ -14,6 +14,8 @@ from cpmn_tf.models.cascade import CascadedClassifier, Stage
 from cpmn_tf.models.pyramid import PyramidAttention, attention_map
 from cpmn_tf.models.timeline import Timeline
 
+CHUNK_UNITS = 4096  # that ``cascade.inference=every_unit`` convolves at a time
+
 # (T-CAS [rows, samples] of each stage, valid samples [rows, samples]) -> M(Cas) [rows, samples]
 Combine = Callable[[Sequence[tf.Tensor], tf.Tensor], tf.Tensor]
 
@@ -32,7 +34,6 @@ def make_cascade(config: Config, num_classes: int, **kwargs) -> CascadedClassifi
         random_rate=section.random_rate,
         filters=section.filters,
         num_layers=section.layers,
-        kernel_size=section.kernel_size,
         **kwargs,
     )
 
@@ -175,8 +176,7 @@ class CPMN(keras.Model):
 
     @property
     def _chunk(self) -> int:
-        section = self.config.cascade
-        return section.chunk_units if section.inference == "every_unit" else 0
+        return CHUNK_UNITS if self.config.cascade.inference == "every_unit" else 0
 
     def _curves(
         self,

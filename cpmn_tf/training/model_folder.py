@@ -33,7 +33,6 @@ INFERENCE_SETTINGS = frozenset(
         "cascade.inference",
         "cascade.inference_erasing",
         "cascade.combine",
-        "cascade.chunk_units",
         "pyramid.stride",
         "data.test_split",
         *(f"localization.{field.name}" for field in dataclasses.fields(Config().localization)),

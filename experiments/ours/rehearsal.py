@@ -29,6 +29,8 @@ from cpmn_tf.training.loop import Runtime
 from experiments.benchmarks.training import make_product
 from experiments.harness.lab import Lab
 
+KERNEL_SIZE = 3  # of the cascade's convolutions, in units
+
 
 def define_flags(values: flags.FlagValues) -> None:
     """The rehearsal's own flag."""
@@ -38,8 +40,8 @@ def define_flags(values: flags.FlagValues) -> None:
 def cascade_operations(config: Config, width: int, classes: int) -> float:
     """Of one training step: convolutions forward and their gradients, but for the features'."""
     section, units = config.cascade, config.training.batch_size * config.cascade.units
-    inner = (section.layers - 1) * section.kernel_size * section.filters**2
-    first = section.kernel_size * width * section.filters
+    inner = (section.layers - 1) * KERNEL_SIZE * section.filters**2
+    first = KERNEL_SIZE * width * section.filters
     return section.stages * 2.0 * units * (2 * first + 3 * inner + 4 * section.filters * classes)
 
 

@@ -35,7 +35,7 @@ def test_thumos14_is_the_papers_schedule():
     assert (training.final_learning_rate, training.final_epochs) == (1e-4, 120)
     assert training.cascade_l2 == 0.0025
     assert (cascade.stages, cascade.threshold) == (2, 0.4)
-    assert (cascade.filters, cascade.layers, cascade.kernel_size) == (512, 2, 3)
+    assert (cascade.filters, cascade.layers) == (512, 2)
     assert (config.pyramid.window, config.pyramid.levels, config.pyramid.filters) == (64, 4, 512)
     assert config.localization.thresholds == (0.2,)
     assert (config.localization.top_k, config.localization.nms_threshold) == (2, 0.3)

@@ -37,13 +37,9 @@ CASES = {
     "sigmoid": ["cascade.normalization=sigmoid"],
     "erased by the mean": ["cascade.erased_value=mean", "cascade.stages=3"],
     "combined after min-max": ["cascade.combine=normalized"],
-    "every unit": ["cascade.inference=every_unit", "cascade.chunk_units=7"],
-    "interval, kernels of 5": [
-        "cascade.sampling=uniform",
-        "cascade.interval=3",
-        "cascade.kernel_size=5",
-        "cascade.layers=3",
-    ],
+    "every unit": ["cascade.inference=every_unit"],
+    "interval": ["cascade.sampling=uniform", "cascade.interval=3", "cascade.layers=3"],
+    "interval of another sampling": ["cascade.interval=3"],
     "overlapping windows": ["pyramid.stride=6", "pyramid.lateral=bottom_up"],
     "windows of 13, three levels": [
         "pyramid.window=13",
@@ -71,11 +67,17 @@ CASES = {
     "cut from the raw product": ["localization.fusion=raw"],
     "p_class as selected by": ["localization.p_class=first"],
     "outer-inner": ["localization.confidence=outer_inner", "localization.outer_ratio=0.5"],
-    "soft NMS": ["localization.nms=soft", "localization.min_score=0.05"],
+    "soft NMS": ["localization.nms=soft"],
     "no NMS, minimum length": ["localization.nms=none", "localization.min_seconds=1.0"],
 }
 MADE: dict[tuple, CPMN] = {}  # making a model takes longer than running it
 EXTERNAL = np.array([[0.1, 0.0, 0.7, 0.2], [0.9, 0.3, 0.8, 0.2], [0.0, 0.4, 0.0, 0.5]])
+
+
+@pytest.fixture(autouse=True)
+def small_chunks(monkeypatch):
+    """Several of them in each video."""
+    monkeypatch.setattr("cpmn_tf.models.cpmn.CHUNK_UNITS", 7)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -246,7 +248,7 @@ class Reference:
         section, kept = self.config.localization, []
         if section.nms == "none":
             return proposals
-        waiting = [p for p in proposals if section.nms == "hard" or p[3] >= section.min_score]
+        waiting = [p for p in proposals if section.nms == "hard" or p[3] >= 1e-4]
         while waiting:
             best = max(waiting, key=lambda item: item[3])
             waiting.remove(best)
@@ -258,8 +260,8 @@ class Reference:
                 if section.nms == "hard" and overlap <= section.nms_threshold:
                     left.append(other)
                 elif section.nms == "soft":
-                    score = other[3] * math.exp(-(overlap**2) / section.soft_nms_sigma)
-                    if score >= section.min_score:
+                    score = other[3] * math.exp(-(overlap**2) / 0.3)
+                    if score >= 1e-4:
                         left.append((*other[:3], score))
             waiting = left
         return kept

@@ -36,10 +36,13 @@ def test_saved_model_gives_the_model_folders_detections(data_set, model_dir, exp
     "settings",
     [
         ["cascade.inference_erasing=per_class", "localization.fusion=raw"],
-        ["cascade.inference=every_unit", "cascade.chunk_units=16", "localization.nms=soft"],
+        ["cascade.inference=every_unit", "localization.nms=soft"],
     ],
 )
-def test_so_it_does_with_class_scores_and_other_settings(data_set, model_dir, tmp_path, settings):
+def test_so_it_does_with_class_scores_and_other_settings(
+    data_set, model_dir, tmp_path, settings, monkeypatch
+):
+    monkeypatch.setattr("cpmn_tf.models.cpmn.CHUNK_UNITS", 16)
     rows = "".join(f"video_{number:03d},0.2,0.9,0.4\n" for number in range(10, 15))
     (tmp_path / "scores.csv").write_text(f"video,Dive,Jump,Throw\n{rows}")
     changes = [f"--set={item}" for item in settings]
