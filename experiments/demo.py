@@ -11,8 +11,6 @@ import subprocess
 import sys
 import time
 
-from absl import flags
-
 from cpmn_tf.commands import cli
 from cpmn_tf.files import read_json, write_json
 from experiments.paper import table3
@@ -21,9 +19,9 @@ ROWS = table3.STUDY.variants
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-def define_flags(values: flags.FlagValues) -> None:
+def define_flags(values: cli.Flags) -> None:
     """The demo's only flag."""
-    cli.define_string(values, "output_dir", "runs/demo", "Folder for everything the demo makes.")
+    values.string("output_dir", "Folder for everything the demo makes.", default="runs/demo")
 
 
 def row_files(number: int) -> tuple[str, str]:
@@ -103,7 +101,7 @@ def execute(command: list[str]) -> int:
     return code if code >= 0 else 128 - code
 
 
-def run(values: flags.FlagValues) -> None:
+def run(values: cli.Flags) -> None:
     """Runs the steps, but for those that an earlier demo finished with the same command."""
     start = time.monotonic()
     out = pathlib.Path(values.output_dir)

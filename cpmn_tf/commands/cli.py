@@ -190,11 +190,6 @@ class Stopped(Exception):
         self.signal = signal
 
 
-def define_string(values: flags.FlagValues, name: str, default: str | None, help: str) -> None:
-    """A string flag on ``values``."""
-    flags.DEFINE_string(name, default, help, flag_values=values)
-
-
 def require(values: flags.FlagValues, *names: str) -> None:
     """Asks for flags that a command needs; `execute` prints the error.
 

@@ -25,7 +25,6 @@ from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
-from absl import flags
 
 from cpmn_tf.commands import cli
 from cpmn_tf.data import records
@@ -38,17 +37,14 @@ STREAMS, UNITS, WIDTH = ("rgb", "flow"), 100, 1024
 LISTED = 20  # videos written as lists of floats
 
 
-def define_flags(values: flags.FlagValues) -> None:
+def define_flags(values: cli.Flags) -> None:
     """Flags of the benchmark."""
-    flags.DEFINE_integer("videos", 1000, "Videos of the folder.", flag_values=values)
-    flags.DEFINE_integer("rounds", 3, "Rounds of everything, in turns.", flag_values=values)
-    flags.DEFINE_bool(
-        "processor",
-        False,
-        "Count the processor's seconds: on a machine that others use as well.",
-        flag_values=values,
+    values.integer("videos", "Videos of the folder.", default=1000)
+    values.integer("rounds", "Rounds of everything, in turns.", default=3)
+    values.boolean(
+        "processor", "Count the processor's seconds: on a machine that others use as well."
     )
-    cli.define_string(values, "output", "", "JSON to write the figures to.")
+    values.string("output", "JSON to write the figures to.")
 
 
 def write_folder(folder: pathlib.Path, videos: int) -> int:
@@ -143,7 +139,7 @@ def read_files(folder: pathlib.Path) -> None:
         path.read_bytes()
 
 
-def measure(folder: pathlib.Path, values: flags.FlagValues) -> dict[str, float]:
+def measure(folder: pathlib.Path, values: cli.Flags) -> dict[str, float]:
     """Seconds of everything, medians over the rounds, and what follows from them."""
     # Seconds of the processor, kernel included, or on the wall.
     clock = time.process_time if values.processor else time.perf_counter
@@ -186,7 +182,7 @@ def measure(folder: pathlib.Path, values: flags.FlagValues) -> dict[str, float]:
     }
 
 
-def run(values: flags.FlagValues) -> None:
+def run(values: cli.Flags) -> None:
     """Measures and prints."""
     with tempfile.TemporaryDirectory() as folder:
         figures = measure(pathlib.Path(folder), values)

@@ -23,7 +23,6 @@ from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
-from absl import flags
 
 from cpmn_tf.commands import cli
 from cpmn_tf.config import Config, preset
@@ -36,15 +35,12 @@ from cpmn_tf.training.step import initialize, make_optimizer, make_step
 BATCH, UNITS, WIDTH, FILTERS, KERNEL, CLASSES = 16, 400, 101, 512, 3, 20
 
 
-def define_flags(values: flags.FlagValues) -> None:
+def define_flags(values: cli.Flags) -> None:
     """Flags of the benchmark."""
-    for name, default, meaning in (
-        ("rounds", 15, "Rounds of the step and the product, in turns."),
-        ("videos", 200, "Videos of the input pipeline's data set."),
-    ):
-        flags.DEFINE_integer(name, default, meaning, flag_values=values)
-    flags.DEFINE_bool("xla", False, "Compile the step with XLA.", flag_values=values)
-    cli.define_string(values, "output", "", "JSON to write the figures to.")
+    values.integer("rounds", "Rounds of the step and the product, in turns.", default=15)
+    values.integer("videos", "Videos of the input pipeline's data set.", default=200)
+    values.boolean("xla", "Compile the step with XLA.")
+    values.string("output", "JSON to write the figures to.")
 
 
 def step_operations(stages: int = 2) -> float:
@@ -155,7 +151,7 @@ def measure_waiting(split: pipeline.Split, module: str, epochs: int, xla: bool) 
     return {"share": waiting / (waiting + working), "steps": steps}
 
 
-def run(values: flags.FlagValues) -> None:
+def run(values: cli.Flags) -> None:
     """Measures and prints."""
     figures = {"step": measure_step(values.rounds, values.xla)}
     print(

@@ -11,7 +11,7 @@ import os
 import pathlib
 import shutil
 
-from cpmn_tf.commands.train import ProgressBar
+from cpmn_tf.commands.progress import ProgressBar
 from cpmn_tf.config import Config, with_overrides
 from cpmn_tf.data.pipeline import Split
 from cpmn_tf.files import replaced

@@ -10,8 +10,6 @@ folders (and their seeds). Writes NAME.json, .md and .png.
 import pathlib
 from typing import Any
 
-from absl import flags
-
 from cpmn_tf.commands import cli
 from cpmn_tf.errors import UserError
 from cpmn_tf.files import read_json
@@ -23,11 +21,11 @@ _COPIED = ("title", "paper", "data", "simulated", "preset", "split", "set", "pre
 _ADDED = ("videos", "instances")
 
 
-def define_flags(values: flags.FlagValues) -> None:
+def define_flags(values: cli.Flags) -> None:
     """Flags of joining."""
-    flags.DEFINE_list("results", [], "Folders with results.", flag_values=values)
-    cli.define_string(values, "name", None, "Of the experiment's files, such as options.")
-    cli.define_string(values, "output_dir", None, "Folder of the joined table.")
+    values.separated("results", "Folders with results.")
+    values.string("name", "Of the experiment's files, such as options.")
+    values.string("output_dir", "Folder of the joined table.")
 
 
 def read(path: pathlib.Path) -> dict[str, Any]:
@@ -46,7 +44,7 @@ def read(path: pathlib.Path) -> dict[str, Any]:
     return written
 
 
-def run(values: flags.FlagValues) -> None:
+def run(values: cli.Flags) -> None:
     """Joins.
 
     Raises:

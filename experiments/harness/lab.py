@@ -9,7 +9,7 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any
 
-from absl import flags, logging
+from absl import logging
 
 from cpmn_tf import inference
 from cpmn_tf.commands import cli
@@ -25,32 +25,23 @@ from experiments.harness.bank import Bank, digest
 from experiments.harness.study import PROTOCOLS, Result, Variant
 
 
-def define_flags(values: flags.FlagValues) -> None:
+def define_flags(values: cli.Flags) -> None:
     """Flags of every experiment."""
-    flags.DEFINE_enum(
-        "preset", "thumos14", list(PRESETS), "Settings to start from.", flag_values=values
-    )
-    cli.define_string(values, "data_dir", None, "Data set of cpmn-build-records.")
-    cli.define_string(
-        values,
+    values.choice("preset", PRESETS, "Settings to start from.", default="thumos14")
+    values.string("data_dir", "Data set of cpmn-build-records.")
+    values.string(
         "output_dir",
-        None,
         "Folder for trained models and results; experiments that name the same one share them.",
     )
-    cli.define_string(values, "split", "", "Split to evaluate on; the preset's by default.")
-    flags.DEFINE_integer(
-        "seeds", 3, "Trainings, of seeds 0, 1, ...", lower_bound=1, flag_values=values
-    )
-    flags.DEFINE_enum(
+    values.string("split", "Split to evaluate on; the preset's by default.")
+    values.integer("seeds", "Trainings, of seeds 0, 1, ...", default=3, least=1)
+    values.choice(
         "precision",
-        "float32",
         ["float32", "mixed_float16", "mixed_bfloat16"],
         "As of cpmn-train.",
-        flag_values=values,
+        default="float32",
     )
-    flags.DEFINE_multi_string(
-        "set", [], "Change one setting, as section.field=value.", flag_values=values
-    )
+    values.repeated("set", "Change one setting, as section.field=value.")
 
 
 def by_phase(settings: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -83,7 +74,7 @@ class Lab:
       UserError: if the data cannot be read or a setting is wrong.
     """
 
-    def __init__(self, values: flags.FlagValues):
+    def __init__(self, values: cli.Flags):
         cli.require(values, "data_dir", "output_dir")
         logging.set_verbosity(logging.WARNING)  # TensorFlow tells of every checkpoint otherwise
         self.flags = values

@@ -12,8 +12,6 @@ cell is the same. `join --name=NAME` wrote NAME.md; `fig4_fig6` writes no table.
 import pathlib
 import re
 
-from absl import flags
-
 from cpmn_tf.commands import cli
 from cpmn_tf.errors import UserError
 from cpmn_tf.files import write_text
@@ -47,13 +45,13 @@ def updated(page: str, results: pathlib.Path) -> str:
     return "".join([*parts, page[begin:]])
 
 
-def define_flags(values: flags.FlagValues) -> None:
+def define_flags(values: cli.Flags) -> None:
     """Flags of the page."""
-    cli.define_string(values, "page", str(HERE / "README.md"), "Page that is brought up to date.")
-    cli.define_string(values, "results", str(HERE / "results"), "Folder of the tables.")
+    values.string("page", "Page that is brought up to date.", default=str(HERE / "README.md"))
+    values.string("results", "Folder of the tables.", default=str(HERE / "results"))
 
 
-def run(values: flags.FlagValues) -> None:
+def run(values: cli.Flags) -> None:
     """Brings the page up to date.
 
     Raises:

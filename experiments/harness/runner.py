@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from types import ModuleType
 
-from absl import flags
-
 from cpmn_tf.commands import cli
 from cpmn_tf.config import TIOU
 from cpmn_tf.errors import UserError
@@ -17,12 +15,12 @@ from experiments.harness.study import Study
 def execute(program: str, module: ModuleType, argv: Sequence[str]) -> int:
     """Parses the flags and runs the module's study, or its own ``run``; returns the exit code."""
 
-    def define(values: flags.FlagValues) -> None:
+    def define(values: cli.Flags) -> None:
         define_flags(values)
         if hasattr(module, "define_flags"):
             module.define_flags(values)
 
-    def run(values: flags.FlagValues) -> None:
+    def run(values: cli.Flags) -> None:
         if hasattr(module, "STUDY"):
             run_study(module.STUDY, values)
         else:
@@ -31,7 +29,7 @@ def execute(program: str, module: ModuleType, argv: Sequence[str]) -> int:
     return cli.execute(program, module.__doc__, define, run, argv)
 
 
-def run_study(study: Study, values: flags.FlagValues) -> None:
+def run_study(study: Study, values: cli.Flags) -> None:
     """Trains and judges a study's variants, and writes its files.
 
     Raises:

@@ -18,9 +18,8 @@ import resource
 import statistics
 import time
 
-from absl import flags
-
-from cpmn_tf.commands.train import ProgressBar
+from cpmn_tf.commands import cli
+from cpmn_tf.commands.progress import ProgressBar
 from cpmn_tf.config import Config
 from cpmn_tf.data import pipeline
 from cpmn_tf.files import read_json, write_json
@@ -32,9 +31,9 @@ from experiments.harness.lab import Lab
 KERNEL_SIZE = 3  # of the cascade's convolutions, in units
 
 
-def define_flags(values: flags.FlagValues) -> None:
+def define_flags(values: cli.Flags) -> None:
     """The rehearsal's own flag."""
-    flags.DEFINE_list("streams", [], "Streams to train; all by default.", flag_values=values)
+    values.separated("streams", "Streams to train; all by default.")
 
 
 def cascade_operations(config: Config, width: int, classes: int) -> float:
