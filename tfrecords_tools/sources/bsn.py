@@ -56,10 +56,9 @@ class BsnSource:
             text = f"{settings.video_info}: has no subset of the video {key!r}; add it"
             problem("annotation", text, key)
             del database[key]
-        # A unit's length differs by video: the rate is set below.
-        files = dataclasses.replace(
-            settings, video_info=None, unit_frames=1, split_at=settings.split_at or SPLIT_AT
-        )
+        # The table was read, and a unit's length, which differs by video, is set below.
+        split_at = settings.split_at or SPLIT_AT
+        files = dataclasses.replace(settings, video_info=None, split_at=split_at)
         self._folders = FoldersSource(files, problem, raw={"database": database})
         self.annotations = self._folders.annotations
         self.facts = {"source": "bsn"}
@@ -83,6 +82,4 @@ def _times(what: str, entry: Any) -> tuple[float, float, float]:
     return seconds, frames / seconds, covered / frames * seconds
 
 
-def open_source(settings: SourceSettings, problem: Problem) -> BsnSource:
-    """Opens the source."""
-    return BsnSource(settings, problem)
+open_source = BsnSource

@@ -128,6 +128,4 @@ def _subset(entry: Any) -> str | None:
     return subset if isinstance(subset, str) and subset else None
 
 
-def open_source(settings: SourceSettings, problem: Problem) -> FoldersSource:
-    """Opens the source."""
-    return FoldersSource(settings, problem)
+open_source = FoldersSource

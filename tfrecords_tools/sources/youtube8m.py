@@ -172,6 +172,4 @@ def _features(what: str, example: tf.train.SequenceExample) -> dict[str, np.ndar
     return features
 
 
-def open_source(settings: SourceSettings, problem: Problem) -> Youtube8mSource:
-    """Opens the source."""
-    return Youtube8mSource(settings, problem)
+open_source = Youtube8mSource
