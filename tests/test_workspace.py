@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from cpmn_tf.config import preset
+from cpmn_tf.config import CascadeConfig, preset
 from cpmn_tf.models import CascadedClassifier
 
 TEXT = (pathlib.Path(__file__).parents[1] / "WORKSPACE.md").read_text()
@@ -60,4 +60,4 @@ def test_section_4_1_is_in_the_table():
 
 
 def test_kernels_are_the_papers():
-    assert CascadedClassifier(num_classes=1).stages[1].kernel_size == 3
+    assert CascadedClassifier(num_classes=1, config=CascadeConfig()).stages[1].kernel_size == 3

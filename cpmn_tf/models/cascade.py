@@ -1,10 +1,12 @@
 """The cascaded classification module (CCM, Section 3.3 and Fig. 2)."""
 
+import dataclasses
 from typing import NamedTuple
 
 import keras
 import tensorflow as tf
 
+from cpmn_tf.config import CascadeConfig
 from cpmn_tf.models import erasing
 from cpmn_tf.models.layers import Linear, TemporalConvolution, masked_mean
 
@@ -178,58 +180,21 @@ class CascadedClassifier(keras.Model):
 
     Args:
       num_classes: C.
-      stages: N; 1 is the CAM baseline.
-      erasing_policy: ``adversarial``, ``random`` (Hide-and-Seek; inference hides nothing)
-        or ``none``.
-      threshold: ζ.
-      normalization: see :func:`cpmn_tf.models.erasing.normalize_tcas`.
-      erased_value: see :func:`cpmn_tf.models.erasing.erase`.
-      random_segment, random_rate: see :func:`cpmn_tf.models.erasing.random_mask`.
-      filters, num_layers: of each :class:`TemporalClassifier`.
-
-    Raises:
-      ValueError: if ``stages`` is below 1 or ``erasing_policy`` is unknown.
+      config: number and size of the stages, and what is erased between them; or its fields.
     """
 
-    def __init__(
-        self,
-        *,
-        num_classes: int,
-        stages: int = 2,
-        erasing_policy: str = "adversarial",
-        threshold: float = 0.4,
-        normalization: str = "min_max",
-        erased_value: str = "zero",
-        random_segment: int = 16,
-        random_rate: float = 0.5,
-        filters: int = 512,
-        num_layers: int = 2,
-        **kwargs,
-    ):
+    def __init__(self, *, num_classes: int, config: CascadeConfig | dict, **kwargs):
         super().__init__(**kwargs)
-        if stages < 1:
-            raise ValueError(f"stages={stages} must be at least 1")
-        if erasing_policy not in ("adversarial", "random", "none"):
-            raise ValueError(
-                f"erasing_policy={erasing_policy!r} must be adversarial, random or none"
-            )
         self.num_classes = num_classes
-        self.erasing_policy = erasing_policy
-        self.threshold = threshold
-        self.normalization = normalization
-        self.erased_value = erased_value
-        self.random_segment = random_segment
-        self.random_rate = random_rate
-        self.filters = filters
-        self.num_layers = num_layers
+        self.config = config if isinstance(config, CascadeConfig) else CascadeConfig(**config)
         self.stages = [
             TemporalClassifier(
                 num_classes=num_classes,
-                filters=filters,
-                num_layers=num_layers,
+                filters=self.config.filters,
+                num_layers=self.config.layers,
                 dtype=self.dtype_policy,
             )
-            for _ in range(stages)
+            for _ in range(self.config.stages)
         ]
 
     def build(self, features_shape, valid_shape=None):
@@ -305,33 +270,23 @@ class CascadedClassifier(keras.Model):
         results = []
         for number, stage in enumerate(self.stages[1:], 1):
             erased |= self._mask(tcas, valid, chosen, number, seed, training)
-            left = erasing.erase(features, erased, valid, self.erased_value)
+            left = erasing.erase(features, erased, valid, self.config.erased_value)
             logits, tcas = _classify(stage, left, valid, chunk)
             results.append(Stage(logits, tcas, erased, video))
         return results
 
     def _mask(self, tcas, valid, classes, number, seed, training) -> tf.Tensor:
-        if self.erasing_policy == "adversarial":
-            return erasing.erasing_mask(tcas, valid, classes, self.threshold, self.normalization)
-        if self.erasing_policy == "random" and training:
+        config = self.config
+        if config.erasing == "adversarial":
+            return erasing.erasing_mask(
+                tcas, valid, classes, config.threshold, config.normalization
+            )
+        if config.erasing == "random" and training:
             seed = tf.stack([seed[0], seed[1] * 64 + number])  # each stage hides other segments
-            return erasing.random_mask(valid, seed, self.random_segment, self.random_rate)
+            return erasing.random_mask(valid, seed, config.random_segment, config.random_rate)
         return tf.zeros_like(valid)
 
     def get_config(self):
         """Constructor arguments."""
-        own = {
-            name: getattr(self, name)
-            for name in (
-                "num_classes",
-                "erasing_policy",
-                "threshold",
-                "normalization",
-                "erased_value",
-                "random_segment",
-                "random_rate",
-                "filters",
-                "num_layers",
-            )
-        }
-        return {**super().get_config(), **own, "stages": len(self.stages)}
+        own = {"num_classes": self.num_classes, "config": dataclasses.asdict(self.config)}
+        return {**super().get_config(), **own}

@@ -20,36 +20,6 @@ CHUNK_UNITS = 4096  # that ``cascade.inference=every_unit`` convolves at a time
 Combine = Callable[[Sequence[tf.Tensor], tf.Tensor], tf.Tensor]
 
 
-def make_cascade(config: Config, num_classes: int, **kwargs) -> CascadedClassifier:
-    """The cascade that ``config`` describes."""
-    section = config.cascade
-    return CascadedClassifier(
-        num_classes=num_classes,
-        stages=section.stages,
-        erasing_policy=section.erasing,
-        threshold=section.threshold,
-        normalization=section.normalization,
-        erased_value=section.erased_value,
-        random_segment=section.random_segment,
-        random_rate=section.random_rate,
-        filters=section.filters,
-        num_layers=section.layers,
-        **kwargs,
-    )
-
-
-def make_pyramid(config: Config, num_classes: int, **kwargs) -> PyramidAttention:
-    """The pyramid that ``config`` describes."""
-    section = config.pyramid
-    return PyramidAttention(
-        num_classes=num_classes,
-        levels=section.levels,
-        filters=section.filters,
-        lateral=section.lateral,
-        **kwargs,
-    )
-
-
 @keras.saving.register_keras_serializable(package="cpmn_tf")
 class CPMN(keras.Model):
     """The streams' cascades and pyramids, and the localization that fuses them (Fig. 1).
@@ -68,9 +38,13 @@ class CPMN(keras.Model):
         self.streams = dict(streams)
         self.num_classes = num_classes
         self.config = config if isinstance(config, Config) else Config.from_dict(dict(config))
-        make = {"config": self.config, "num_classes": num_classes, "dtype": self.dtype_policy}
-        self.cascades = {name: make_cascade(**make) for name in self.streams}
-        self.pyramids = {name: make_pyramid(**make) for name in self.streams}
+        given = {"num_classes": num_classes, "dtype": self.dtype_policy}
+        self.cascades = {
+            name: CascadedClassifier(config=self.config.cascade, **given) for name in self.streams
+        }
+        self.pyramids = {
+            name: PyramidAttention(config=self.config.pyramid, **given) for name in self.streams
+        }
         self.build()
 
     def build(self, input_shape=None):
@@ -212,7 +186,7 @@ class CPMN(keras.Model):
         cascade, method = self.cascades[name], self.config.cascade.inference_erasing
         if not self.config.localization.mining or len(cascade.stages) == 1:
             return []
-        per_class = method == "per_class" and cascade.erasing_policy == "adversarial"
+        per_class = method == "per_class" and cascade.config.erasing == "adversarial"
         classes = tf.zeros_like(selected) if method == "none" else selected
         stages = cascade.later_stages(
             line.samples,

@@ -1,8 +1,11 @@
 """The pyramid attention module (PAM, Section 3.3 and Fig. 3)."""
 
+import dataclasses
+
 import keras
 import tensorflow as tf
 
+from cpmn_tf.config import PyramidConfig
 from cpmn_tf.data import sampling
 from cpmn_tf.models.erasing import extremes
 from cpmn_tf.models.layers import masked_mean
@@ -17,48 +20,31 @@ class PyramidAttention(keras.Model):
     convolution of kernel 1 to C label maps K_l, global average pooling. The window's logits are the
     mean over the levels.
 
+    Lateral connections are ``top_down`` (each coarser level, repeated twice, is added to the next
+    finer one, as in FPN), ``bottom_up`` (each finer level, max-pooled, is added to the next coarser
+    one) or ``none``.
+
     Args:
       num_classes: C.
-      levels: pyramid levels.
-      filters: of each level's convolution.
-      lateral: ``top_down`` (each coarser level, repeated twice, is added to the next finer one, as
-        in FPN), ``bottom_up`` (each finer level, max-pooled, is added to the next coarser one) or
-        ``none``.
-
-    Raises:
-      ValueError: if ``levels`` is below 1 or ``lateral`` is unknown.
+      config: levels, their filters and lateral connections, windows; or its fields.
     """
 
-    def __init__(
-        self,
-        *,
-        num_classes: int,
-        levels: int = 4,
-        filters: int = 512,
-        lateral: str = "top_down",
-        **kwargs,
-    ):
+    def __init__(self, *, num_classes: int, config: PyramidConfig | dict, **kwargs):
         super().__init__(**kwargs)
-        if levels < 1:
-            raise ValueError(f"levels={levels} must be at least 1")
-        if lateral not in ("top_down", "bottom_up", "none"):
-            raise ValueError(f"lateral={lateral!r} must be top_down, bottom_up or none")
         self.num_classes = num_classes
-        self.levels = levels
-        self.filters = filters
-        self.lateral = lateral
+        self.config = config if isinstance(config, PyramidConfig) else PyramidConfig(**config)
+        filters, levels = self.config.filters, range(self.config.levels)
         self.encoders = [
-            keras.layers.Dense(filters, activation="relu", dtype=self.dtype_policy)
-            for _ in range(levels)
+            keras.layers.Dense(filters, activation="relu", dtype=self.dtype_policy) for _ in levels
         ]
-        self.predictors = [keras.layers.Dense(num_classes, dtype="float32") for _ in range(levels)]
+        self.predictors = [keras.layers.Dense(num_classes, dtype="float32") for _ in levels]
 
     def build(self, features_shape, valid_shape=None):
         """Creates the weights for [windows, units, channels] features."""
         for encoder, predictor in zip(self.encoders, self.predictors, strict=True):
             # A convolution of kernel 1 is a matrix product per unit, which Dense does directly.
             encoder.build(tuple(features_shape))
-            predictor.build((None, None, self.filters))
+            predictor.build((None, None, self.config.filters))
         self.built = True
 
     def label_maps(
@@ -74,17 +60,17 @@ class PyramidAttention(keras.Model):
           Per level [windows, T_l, classes] float32 and [windows, T_l] bool.
         """
         inputs = [(tf.cast(features, self.compute_dtype), valid)]
-        for _ in range(self.levels - 1):
+        for _ in range(self.config.levels - 1):
             inputs.append(_pool(*inputs[-1]))
         encoded = [
             encoder(level) for encoder, (level, _) in zip(self.encoders, inputs, strict=True)
         ]
         masks = [mask for _, mask in inputs]
-        if self.lateral == "top_down":
-            for level in reversed(range(self.levels - 1)):
+        if self.config.lateral == "top_down":
+            for level in reversed(range(self.config.levels - 1)):
                 encoded[level] += tf.repeat(encoded[level + 1], 2, axis=1)
-        elif self.lateral == "bottom_up":
-            for level in range(1, self.levels):
+        elif self.config.lateral == "bottom_up":
+            for level in range(1, self.config.levels):
                 encoded[level] += _pool(encoded[level - 1], masks[level - 1])[0]
         maps = [
             predictor(tf.cast(level, tf.float32))
@@ -105,11 +91,11 @@ class PyramidAttention(keras.Model):
           padding. Both float32.
         """
         units = tf.shape(features)[1]
-        extra = -units % 2 ** (self.levels - 1)
+        extra = -units % 2 ** (self.config.levels - 1)
         features = tf.pad(features, [[0, 0], [0, extra], [0, 0]])
         padded = tf.pad(valid, [[0, 0], [0, extra]])
         levels = self.label_maps(features, padded)
-        logits = tf.add_n([masked_mean(maps, mask) for maps, mask in levels]) / self.levels
+        logits = tf.add_n([masked_mean(maps, mask) for maps, mask in levels]) / self.config.levels
         repeated = [tf.repeat(maps, 2**level, axis=1) for level, (maps, _) in enumerate(levels)]
         heat = tf.add_n(repeated)[:, :units]
         return logits, tf.where(valid[..., tf.newaxis], heat, 0.0)
@@ -155,13 +141,8 @@ class PyramidAttention(keras.Model):
 
     def get_config(self):
         """Constructor arguments."""
-        return {
-            **super().get_config(),
-            "num_classes": self.num_classes,
-            "levels": self.levels,
-            "filters": self.filters,
-            "lateral": self.lateral,
-        }
+        own = {"num_classes": self.num_classes, "config": dataclasses.asdict(self.config)}
+        return {**super().get_config(), **own}
 
 
 def _pool(values: tf.Tensor, valid: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

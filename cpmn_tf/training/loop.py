@@ -16,7 +16,7 @@ import tensorflow as tf
 from cpmn_tf.config import Config
 from cpmn_tf.data import pipeline
 from cpmn_tf.errors import UserError
-from cpmn_tf.models.cpmn import make_cascade, make_pyramid
+from cpmn_tf.models import CascadedClassifier, PyramidAttention
 from cpmn_tf.training import objectives
 from cpmn_tf.training.events import EventWriter
 from cpmn_tf.training.model_folder import CHECKPOINT_ERRORS, plain_variables
@@ -87,8 +87,12 @@ class ModuleTrainer:
         self.steps = self.epochs * self.steps_per_epoch
 
         width = split.manifest.stream(stream).width
-        make = make_cascade if module == "cascade" else make_pyramid
-        self.model = make(config, len(split.manifest.classes), dtype=runtime.precision)
+        make = CascadedClassifier if module == "cascade" else PyramidAttention
+        self.model = make(
+            num_classes=len(split.manifest.classes),
+            config=getattr(config, module),
+            dtype=runtime.precision,
+        )
         self.model.build((None, None, width))
         order = [spec.name for spec in split.manifest.streams].index(stream)
         self._seed = runtime.seed * 1000 + order * 10 + (module == "pyramid")

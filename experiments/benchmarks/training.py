@@ -28,7 +28,7 @@ from cpmn_tf.commands import cli
 from cpmn_tf.config import Config, preset
 from cpmn_tf.data import pipeline, records
 from cpmn_tf.files import write_json
-from cpmn_tf.models.cpmn import make_cascade, make_pyramid
+from cpmn_tf.models import CascadedClassifier, PyramidAttention
 from cpmn_tf.training.objectives import cascade_loss, pyramid_loss
 from cpmn_tf.training.step import initialize, make_optimizer, make_step
 
@@ -52,8 +52,8 @@ def step_operations(stages: int = 2) -> float:
 
 def make(module: str, config: Config, xla: bool):
     """A module's compiled step."""
-    build = make_cascade if module == "cascade" else make_pyramid
-    model = build(config, CLASSES)
+    build = CascadedClassifier if module == "cascade" else PyramidAttention
+    model = build(num_classes=CLASSES, config=getattr(config, module))
     model.build((None, None, WIDTH))
     initialize(model, 0)
     optimizer = make_optimizer(config, 13, model.trainable_variables)

@@ -14,7 +14,7 @@ import pytest
 import tensorflow as tf
 
 import cpmn_tf.models
-from cpmn_tf.config import Config, with_overrides
+from cpmn_tf.config import CascadeConfig, Config, PyramidConfig, with_overrides
 from cpmn_tf.models import CPMN, CascadedClassifier, PyramidAttention, TemporalClassifier
 from cpmn_tf.training.model_folder import plain_variables
 
@@ -84,27 +84,38 @@ def cpmn(model, inputs):
     return [found.segments, found.labels, found.scores, found.counts, found.silent]
 
 
-cascade = {"num_classes": CLASSES, "filters": 6, "threshold": 0.7}
-pyramid = {"num_classes": CLASSES, "filters": 6}
+def cascade(**options):
+    return {
+        "num_classes": CLASSES,
+        "config": CascadeConfig(**{"filters": 6, "threshold": 0.7, **options}),
+    }
+
+
+def pyramid(**options):
+    return {"num_classes": CLASSES, "config": PyramidConfig(filters=6, **options)}
+
+
 both = {"streams": {"rgb": WIDTH, "flow": WIDTH - 1}, "num_classes": CLASSES, "config": CONFIG}
 hidden = {"seed": tf.constant([1, 2]), "training": True}
 
 CASES = {
     "classifier": Case(TemporalClassifier, {"num_classes": CLASSES, "filters": 6}, plain),
-    "cascade-adversarial": Case(CascadedClassifier, {**cascade, "stages": 3}, cascaded()),
-    "cascade-per_class": Case(CascadedClassifier, cascade, cascaded(per_class=True), static=False),
+    "cascade-adversarial": Case(CascadedClassifier, cascade(stages=3), cascaded()),
+    "cascade-per_class": Case(
+        CascadedClassifier, cascade(), cascaded(per_class=True), static=False
+    ),
     "cascade-random": Case(
         CascadedClassifier,
-        {**cascade, "erasing_policy": "random", "random_segment": 4},
+        cascade(erasing="random", random_segment=4),
         cascaded(**hidden),
         comparable=2,
     ),
-    "cascade-none": Case(CascadedClassifier, {**cascade, "erasing_policy": "none"}, cascaded()),
-    "cascade-mean": Case(CascadedClassifier, {**cascade, "erased_value": "mean"}, cascaded()),
-    "pyramid-top_down": Case(PyramidAttention, pyramid, plain),
-    "pyramid-bottom_up": Case(PyramidAttention, {**pyramid, "lateral": "bottom_up"}, plain),
-    "pyramid-none": Case(PyramidAttention, {**pyramid, "lateral": "none", "levels": 2}, plain),
-    "pyramid-on_video": Case(PyramidAttention, pyramid, on_video),
+    "cascade-none": Case(CascadedClassifier, cascade(erasing="none"), cascaded()),
+    "cascade-mean": Case(CascadedClassifier, cascade(erased_value="mean"), cascaded()),
+    "pyramid-top_down": Case(PyramidAttention, pyramid(), plain),
+    "pyramid-bottom_up": Case(PyramidAttention, pyramid(lateral="bottom_up"), plain),
+    "pyramid-none": Case(PyramidAttention, pyramid(lateral="none", levels=2), plain),
+    "pyramid-on_video": Case(PyramidAttention, pyramid(), on_video),
     "cpmn": Case(CPMN, both, cpmn, static=False),
 }
 

@@ -5,7 +5,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from cpmn_tf.config import Config, LocalizationConfig, with_overrides
+from cpmn_tf.config import (
+    CascadeConfig,
+    Config,
+    LocalizationConfig,
+    PyramidConfig,
+    with_overrides,
+)
 from cpmn_tf.localization import Trace, detections_of
 from cpmn_tf.models import CascadedClassifier, PyramidAttention, TemporalClassifier
 from cpmn_tf.models.erasing import normalize_tcas
@@ -96,9 +102,8 @@ def test_normalised_tcas(paper, padded, method):
 @pytest.mark.parametrize("value", ["zero", "mean"])
 def test_algorithm_1(paper, filled, arrays, padded, stages, value):
     videos, labels = sequences([20, 9]), [[0, 2], [1]]
-    model = CascadedClassifier(
-        num_classes=3, stages=stages, filters=6, erased_value=value, threshold=0.6
-    )
+    config = CascadeConfig(stages=stages, filters=6, erased_value=value, threshold=0.6)
+    model = CascadedClassifier(num_classes=3, config=config)
     model.build((None, None, 5))
     filled(model)
     chosen = tf.reduce_max(tf.one_hot(tf.ragged.constant(labels).to_tensor(-1), 3), axis=1)
@@ -126,7 +131,9 @@ def test_algorithm_1(paper, filled, arrays, padded, stages, value):
 )
 def pyramid(request, filled):
     lateral, levels = request.param
-    model = PyramidAttention(num_classes=3, levels=levels, filters=6, lateral=lateral)
+    model = PyramidAttention(
+        num_classes=3, config=PyramidConfig(levels=levels, filters=6, lateral=lateral)
+    )
     model.build((None, None, 5))
     return filled(model)
 
@@ -136,7 +143,7 @@ def weights_of(pyramid, paper, arrays):
         paper.pairs([value for layer in layers for value in arrays(layer)])
         for layers in (pyramid.encoders, pyramid.predictors)
     )
-    return encoders, predictors, pyramid.lateral
+    return encoders, predictors, pyramid.config.lateral
 
 
 def test_label_maps(pyramid, paper, arrays, padded):
@@ -183,7 +190,9 @@ def test_pyramid_by_hand():
         # The pooled fine level is added to the coarse one: 1 3 2 0 | 6 4.
         ("bottom_up", [7, 9, 6, 4]),
     ):
-        model = PyramidAttention(num_classes=1, levels=2, filters=1, lateral=lateral)
+        model = PyramidAttention(
+            num_classes=1, config=PyramidConfig(levels=2, filters=1, lateral=lateral)
+        )
         model.build((None, None, 1))
         for variable in model.variables:
             variable.assign(tf.fill(variable.shape, float(len(variable.shape) > 1)))

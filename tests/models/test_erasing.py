@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from cpmn_tf.config import CascadeConfig
 from cpmn_tf.models import CascadedClassifier, erasing
 
 EVERY = tf.ones([1, 4], tf.bool)
@@ -92,8 +93,8 @@ def test_the_mean_keeps_its_digits_in_half_precision(dtype):
     [
         (lambda: erasing.normalize_tcas(tf.zeros([1, 4, 1]), EVERY, "softmax"), "softmax"),
         (lambda: erasing.erase(tf.zeros([1, 4, 1]), EVERY, EVERY, "noise"), "noise"),
-        (lambda: CascadedClassifier(num_classes=2, erasing_policy="soft"), "soft"),
-        (lambda: CascadedClassifier(num_classes=2, stages=0), "stages=0"),
+        (lambda: CascadeConfig(erasing="soft"), "soft"),
+        (lambda: CascadeConfig(stages=0), "stages=0"),
     ],
 )
 def test_unknown_options_are_refused(call, message):
@@ -133,7 +134,7 @@ def batch():
 
 
 def cascade(filled, **options) -> CascadedClassifier:
-    model = CascadedClassifier(num_classes=3, filters=6, **options)
+    model = CascadedClassifier(num_classes=3, config=CascadeConfig(filters=6, **options))
     model.build((None, None, 4))
     return filled(model)
 
@@ -201,12 +202,12 @@ def test_no_label_erases_nothing_and_makes_no_copy(batch, filled):
 
 
 def test_the_policy_none_hides_nothing(batch, filled):
-    stages = cascade(filled, stages=3, erasing_policy="none")(*batch, training=True)
+    stages = cascade(filled, stages=3, erasing="none")(*batch, training=True)
     assert not any(stage.erased.numpy().any() for stage in stages)
 
 
 def test_the_random_policy_hides_in_training_only(batch, filled):
-    model = cascade(filled, stages=3, erasing_policy="random", random_segment=5)
+    model = cascade(filled, stages=3, erasing="random", random_segment=5)
     assert not any(stage.erased.numpy().any() for stage in model(*batch))
     seed = tf.constant([3, 8], tf.int64)
     stages = model(*batch, seed=seed, training=True)

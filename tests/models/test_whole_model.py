@@ -115,7 +115,7 @@ class Reference:
                 paper.pairs([value for layer in layers for value in arrays(layer)])
                 for layers in (pyramid.encoders, pyramid.predictors)
             ]
-            self.pyramids[name] = (*parts, pyramid.lateral)
+            self.pyramids[name] = (*parts, pyramid.config.lateral)
 
     def resize(self, x, size):
         """Linear, each new unit at the centre of the time it covers."""

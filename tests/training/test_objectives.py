@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from cpmn_tf.config import Config, with_overrides
-from cpmn_tf.models.cpmn import make_cascade, make_pyramid
+from cpmn_tf.models import CascadedClassifier, PyramidAttention
 from cpmn_tf.training import objectives
 from cpmn_tf.training.step import initialize, learning_rate, make_optimizer, make_step
 
@@ -28,7 +28,7 @@ def batch():
 
 
 def cascade(settings: Config):
-    model = make_cascade(settings, 3)
+    model = CascadedClassifier(num_classes=3, config=settings.cascade)
     model.build((None, None, 5))
     initialize(model, 7)
     return model
@@ -134,7 +134,7 @@ def test_the_gradient_is_that_of_small_steps(batch):
 
 def test_the_pyramids_loss_and_no_regularization_of_it(batch):
     for settings, scale in ((config(), 0.0), (config("training.pyramid_l2=0.5"), 0.5)):
-        model = make_pyramid(settings, 3)
+        model = PyramidAttention(num_classes=3, config=settings.pyramid)
         model.build((None, None, 5))
         initialize(model, 3)
         loss = objectives.pyramid_loss(model, batch, settings, SEED)
@@ -200,7 +200,7 @@ def test_initial_weights_come_from_the_seed_alone():
     settings, drawn = config(), []
     for seed, noise in ((7, 1), (7, 2), (8, 1)):
         tf.random.set_seed(noise)
-        model = make_cascade(settings, 3)
+        model = CascadedClassifier(num_classes=3, config=settings.cascade)
         model.build((None, None, 5))
         initialize(model, seed)
         drawn.append([variable.numpy() for variable in model.variables])
@@ -214,7 +214,7 @@ def test_initial_weights_come_from_the_seed_alone():
 
 def test_initial_kernels_are_glorot_uniform_and_differ_between_stages():
     settings = config("cascade.filters=40")
-    model = make_cascade(settings, 3)
+    model = CascadedClassifier(num_classes=3, config=settings.cascade)
     model.build((None, None, 20))
     initialize(model, 0)
     kernels = [[v.numpy() for v in stage.variables if v.ndim > 1] for stage in model.stages]

@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 from cpmn_tf.config import Config, with_overrides
-from cpmn_tf.models.cpmn import make_cascade
+from cpmn_tf.models import CascadedClassifier
 from cpmn_tf.training.objectives import cascade_loss
 from cpmn_tf.training.step import initialize, make_optimizer, make_step
 
@@ -27,7 +27,7 @@ def test_updates_wait_for_every_reader_of_the_weights():
     steps on a loaded machine: training was not the same bits twice.
     """
     config = with_overrides(Config(), ["cascade.filters=4", "training.batch_size=2"])
-    model = make_cascade(config, 3)
+    model = CascadedClassifier(num_classes=3, config=config.cascade)
     model.build((None, None, 5))
     initialize(model, 0)
     optimizer = make_optimizer(config, 1, model.trainable_variables)
