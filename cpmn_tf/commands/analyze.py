@@ -19,6 +19,7 @@ from cpmn_tf.commands import cli, evaluation_inputs
 from cpmn_tf.evaluation import PROTOCOLS
 from cpmn_tf.evaluation.results import facts, to_json
 from cpmn_tf.files import write_json
+from cpmn_tf.formats.thumos_text import digest
 
 
 def define_flags(values: cli.Flags) -> None:
@@ -50,36 +51,32 @@ def run(values: cli.Flags) -> None:
       UserError: naming the file and the fix.
     """
     cli.require(values, "output_dir")
-    truth = evaluation_inputs.load_inputs(values)
-    detections = evaluation_inputs.load_judged(values.detections, truth)
-    baseline = evaluation_inputs.load_judged(values.baseline, truth) if values.baseline else None
+    inputs = evaluation_inputs.load_inputs(values)
+    sources, baseline = inputs.sources, None
+    if values.baseline:
+        baseline = evaluation_inputs.load_judged(values.baseline, inputs.annotations, sources.split)
     analysis = analyze(
-        truth.annotations,
-        detections,
+        inputs.annotations,
+        inputs.detections,
         protocol=values.protocol,
-        tiou=truth.tiou,
+        tiou=inputs.tiou,
         baseline=baseline,
         bounds=values.preset if values.preset in BOUNDS else None,
         samples=values.samples,
         seed=values.seed,
     )
-    sources = evaluation_inputs.sources_of(values.detections, truth)
     written = {**to_json(analysis.evaluation, sources), **analysis_json(analysis)}
     lines = facts(analysis.evaluation.counts, sources)
     if values.baseline:
-        other = evaluation_inputs.sources_of(values.baseline, truth)
-        written["baseline"]["detection_file"] = other.detection_file
-        written["baseline"]["detection_sha256"] = other.detection_sha256
-        lines += [
-            f"baseline     {other.detection_file}",
-            f"             SHA-256 {other.detection_sha256}",
-        ]
+        sha256 = digest(values.baseline)
+        written["baseline"] |= {"detection_file": values.baseline, "detection_sha256": sha256}
+        lines += [f"baseline     {values.baseline}", f"             SHA-256 {sha256}"]
     write_json(os.path.join(values.output_dir, "analysis.json"), written)
     from cpmn_tf.analysis.figure import save_page  # matplotlib is slow to load: not for --help
 
     page = os.path.join(values.output_dir, "analysis.png")
     save_page(page, analysis, sources, values.baseline or "")
-    lines += evaluation_inputs.remarks(detections, truth)
+    lines += evaluation_inputs.remarks(inputs)
     print("\n".join([*lines, "", *analysis_text(analysis), "", f"plots: {page}"]))
 
 

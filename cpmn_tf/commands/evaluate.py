@@ -38,17 +38,16 @@ def run(values: cli.Flags) -> None:
     Raises:
       UserError: naming the file and the fix.
     """
-    truth = evaluation_inputs.load_inputs(values)
-    detections = evaluation_inputs.load_judged(values.detections, truth)
-    sources = evaluation_inputs.sources_of(values.detections, truth)
+    inputs = evaluation_inputs.load_inputs(values)
     names = list(PROTOCOLS) if values.protocol == "both" else [values.protocol]
     results = [
-        evaluate(truth.annotations, detections, protocol=name, tiou=truth.tiou) for name in names
+        evaluate(inputs.annotations, inputs.detections, protocol=name, tiou=inputs.tiou)
+        for name in names
     ]
     if values.output:  # before printing, which `| head` cuts short
-        written = {result.protocol: to_json(result, sources) for result in results}
+        written = {result.protocol: to_json(result, inputs.sources) for result in results}
         write_json(values.output, written if len(results) > 1 else written[names[0]])
-    lines = [*facts(results[0].counts, sources), *evaluation_inputs.remarks(detections, truth)]
+    lines = [*facts(results[0].counts, inputs.sources), *evaluation_inputs.remarks(inputs)]
     print("\n".join([*lines, "", *tables(results)]))
 
 

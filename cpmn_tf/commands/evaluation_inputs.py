@@ -18,13 +18,12 @@ _PRESETLESS_TIOU = "0.1:0.1:0.7"
 
 @dataclasses.dataclass(frozen=True)
 class Inputs:
-    """What a command evaluates: one split's truth, the thresholds and where truth comes from."""
+    """What a command evaluates: one split's truth, what is judged, thresholds and the files."""
 
     annotations: Annotations
-    split: str
+    detections: Detections
     tiou: tuple[float, ...]
-    annotation_file: str
-    annotation_sha256: str
+    sources: Sources
 
 
 def define_flags(values: cli.Flags) -> None:
@@ -56,7 +55,7 @@ def define_flags(values: cli.Flags) -> None:
 
 
 def load_inputs(values: cli.Flags) -> Inputs:
-    """Reads the truth and settles split and thresholds.
+    """Reads truth and detections, and settles split and thresholds.
 
     Raises:
       UserError: naming the file or flag and the fix.
@@ -80,45 +79,37 @@ def load_inputs(values: cli.Flags) -> Inputs:
         raise UserError(f"{path}: {error}") from None
     if not any(video.instances for video in chosen.videos.values()):
         raise UserError(f"{path}: the subset {split!r} holds no instance with a segment to find")
-    return Inputs(chosen, split, tiou, path, digest(path))
+    detections = load_judged(values.detections, chosen, split)
+    sources = Sources(path, digest(path), values.detections, digest(values.detections), split)
+    return Inputs(chosen, detections, tiou, sources)
 
 
-def load_judged(path: str, inputs: Inputs) -> Detections:
+def load_judged(path: str, annotations: Annotations, split: str) -> Detections:
     """Reads detections and checks that they can belong to the truth.
 
     Raises:
       UserError: naming the file and the fix.
     """
-    classes = inputs.annotations.classes
+    classes = annotations.classes
     detections = load_detection_file(path, classes=classes)
-    check_seconds(detections, inputs.annotations, path)
+    check_seconds(detections, annotations, path)
     if len(detections) and not set(detections.classes) & set(classes):
         raise UserError(
             f"{path}: none of its classes ({detections.classes[0]!r}, …) is one of the data set's "
             f"({classes[0]!r}, …); use the annotations' names"
         )
     found = {detections.videos[place] for place in np.unique(detections.video)}
-    if found and not found & set(inputs.annotations.videos):
+    if found and not found & set(annotations.videos):
         raise UserError(
             f"{path}: its videos are others ({min(found)!r}, …): none belongs to the subset "
-            f"{inputs.split!r}; give the right --split or --annotations"
+            f"{split!r}; give the right --split or --annotations"
         )
     return detections
 
 
-def sources_of(path: str, inputs: Inputs) -> Sources:
-    """Which files a result comes from."""
-    return Sources(
-        annotation_file=inputs.annotation_file,
-        annotation_sha256=inputs.annotation_sha256,
-        detection_file=path,
-        detection_sha256=digest(path),
-        split=inputs.split,
-    )
-
-
-def remarks(detections: Detections, inputs: Inputs) -> list[str]:
+def remarks(inputs: Inputs) -> list[str]:
     """Notes on classes that the data set does not have, and on times that look late."""
+    detections = inputs.detections
     counts = np.bincount(detections.label, minlength=len(detections.classes))
     known = set(inputs.annotations.classes)
     texts = [

@@ -111,7 +111,7 @@ def test_background_ends_at_a_tenth(matched):
 
 
 def test_kinds_look_at_the_detections_own_video(matched):
-    """Instances stand by class; the kinds need all of one video's."""
+    """Instances are ordered by class; the kinds need all of one video's."""
     truth = {
         name: Video(name, "t", instances=(Instance(at, at + 10, "run"), Instance(40, 50, "jump")))
         for name, at in (("a", 0.0), ("b", 100.0), ("c", 200.0))
