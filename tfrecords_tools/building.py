@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import dataclasses
+import os
 import pathlib
 import re
 import time
@@ -14,12 +15,142 @@ import tensorflow as tf
 
 from cpmn_tf.data.manifest import Manifest, StreamSpec, check_split, check_stream
 from cpmn_tf.data.records import VideoRecord
+from cpmn_tf.data.schema import DTYPES
 from cpmn_tf.errors import UserError
+from cpmn_tf.files import replaced
 from cpmn_tf.formats.annotations import Annotations, Video
-from tfrecords_tools.sources import Source, SourceVideo
+from tfrecords_tools.checks import check_names, common_units, odd_length
+from tfrecords_tools.findings import raise_errors
+from tfrecords_tools.sources import Source, SourceSettings, SourceVideo, open_source
 from tfrecords_tools.writing import write_metadata, write_shards
 
-TRIM = 2  # units by which a video's streams may differ in length
+MAX_SHARDS = 1000  # per split: each is an open file while records are written
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BuiltRecords:
+    """What :func:`build_records` wrote; prints as a summary.
+
+    Attributes:
+      manifest: of the data set; ``manifest.folder`` is where it is.
+      trimmed: videos whose longer stream was cut to the shorter.
+      zeros: streams in which a forced float16 turned values into zero.
+      odd_lengths: videos whose units and duration disagree by more than 10 % and two units.
+      dtype_reason: why float32 was taken; '' otherwise.
+      notes: what the source has to tell.
+    """
+
+    manifest: Manifest
+    trimmed: int
+    zeros: int
+    odd_lengths: int
+    dtype_reason: str
+    notes: tuple[str, ...]
+
+    def __str__(self) -> str:
+        manifest, lines = self.manifest, []
+        for split, shards in manifest.splits.items():
+            units = sum(shard.units for shard in shards)
+            size = sum(shard.bytes for shard in shards) / 2**20
+            lines.append(
+                f"{split}: {manifest.num_videos(split)} videos, {units} units, "
+                f"{len(shards)} shards, {size:.1f} MiB"
+            )
+        streams = ", ".join(f"{spec.name} {spec.width}" for spec in manifest.streams)
+        since = f", since {self.dtype_reason}" if self.dtype_reason else ""
+        rate = "differs" if manifest.rate is None else f"{manifest.rate:g}"
+        lines += [
+            f"streams: {streams}; {manifest.dtype}{since}",
+            f"classes: {len(manifest.classes)}; units per second: {rate}",
+            f"trimmed to the shorter stream: {self.trimmed} videos",
+        ]
+        if self.zeros:
+            lines.append(
+                f"float16 was forced: in {self.zeros} streams values that are not zero became zero"
+            )
+        if self.odd_lengths:
+            lines.append(
+                f"warning: {self.odd_lengths} videos' units and durations disagree by over 10 %; "
+                "check `unit_frames` and fps"
+            )
+        return "\n".join([*lines, *self.notes, f"records are in {manifest.folder}"])
+
+
+def build_records(
+    *,
+    output_dir: str | os.PathLike,
+    source: str = "folders",
+    dtype: str = "auto",
+    shards: int | None = None,
+    holdout: str | None = None,
+    holdout_from: str = "training",
+    holdout_to: str = "validation",
+    overwrite: bool = False,
+    **settings: Any,
+) -> BuiltRecords:
+    """Builds a data set of records from a source's features and annotations.
+
+    Args:
+      output_dir: the data set's folder, made here; after an error nothing is left in it.
+      source: the layout that is read, one of :data:`tfrecords_tools.sources.SOURCES`.
+      dtype: ``float16``, ``float32``, or ``auto``: float16 unless values overflow or become zero.
+      shards: number of shards per split; None starts a new one every 128 MiB.
+      holdout: a regular expression; videos of ``holdout_from`` whose whole id matches are given to
+        the split ``holdout_to``.
+      holdout_from: the subset that ``holdout`` takes from.
+      holdout_to: a new split.
+      overwrite: whether a data set that is in the folder is replaced.
+      **settings: fields of :class:`tfrecords_tools.sources.SourceSettings`, such as
+        ``features_dir``, ``annotations``, ``unit_frames`` and ``fps``.
+
+    Raises:
+      UserError: naming the file, the video and the fix.
+    """
+    if dtype not in ("auto", *DTYPES):
+        raise UserError(f"`dtype={dtype}` is none of auto, {', '.join(DTYPES)}")
+    if shards is not None and not 1 <= shards <= MAX_SHARDS:
+        raise UserError(f"`shards={shards}` is not in 1..{MAX_SHARDS}")
+    output = pathlib.Path(output_dir)
+    _check_output(output, overwrite)
+    opened = open_source(source, SourceSettings(**settings))
+    check_names(opened.annotations, raise_errors)
+    splits = assign_splits(opened.annotations, holdout, holdout_from, holdout_to)
+    facts = dict(opened.facts)
+    if holdout is not None:
+        facts["holdout"] = {"pattern": holdout, "from": holdout_from, "to": holdout_to}
+    with replaced(output) as folder:
+        folder.mkdir()
+        build = Build(source=opened, splits=splits, folder=folder, shards=shards)
+        try:
+            manifest = build.run(dtype, facts)
+        except (OSError, tf.errors.OpError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error.message
+            raise UserError(f"{output}: cannot be written ({reason}); check its disk") from error
+        if output.exists():  # only with `overwrite`; the old folder goes away with the scratch
+            os.replace(output, folder.parent / "old")
+    return BuiltRecords(
+        manifest=dataclasses.replace(manifest, folder=output),
+        trimmed=build.trimmed,
+        zeros=build.zeros,
+        odd_lengths=build.odd_lengths,
+        dtype_reason=build.dtype_reason,
+        notes=tuple(opened.notes),
+    )
+
+
+def _check_output(output: pathlib.Path, overwrite: bool) -> None:
+    if not output.exists() and not output.is_symlink():
+        return
+    if not output.is_dir() or output.is_symlink():
+        raise UserError(f"{output}: is not a folder; choose another `output_dir`")
+    if not any(output.iterdir()):
+        return
+    if not overwrite:
+        raise UserError(
+            f"{output}: is there already; add `overwrite=True` or choose another folder"
+        )
+    if not (output / "manifest.json").is_file():
+        raise UserError(f"{output}: holds no data set, so that it is not overwritten; remove it")
 
 
 class _NeedsFloat32(Exception):
@@ -40,29 +171,22 @@ def assign_splits(
     try:
         pattern = re.compile(holdout)
     except re.error as error:
-        raise UserError(f"--holdout={holdout}: is not a regular expression ({error})") from None
+        raise UserError(f"`holdout={holdout}`: is not a regular expression ({error})") from None
     check_split(given_to)
     if given_to in splits.values():
-        raise UserError(f"the subset {given_to!r} is there already; choose another --holdout_to")
+        raise UserError(f"the subset {given_to!r} is there already; choose another `holdout_to`")
     candidates = annotations.subset(taken_from).videos
     held = [key for key in candidates if pattern.fullmatch(key)]
     if not held or len(held) == len(candidates):
         raise UserError(
-            f"--holdout={holdout}: matches {len(held)} of the {len(candidates)} videos of "
+            f"`holdout={holdout}`: matches {len(held)} of the {len(candidates)} videos of "
             f"{taken_from!r}; it must match some and leave some"
         )
     return {**splits, **dict.fromkeys(held, given_to)}
 
 
 class Build:
-    """One data set in the making; counts what is worth telling.
-
-    Attributes:
-      trimmed: videos whose longer stream was cut to the shorter.
-      zeros: streams in which a forced float16 turned values into zero.
-      odd_lengths: videos whose units and duration disagree by more than 10 % and two units.
-      dtype_reason: why float32 was taken; '' otherwise.
-    """
+    """One data set in the making; counts what :class:`BuiltRecords` tells."""
 
     def __init__(
         self,
@@ -100,7 +224,7 @@ class Build:
             for path in self._folder.iterdir():
                 path.unlink()
             self._reset()
-            self.dtype_reason = f", since {reason}"
+            self.dtype_reason = str(reason)
         return self._write("float32", False, facts)
 
     def _write(self, dtype: str, strict: bool, facts: dict) -> Manifest:
@@ -124,8 +248,8 @@ class Build:
         if len(self._rates) == 1:
             manifest = dataclasses.replace(manifest, rate=next(iter(self._rates)))
         # In the annotations' order, so that the file does not depend on the source's.
-        videos = {key: self._written[key] for key in self._splits if key in self._written}
-        write_metadata(self._folder, manifest, videos)
+        written = {key: self._written[key] for key in self._splits if key in self._written}
+        write_metadata(self._folder, manifest, written)
         return manifest
 
     def _records(
@@ -133,8 +257,9 @@ class Build:
     ) -> Iterator[tuple[str, VideoRecord]]:
         progress = _Progress(len(self._splits))
         for video in videos:
-            features, trimmed = align(video)
-            self.trimmed += trimmed
+            units = common_units(video.id, video.features, raise_errors)
+            self.trimmed += any(len(values) > units for values in video.features.values())
+            features = {name: values[:units] for name, values in video.features.items()}
             if dtype == "float16":
                 features = {
                     name: self._half(video.id, name, values, strict)
@@ -153,7 +278,7 @@ class Build:
             reason = overflow or float16_zeros(values)
             raise _NeedsFloat32(f"in video {key!r}, {name}, {reason}")
         if overflow:
-            raise UserError(f"video {key!r}: {name}: {overflow}; use --dtype=float32")
+            raise UserError(f"video {key!r}: {name}: {overflow}; use `dtype=float32`")
         self.zeros += lost
         return half
 
@@ -189,31 +314,6 @@ def _ahead(items: Iterator[Any]) -> Iterator[Any]:
         while (item := future.result()) is not None:
             future = pool.submit(next, items, None)
             yield item
-
-
-def align(video: SourceVideo) -> tuple[dict[str, np.ndarray], bool]:
-    """The video's streams trimmed to the shortest, and whether anything was cut.
-
-    Raises:
-      UserError: if the streams differ by more than ``TRIM`` units, or there is no unit.
-    """
-    lengths = {name: len(values) for name, values in video.features.items()}
-    shortest, longest = min(lengths.values()), max(lengths.values())
-    listed = ", ".join(f"{name} {length}" for name, length in lengths.items())
-    if shortest == 0:
-        raise UserError(f"video {video.id!r}: has no unit ({listed}); encode it anew or remove it")
-    if longest - shortest > TRIM:
-        raise UserError(
-            f"video {video.id!r}: its streams' units differ by more than {TRIM} ({listed}); "
-            "encode it anew"
-        )
-    features = {name: values[:shortest] for name, values in video.features.items()}
-    return features, longest != shortest
-
-
-def odd_length(units: int, rate: float, duration: float) -> bool:
-    """Whether units and duration (seconds) disagree by more than 10 % and two units."""
-    return abs(units / rate - duration) > max(2.0 / rate, 0.1 * duration)
 
 
 def to_float16(values: np.ndarray) -> np.ndarray:

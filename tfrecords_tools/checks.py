@@ -1,19 +1,22 @@
-"""What is checked of every video, and of all of them together, whatever they were read from."""
+"""What is checked of every video, and of all of them together, whatever they were read from.
+
+Building makes the first of these checks itself, those that a data set cannot be written without.
+"""
 
 import hashlib
 import math
 import statistics
-from collections import Counter
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
-from cpmn_tf.formats.annotations import Video
+from cpmn_tf.data.manifest import check_classes, check_split
+from cpmn_tf.errors import Problem, reported
+from cpmn_tf.formats.annotations import Annotations, Video, check_id
 from cpmn_tf.formats.arrays import all_finite
-from tfrecords_tools.building import TRIM, odd_length
 from tfrecords_tools.findings import Findings
 
+TRIM = 2  # units by which a video's streams may differ in length
 SAMPLE = 16  # units of a stream that its digest is taken of
 MANY = 0.5  # of the videos whose durations are known; that many wrong ones are the settings' fault
 # The same of videos without durations, whose segments leave the units' span. 1 % of THUMOS14's do,
@@ -31,6 +34,39 @@ def training_split(splits: Mapping[str, int]) -> str | None:
     return None
 
 
+def check_names(annotations: Annotations, problem: Problem) -> None:
+    """Tells ``problem`` of classes, subsets and ids that records cannot have."""
+    with reported(problem, "annotation"):
+        check_classes(annotations.classes)
+    for name in sorted({video.subset for video in annotations.videos.values()}):
+        with reported(problem, "annotation"):
+            check_split(name)
+    for key in annotations.videos:
+        with reported(problem, "id", key):
+            check_id(key)
+
+
+def common_units(key: str, features: Mapping[str, np.ndarray], problem: Problem) -> int:
+    """The units that all streams of a video have; tells ``problem`` if some have more."""
+    lengths = {name: len(values) for name, values in features.items()}
+    shortest, longest = min(lengths.values()), max(lengths.values())
+    listed = ", ".join(f"{name} {length}" for name, length in lengths.items())
+    if shortest == 0:
+        text = f"video {key!r}: has no unit ({listed}); encode it anew or remove it"
+        problem("unreadable", text, key)
+    elif longest - shortest > TRIM:
+        text = f"video {key!r}: its streams' units differ by more than {TRIM} ({listed})"
+        problem("length", f"{text}; encode it anew", key)
+    elif longest > shortest:
+        problem("trimmed", f"video {key!r}: {listed} units", key)
+    return shortest
+
+
+def odd_length(units: int, rate: float, duration: float) -> bool:
+    """Whether units and duration (seconds) disagree by more than 10 % and two units."""
+    return abs(units / rate - duration) > max(2.0 / rate, 0.1 * duration)
+
+
 class Checker:
     """Looks at videos one by one, then at all of them; what is wrong goes to ``findings``."""
 
@@ -41,7 +77,7 @@ class Checker:
           findings: where defects go.
         """
         self._findings = findings
-        self._widths: dict[str, tuple[int, int, str]] = {}  # by stream, of the first video
+        self._first: dict[str, tuple[int, int, str]] = {}  # width, units and id, by stream
         self._digests: dict[bytes, tuple[str, str]] = {}
         # By video: how many times as long as they are said to be its units are; and what to tell.
         self._odd: dict[str, tuple[float, str]] = {}
@@ -50,15 +86,10 @@ class Checker:
         self.videos: dict[str, str] = {}
         self.units = 0
 
-    def summary(self, training: str | None) -> dict[str, Any]:
-        """What was looked at, as plain values; ``training`` is the split that is trained on."""
-        return {
-            "videos": len(self.videos),
-            "units": self.units,
-            "splits": dict(Counter(self.videos.values())),
-            "training_split": training,
-            "streams": {name: width for name, (width, _, _) in self._widths.items()},
-        }
+    @property
+    def widths(self) -> dict[str, int]:
+        """The width of each stream, of its first video."""
+        return {name: width for name, (width, _, _) in self._first.items()}
 
     def video(
         self, known: Video, split: str, rate: float, features: Mapping[str, np.ndarray]
@@ -72,28 +103,22 @@ class Checker:
           features: [T, G] per stream.
         """
         self.videos[known.id] = split
-        lengths = {name: len(values) for name, values in features.items()}
-        self.units += min(lengths.values())
-        self._lengths(known.id, lengths)
+        units = common_units(known.id, features, self._findings.add)
+        self.units += units
+        if not units:
+            return
         varying = {
             name: values
             for name, values in features.items()
             if not self._stream(known.id, name, values)
         }
         self._copies(known.id, split, varying)
-        self._times(known, rate, min(lengths.values()))
-
-    def _lengths(self, key: str, lengths: Mapping[str, int]) -> None:
-        if len(set(lengths.values())) > 1:
-            listed = ", ".join(f"{name} {length}" for name, length in lengths.items())
-            apart = max(lengths.values()) - min(lengths.values())
-            kind = "length" if apart > TRIM else "trimmed"
-            self._findings.add(kind, f"video {key!r}: {listed} units", key)
+        self._times(known, rate, units)
 
     def _stream(self, key: str, name: str, values: np.ndarray) -> bool:
         """Checks one stream; returns whether its units are all the same."""
         height, width = values.shape
-        first_width, first_height, first = self._widths.setdefault(name, (width, height, key))
+        first_width, first_height, first = self._first.setdefault(name, (width, height, key))
         if width != first_width:
             text = f"video {key!r}: {name} has {width} values per unit, {first!r} {first_width}"
             if height in (first_width, first_height):
@@ -178,7 +203,8 @@ class Checker:
         self._rates()
         if not videos:  # what is wrong with them all was said
             return
-        trained, used = set(), set()
+        trained: set[str] = set()
+        used: set[str] = set()
         for video in videos.values():
             used.update(video.labels)
             if video.subset == training:
@@ -206,7 +232,7 @@ class Checker:
         """Says by which factor the settings are off, before the first of the videos."""
         factor = statistics.median(factor for factor, _ in videos.values())
         lead = (
-            f"units are {least}{factor:.3g} times as long as --unit_frames and fps say, in the "
+            f"units are {least}{factor:.3g} times as long as `unit_frames` and `fps` say, in the "
             "median of these videos; "
         )
         for key, (_, text) in videos.items():

@@ -45,13 +45,6 @@ def define_source_flags(values: Flags) -> None:
     )
 
 
-def source_settings(values: Flags) -> SourceSettings:
-    """What the flags say to a source.
-
-    Raises:
-      UserError: naming a value that cannot be.
-    """
-    given: dict[str, Any] = {
-        field.name: values[field.name].value for field in dataclasses.fields(SourceSettings)
-    }
-    return SourceSettings(**given)
+def source_settings(values: Flags) -> dict[str, Any]:
+    """What the flags say to a source: the fields of :class:`SourceSettings`."""
+    return {field.name: values[field.name].value for field in dataclasses.fields(SourceSettings)}

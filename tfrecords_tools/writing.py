@@ -5,6 +5,7 @@ import contextlib
 import dataclasses
 import pathlib
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -160,7 +161,7 @@ def _write_tfds(folder: pathlib.Path, manifest: Manifest) -> None:
     )
 
 
-def _tfds_features(tfds, manifest: Manifest):
+def _tfds_features(tfds: Any, manifest: Manifest) -> Any:
     """The record schema in TFDS's words: a ``/`` in a key is a level of nesting."""
     nested: dict = {}
     for field in (*VIDEO, *SEGMENTS):
@@ -171,14 +172,16 @@ def _tfds_features(tfds, manifest: Manifest):
     return tfds.features.FeaturesDict(nested)
 
 
-def _nest(nested: dict, key: str, feature) -> None:
+def _nest(nested: dict, key: str, feature: Any) -> None:
     *levels, last = key.split("/")
     for level in levels:
         nested = nested.setdefault(level, {})
     nested[last] = feature
 
 
-def _tfds_feature(features, field: Field, manifest: Manifest, stream: StreamSpec | None = None):
+def _tfds_feature(
+    features: Any, field: Field, manifest: Manifest, stream: StreamSpec | None = None
+) -> Any:
     if stream is not None and field.units:
         shape = (None, stream.width)
         return features.Tensor(shape=shape, dtype=np.dtype(manifest.dtype), encoding="bytes")

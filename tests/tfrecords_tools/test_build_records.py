@@ -12,9 +12,9 @@ from cpmn_tf.data import records
 from cpmn_tf.data.manifest import Manifest
 from cpmn_tf.errors import UserError
 from cpmn_tf.formats.annotations import load_annotations
-from tfrecords_tools import building, writing
+from tfrecords_tools import building, checks, writing
 from tfrecords_tools.commands import build_records
-from tfrecords_tools.sources import SourceVideo
+from tfrecords_tools.findings import raise_errors
 from tfrecords_tools.sources.folders import FoldersSource
 
 
@@ -284,10 +284,9 @@ def test_records_are_not_written_for_videos_left_out(folders):
     assert set(database) == set(folders.ids[:3])
 
 
-def test_align_needs_a_unit():
-    video = SourceVideo(id="v", rate=1.0, features={"a": np.ones((0, 2))})
+def test_a_video_needs_a_unit():
     with pytest.raises(UserError, match="'v': has no unit"):
-        building.align(video)
+        checks.common_units("v", {"a": np.ones((0, 2))}, raise_errors)
 
 
 def test_full_disk_is_one_line(folders, capsys, monkeypatch):

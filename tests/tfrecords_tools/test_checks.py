@@ -50,7 +50,7 @@ def test_factor_without_durations(outside, wrong):
     if wrong:
         assert found["rate"]["count"] == outside
         first, second = (found["rate"]["findings"][place]["message"] for place in (0, 1))
-        assert first.startswith("units are at least 1.2 times as long as --unit_frames and fps")
+        assert first.startswith("units are at least 1.2 times as long as `unit_frames` and `fps`")
         assert second == "video 'v1': 50 units last 25.0 s, segments 30.0 s"
 
 

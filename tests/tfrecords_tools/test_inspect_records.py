@@ -76,12 +76,17 @@ def test_verify_holds_records_against_annotations(built, capsys):
     content["database"]["-first"]["annotations"].pop()
     path.write_text(json.dumps(content))
     line = inspect(built, capsys, "--verify", code=1)
-    assert "'-first'" in line and "disagree about its labels" in line
+    assert "'-first': its record says 'training', ['jump', 'run'] and 1 instances" in line
+    assert "annotations.json 'training', ['run'] and 1; build" in line
     content["database"]["more"] = content["database"].pop("-first")
     path.write_text(json.dumps(content))
-    assert "'-first' stands twice in 'training', or is" in inspect(
-        built, capsys, "--verify", code=1
-    )
+    line = inspect(built, capsys, "--verify", code=1)
+    assert "'-first' has a record, but is not in annotations.json" in line
+    content["database"]["-first"] = content["database"].pop("more")
+    content["database"]["-first"]["annotations"][0]["label"] = "jump"
+    content["database"]["-first"]["annotations"].append({"label": "run"})
+    path.write_text(json.dumps(content))  # the labels of the record, in another instance
+    assert "['jump', 'run'] and 1; build" in inspect(built, capsys, "--verify", code=1)
 
 
 def test_flags(tmp_path, capsys):

@@ -49,7 +49,8 @@ def test_flags_become_settings_and_arguments_flags():
     values = cli.Flags()
     define_source_flags(values)
     values(["program", "--source=wtalc", "--fps=25", "--skip_missing", "--unit_frames=16"])
-    assert source_settings(values) == SourceSettings(fps=25.0, skip_missing=True, unit_frames=16)
+    settings = SourceSettings(**source_settings(values))
+    assert settings == SourceSettings(fps=25.0, skip_missing=True, unit_frames=16)
     text = "`fps` is missing; `source=wtalc` needs it, `skip_missing=True` or `other=1` `else`"
     assert cli.as_flags(text, values) == (
         "--fps is missing; --source=wtalc needs it, --skip_missing or `other=1` `else`"

@@ -10,6 +10,7 @@ import pytest
 from cpmn_tf.errors import UserError
 from tfrecords_tools.commands import build_records, validate_records
 from tfrecords_tools.reading.object_arrays import read_objects
+from tfrecords_tools.sources import SourceSettings
 from tfrecords_tools.sources.wtalc import WtalcSource
 
 NAMES = ["video_validation_1", "video_validation_2", "video_test_1"]
@@ -54,8 +55,8 @@ class Data:
         save(self.annotations / f"{name}.npy", array, protocol)
 
     def open(self, **more) -> WtalcSource:
-        given = {"features": self.features, "annotations": self.annotations, "fps": 25.0}
-        return WtalcSource(**{**given, "unit_frames": 16, **more})
+        given = {"features_dir": self.features, "annotations": self.annotations, "fps": 25.0}
+        return WtalcSource(SourceSettings(**{**given, "unit_frames": 16, **more}))
 
     def flags(self) -> list[str]:
         return [

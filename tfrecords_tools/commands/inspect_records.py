@@ -4,34 +4,34 @@
   cpmn-inspect-records --data_dir=/data/watch --id=person01_left_000
   cpmn-inspect-records --data_dir=/data/watch --verify
 
---verify reads every byte: it recomputes the shards' SHA-256, parses every record and holds it
-against the manifest and annotations.json.
+--verify reads every byte: it recomputes the shards' SHA-256, parses every record and compares it
+with the manifest and annotations.json. Whether training would go well, cpmn-validate-records says.
 """
 
 import functools
 import json
 import statistics
 import sys
-from collections.abc import Iterator
 from typing import Any
-
-from absl import flags
 
 from cpmn_tf.commands import cli
 from cpmn_tf.data.manifest import Manifest
 from cpmn_tf.errors import UserError
 from cpmn_tf.formats.annotations import Annotations, Video, load_annotations
 
+# What validation finds where records are not what was built.
+BROKEN = ("source", "annotation", "duplicate", "overlap", "unreadable", "missing", "nan")
 
-def define_flags(values: flags.FlagValues) -> None:
+
+def define_flags(values: cli.Flags) -> None:
     """Defines this command's flags."""
-    flags.DEFINE_string("data_dir", None, "Folder of the records.", flag_values=values)
-    flags.DEFINE_string("id", None, "Show this video's record.", flag_values=values)
-    flags.DEFINE_bool("verify", False, "Read and check everything.", flag_values=values)
-    flags.DEFINE_bool("json", False, "Print JSON.", flag_values=values)
+    values.string("data_dir", "Folder of the records.")
+    values.string("id", "Show this video's record.")
+    values.boolean("verify", "Read and check everything.")
+    values.boolean("json", "Print JSON.")
 
 
-def run(values: flags.FlagValues) -> None:
+def run(values: cli.Flags) -> None:
     """Prints what was asked for.
 
     Raises:
@@ -45,7 +45,7 @@ def run(values: flags.FlagValues) -> None:
         annotations = load_annotations(manifest.folder / "annotations.json")
         content, text = describe(manifest, annotations), _text
         if values.verify:
-            content["verified"] = verify(manifest, annotations)
+            content["verified"] = verify(manifest)
     print(json.dumps(content, indent=1, ensure_ascii=False) if values.json else text(content))
 
 
@@ -116,77 +116,20 @@ def _text(content: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _records(manifest: Manifest, split: str) -> Iterator[dict[str, Any]]:
-    """Parsed records of a split, instances included, as NumPy values."""
-    cli.load_tensorflow()
-    import tensorflow as tf
-
-    from cpmn_tf.data import records
-
-    dataset = tf.data.TFRecordDataset(manifest.shard_paths(split))
-    try:
-        yield from dataset.map(
-            lambda serialized: records.parse_with_segments(serialized, manifest)
-        ).as_numpy_iterator()
-    except records.READ_ERRORS as error:
-        raise records.explain_read_error(error, manifest, split) from None
-
-
-def verify(manifest: Manifest, annotations: Annotations) -> int:
+def verify(manifest: Manifest) -> int:
     """Reads and checks everything; returns the number of records.
 
     Raises:
-      UserError: on the first thing that is wrong.
+      UserError: saying the first thing that is wrong.
     """
-    import numpy as np
+    cli.load_tensorflow()
+    from tfrecords_tools.validation import validate_records
 
-    from cpmn_tf.files import file_sha256
-
-    total = 0
-    for split, shards in manifest.splits.items():
-        manifest.shard_paths(split)
-        for shard in shards:
-            path = manifest.folder / shard.file
-            if file_sha256(path) != shard.sha256:
-                broken = f"{path}: its SHA-256 is not the manifest's; copy or build it anew"
-                for _ in _records(manifest, split):  # a broken record is the better message
-                    pass
-                raise UserError(broken)
-        expected = {key for key, video in annotations.videos.items() if video.subset == split}
-        for record in _records(manifest, split):
-            key = record["id"].decode()
-            if key not in expected:
-                raise UserError(
-                    f"{manifest.folder}: video {key!r} stands twice in {split!r}, or is not in "
-                    "annotations.json; build the records anew"
-                )
-            expected.remove(key)
-            _check_record(manifest, annotations.videos[key], record)
-            for name, values in record["features"].items():
-                if not np.isfinite(values).all():
-                    raise UserError(
-                        f"{manifest.folder}: video {key!r}: {name} holds NaN or infinite values; "
-                        "build the records anew"
-                    )
-            total += 1
-        if expected:
-            raise UserError(
-                f"{manifest.folder}: video {min(expected)!r} of annotations.json has no record; "
-                "build the records anew"
-            )
-    return total
-
-
-def _check_record(manifest: Manifest, video: Video, record: dict[str, Any]) -> None:
-    """The record must hold the annotations' labels and instances."""
-    names = manifest.classes
-    labels = {names[index] for index in record["labels"].nonzero()[0]}
-    instances = [names[index] for index in record["segment_labels"]]
-    if labels != set(video.labels) or instances != [item.label for item in video.instances]:
-        raise UserError(
-            f"{manifest.folder}: video {video.id!r}: its record and annotations.json disagree "
-            "about its labels; build the records anew"
-        )
+    found = validate_records(data_dir=manifest.folder)
+    for item in found.findings.to_json():
+        if item["kind"] in BROKEN:
+            raise UserError(item["findings"][0]["message"])
+    return found.videos
 
 
 def describe_video(manifest: Manifest, video_id: str) -> dict[str, Any]:
@@ -195,10 +138,14 @@ def describe_video(manifest: Manifest, video_id: str) -> dict[str, Any]:
     Raises:
       UserError: if there is no such video.
     """
-    for split in manifest.splits:
-        for record in _records(manifest, split):
-            if record["id"].decode() == video_id:
-                return _plain(manifest, split, record)
+    cli.load_tensorflow()
+    from tfrecords_tools.validation import shard_records
+
+    for split, shards in manifest.splits.items():
+        for shard in shards:
+            for record in shard_records(manifest, split, shard):
+                if record["id"].decode() == video_id:
+                    return _plain(manifest, split, record)
     raise UserError(f"{manifest.folder}: has no video {video_id!r}; check --id")
 
 

@@ -9,7 +9,7 @@ import mmap
 import os
 import pickle
 import re
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -51,7 +51,7 @@ def read_objects(path: str | os.PathLike) -> list:
     return list(array) if array.ndim > 1 else array.tolist()
 
 
-def _objects(path: str | os.PathLike, file) -> list:
+def _objects(path: str | os.PathLike, file: BinaryIO) -> list:
     try:
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
             content.seek(file.tell())
@@ -97,28 +97,28 @@ class _Unpickler(pickle._Unpickler):
 class _Type:
     """Takes the place of ``numpy.dtype``, whose state may claim anything."""
 
-    def __init__(self, text: str | bytes, *_):
-        text = _text(text)
-        if not _DTYPE.fullmatch(text):
-            raise _Refused(f"holds an array of type {text!r:.40}")
-        self.dtype = np.dtype(text.removesuffix("8") if text[0] == "O" else text)
+    def __init__(self, text: str | bytes, *_: Any):
+        name = _text(text)
+        if not _DTYPE.fullmatch(name):
+            raise _Refused(f"holds an array of type {name!r:.40}")
+        self.dtype: np.dtype = np.dtype("O" if name == "O8" else name)
 
-    def __setstate__(self, state: tuple) -> None:
+    def __setstate__(self, state: Any) -> None:
         self.dtype = self.dtype.newbyteorder(_text(state[1]))
 
 
 class _Array(np.ndarray):
     """An array whose state is checked before memory is taken."""
 
-    def __setstate__(self, state: tuple) -> None:
+    def __setstate__(self, state: Any) -> None:
         _, shape, kind, fortran, data = state
         size = len(data) * (1 if kind.dtype.kind == "O" else 1 / kind.dtype.itemsize)
         if min(shape, default=0) < 0 or math.prod(shape) != size:
             raise ValueError("data of another length")
-        super().__setstate__((1, tuple(shape), kind.dtype, bool(fortran), data))
+        super().__setstate__((1, tuple(shape), kind.dtype, fortran, data))
 
 
-def _reconstruct(*_) -> _Array:
+def _reconstruct(*_: Any) -> _Array:
     return np.ndarray.__new__(_Array, (0,), np.int8)
 
 
@@ -141,6 +141,6 @@ _KNOWN = {
 }
 
 
-def _text(value: str | bytes) -> str:
+def _text(value: str | bytes) -> Any:
     """Text, which Python 2 pickled as bytes."""
     return value.decode("ascii") if isinstance(value, bytes) else value

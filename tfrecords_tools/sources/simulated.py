@@ -71,7 +71,7 @@ class Templates:
 
 
 def make_templates(rng: np.random.Generator, classes: int) -> Templates:
-    """Draws one stream's templates; class c's own score stands in a column of its own."""
+    """Draws one stream's templates; class c's own score is in a column of its own."""
     width = max(WIDTH, classes)
     own = np.eye(width)[rng.permutation(width)[:classes]]
     groups = np.repeat(_sparse(rng, -(-classes // GROUP), width), GROUP, axis=0)[:classes]
@@ -127,7 +127,13 @@ def draw_timelines(rng: np.random.Generator) -> Annotations:
     return Annotations(videos, classes)
 
 
-def _place(rng, duration, labels, lengths, classes) -> tuple[Instance, ...]:
+def _place(
+    rng: np.random.Generator,
+    duration: float,
+    labels: np.ndarray,
+    lengths: np.ndarray,
+    classes: Sequence[str],
+) -> tuple[Instance, ...]:
     """Instances in random order with random gaps between them."""
     order = rng.permutation(len(labels))
     gaps = rng.dirichlet(np.ones(len(labels) + 1)) * (duration - lengths.sum())
@@ -186,13 +192,13 @@ class SimulatedSource:
     def _features(self, video: Video, rate: float) -> dict[str, np.ndarray]:
         digest = hashlib.sha256(video.id.encode()).digest()[:8]
         rng = np.random.default_rng([self._seed, int.from_bytes(digest, "little")])
-        units = max(1, int(video.duration * rate))
+        units = max(1, int((video.duration or 0.0) * rate))
         centres = (np.arange(units) + 0.5) / rate
         acts = [self._act(rng, item, centres) for item in video.instances]
         shots = self._shots(rng, video, centres)
         return {name: self._stream(rng, name, units, acts, shots) for name in STREAMS}
 
-    def _act(self, rng, instance: Instance, centres: np.ndarray) -> tuple:
+    def _act(self, rng: np.random.Generator, instance: Instance, centres: np.ndarray) -> tuple:
         """An instance: its class, strength, and the units of flank, core and flank."""
         length = instance.end - instance.start
         core = length * rng.uniform(0.3, 0.6)
@@ -205,7 +211,7 @@ class SimulatedSource:
         after = inside & ~before & ~middle
         return self._index[instance.label], rng.lognormal(0, 0.25), before, middle, after
 
-    def _shots(self, rng, video: Video, centres: np.ndarray) -> list[tuple]:
+    def _shots(self, rng: np.random.Generator, video: Video, centres: np.ndarray) -> list[tuple]:
         """Each shot's units and what it shows: ('scene' or 'background', index), its strength."""
         seconds = max(centres[-1], 1.0)
         lengths = rng.lognormal(np.log(5), 0.7, size=int(seconds) + 10)
@@ -223,7 +229,9 @@ class SimulatedSource:
             shots.append((where, *self._shown(rng, held, own), rng.lognormal(0, 0.25)))
         return shots
 
-    def _shown(self, rng, held: Sequence[int], own: Sequence[int]) -> tuple[str, int]:
+    def _shown(
+        self, rng: np.random.Generator, held: Sequence[int], own: Sequence[int]
+    ) -> tuple[str, int]:
         chance, foreign = rng.random(), int(rng.integers(len(self._index)))
         background = int(rng.integers(BACKGROUNDS))
         if held:
@@ -232,7 +240,9 @@ class SimulatedSource:
             return "scene", own[int(rng.integers(len(own)))]
         return ("scene", foreign) if chance >= 0.9 else ("background", background)
 
-    def _stream(self, rng, name: str, units: int, acts: list, shots: list) -> np.ndarray:
+    def _stream(
+        self, rng: np.random.Generator, name: str, units: int, acts: list, shots: list
+    ) -> np.ndarray:
         templates, strengths = self._templates[name], STANDARD[name]
         # First-order correlation 0.6 between neighbouring units, standard deviation 1.
         white = rng.normal(size=(units, templates.core.shape[1]))

@@ -27,49 +27,38 @@ PATTERN = "*JOINTFeatures.npy"
 class WtalcSource:
     """W-TALC's files; see :class:`tfrecords_tools.sources.Source`."""
 
-    def __init__(
-        self,
-        *,
-        features: str | os.PathLike,
-        annotations: str | os.PathLike,
-        unit_frames: int,
-        fps: float | None = None,
-        split_at: int | None = None,
-        video_info: str | os.PathLike | None = None,
-        problem: Problem = raise_errors,
-    ):
+    def __init__(self, settings: SourceSettings, problem: Problem = raise_errors):
         """Reads the files, features included.
 
         Args:
-          features: the file of joint features, or the one folder it is in.
-          annotations: the folder of annotations.
-          unit_frames: frames per unit.
-          fps: frames per second; None takes what ``extracted_fps.npy`` or ``video_info`` says.
-          split_at: RGB's columns; None takes half of them.
-          video_info: a CSV that says fps or duration of videos.
+          settings: ``features_dir`` is the file of joint features, or the one folder it is in;
+            ``fps`` may be in ``extracted_fps.npy`` or in ``video_info``; ``split_at`` is half of
+            the columns by default.
           problem: called at each defect.
 
         Raises:
           UserError: naming the file or the video, and the fix.
         """
-        self._path, self._folder = _feature_file(features), pathlib.Path(annotations)
-        self._unit_frames, self._split_at, self._problem = unit_frames, split_at, problem
+        self._path = _feature_file(str(settings.features_dir))
+        self._folder = pathlib.Path(str(settings.annotations))
+        self._settings, self._problem = settings, problem
         self._features = read_objects(self._path)
         names = self._texts("videoname")
         database = self._database(names)
-        raw = {"classes": self._texts("classlist", counted=False), "database": database}
-        raw["database"] = fill_in(database, video_info, problem)
-        for key, entry in raw["database"].items():
+        database = fill_in(database, settings.video_info, problem)
+        fps = settings.resampled_fps or settings.fps
+        for key, entry in database.items():
             entry["fps"] = fps or entry.get("fps")
             if entry["fps"] is None:
                 text = f"{self._folder}: video {key!r} has no fps; give `fps`"
                 problem("fps", text, key)
         self._place = {name: number for number, name in enumerate(names)}
+        raw = {"classes": self._texts("classlist", counted=False), "database": database}
         known = parse(self._folder, raw, problem)
         self.annotations = Annotations(
             {key: video for key, video in known.videos.items() if video.fps}, known.classes
         )
-        self.facts = {"source": "wtalc", "unit_frames": unit_frames}
+        self.facts = {"source": "wtalc", "unit_frames": settings.unit_frames}
         self.notes: list[str] = []
 
     def videos(self, splits: Mapping[str, str]) -> Iterator[SourceVideo]:
@@ -80,7 +69,7 @@ class WtalcSource:
                 with reported(self._problem, "unreadable", video.id):
                     features = self._load(video.id)
             if features is not None:
-                rate = video.fps / self._unit_frames
+                rate = (video.fps or 1.0) / (self._settings.unit_frames or 1)
                 yield SourceVideo(id=video.id, rate=rate, features=features)
 
     def _load(self, key: str) -> Mapping[str, np.ndarray]:
@@ -91,9 +80,9 @@ class WtalcSource:
         if array.size == 0:
             raise UserError(f"{name}: has the shape {list(array.shape)}; encode it anew")
         width = array.shape[1]
-        if self._split_at is None and width % 2:
+        if self._settings.split_at is None and width % 2:
             raise Defect("width", f"{name}: has {width} values per unit; give `split_at`")
-        split_at = self._split_at or width // 2
+        split_at = self._settings.split_at or width // 2
         if width <= split_at:
             text = f"{name}: has {width} values per unit; `split_at={split_at}` leaves no flow"
             raise Defect("width", text)
@@ -206,17 +195,5 @@ OPTIONAL = ("fps", "resampled_fps", "split_at", "video_info")
 
 
 def open_source(settings: SourceSettings, problem: Problem) -> WtalcSource:
-    """Opens the source.
-
-    Raises:
-      UserError: by :class:`WtalcSource`.
-    """
-    return WtalcSource(
-        features=settings.features_dir,
-        annotations=settings.annotations,
-        unit_frames=settings.unit_frames,
-        fps=settings.resampled_fps or settings.fps,
-        split_at=settings.split_at,
-        video_info=settings.video_info,
-        problem=problem,
-    )
+    """Opens the source."""
+    return WtalcSource(settings, problem)
