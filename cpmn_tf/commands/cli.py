@@ -113,7 +113,7 @@ def _wrong_flag(program: str, error: Exception) -> int:
     return 2
 
 
-def _run(program: str, run: Run, values: flags.FlagValues) -> int:
+def _run(program: str, run: Run, values: Flags) -> int:
     """Runs a command; every end but a bug becomes an exit code."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # names may hold what the terminal cannot show
@@ -146,7 +146,7 @@ def _run(program: str, run: Run, values: flags.FlagValues) -> int:
     return 0
 
 
-def as_flags(text: str, values: flags.FlagValues) -> str:
+def as_flags(text: str, values: Flags) -> str:
     """The text of a library's error with the arguments that it names as the command's flags."""
 
     def flag(found: re.Match) -> str:

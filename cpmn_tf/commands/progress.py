@@ -1,13 +1,16 @@
 """How far a command has come."""
 
 import sys
+from typing import Any
 
 
 class ProgressBar:
     """Keras' progress bar, one per module; lines of their own where nobody watches."""
 
-    def __init__(self):
-        self._bar, self._label, self._step = None, None, 0
+    def __init__(self) -> None:
+        self._bar: Any = None
+        self._label: str | None = None
+        self._step = 0
         self._interactive = sys.stdout.isatty()
 
     def update(self, label: str, step: int, steps: int, losses: dict[str, float]) -> None:

@@ -173,7 +173,7 @@ class WatchSource:
         """Yields the recordings, standardised with the statistics of the split ``training``."""
         fitted = [key for key in self._samples if splits.get(key) == "training"]
         if not fitted:
-            raise UserError("no recording is left in the split training; mend --holdout")
+            raise UserError("no recording is left in the split training; fix `holdout`")
         scales = {}
         for stream in STREAMS:
             units = np.concatenate([self._describe(key)[stream] for key in fitted])
