@@ -201,7 +201,7 @@ def require(values: flags.FlagValues, *names: str) -> None:
             raise flags.ValidationError(f"--{name} must be given")
 
 
-def _help(program: str, description: str | None, values: flags.FlagValues) -> str:
+def _help(program: str, description: str | None, values: Flags) -> str:
     own = {name for name in values if name not in ("help", "flagfile")}
     lines = [f"{program}: {(description or '').strip()}", "", "flags:"]
     for name in [*sorted(own), "flagfile", "help"]:

@@ -1,7 +1,7 @@
 """How fast `evaluate` is, against ActivityNet's algorithm, and how much memory it takes.
 
-    python experiments/benchmarks/evaluation.py            # both, about a minute
-    python experiments/benchmarks/evaluation.py --memory   # memory alone
+    python -m experiments.benchmarks.evaluation            # both, about a minute
+    python -m experiments.benchmarks.evaluation --memory   # memory alone
 
 The algorithm is that of ActivityNet's eval_detection.py (see :func:`activitynet_loop`): a loop over
 the detections of each class, tIoU vectorised over the video's instances, free instances looked for
@@ -10,15 +10,14 @@ which take most of the original's time. Both are timed from the same objects to 
 Where THUMOS14's files are (``CPMN_THUMOS14_DIR``), both first give the golden values.
 """
 
-import argparse
-import resource
 import subprocess
 import sys
 import time
 
 import numpy as np
 
-from cpmn_tf.evaluation import evaluate
+from cpmn_tf.commands import cli
+from cpmn_tf.evaluation import PROTOCOLS, evaluate
 from cpmn_tf.formats.annotations import (
     Annotations,
     Detections,
@@ -183,44 +182,33 @@ def show_speed(number: int, repeats: int = 12) -> None:
     )
 
 
-def show_memory() -> None:
-    """Peak memory of processes that make so many detections and evaluate them."""
-    for number in (0, 250_000, 500_000, 1_000_000):
-        program = [sys.executable, __file__, f"--peak={number}"]
-        peaks = [
-            subprocess.run(
-                [*program, f"--protocol={name}"], check=True, capture_output=True, text=True
-            )
-            for name in ("activitynet", "thumos14")
-        ]
-        figures = ", ".join(peak.stdout.strip() for peak in peaks)
-        print(f"memory, {number} detections: {figures}")
+def show_memory(number: int, protocol: str) -> None:
+    """Prints the peak memory of a process that makes so many detections and evaluates them."""
+    program = (
+        "import resource; from experiments.benchmarks.evaluation import *; "
+        f"evaluate(*synthetic({number}), protocol={protocol!r}, tiou=ACTIVITYNET_TIOU); "
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)"
+    )
+    command = [sys.executable, "-c", program]
+    peak = subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+    print(f"memory, {number} detections, {protocol}: {peak} MiB")
 
 
-def show_peak(number: int, protocol: str) -> None:
-    """Prints the peak memory of this process after one evaluation."""
-    annotations, detections = synthetic(number)
-    evaluate(annotations, detections, protocol=protocol, tiou=ACTIVITYNET_TIOU)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(f"{protocol} {peak:.0f} MiB")
+def define_flags(values: cli.Flags) -> None:
+    """Flags of the benchmark."""
+    values.integer("detections", "Detections of the speed's data.", default=200_000)
+    values.boolean("memory", "Measure memory only.")
 
 
-def main() -> None:
-    """Runs what the flags ask for."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--detections", type=int, default=200_000)
-    parser.add_argument("--memory", action="store_true", help="measure memory only")
-    parser.add_argument("--peak", type=int, help=argparse.SUPPRESS)
-    parser.add_argument("--protocol", default="activitynet", help=argparse.SUPPRESS)
-    flags = parser.parse_args()
-    if flags.peak is not None:
-        show_peak(flags.peak, flags.protocol)
-        return
-    if not flags.memory:
+def run(values: cli.Flags) -> None:
+    """Measures what the flags ask for."""
+    if not values.memory:
         show_golden()
-        show_speed(flags.detections)
-    show_memory()
+        show_speed(values.detections)
+    for number in (0, 250_000, 500_000, 1_000_000):
+        for protocol in PROTOCOLS:
+            show_memory(number, protocol)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(cli.execute("experiments.benchmarks.evaluation", __doc__, define_flags, run))
