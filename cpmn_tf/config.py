@@ -8,7 +8,7 @@ import dataclasses
 import difflib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from absl import logging
@@ -373,14 +373,30 @@ def with_overrides(config: Config, assignments: list[str]) -> Config:
       UserError: on an unknown setting or a value that does not parse or is out of range.
     """
     for assignment in assignments:
+        settings = parse_settings([assignment])
+        try:
+            config = with_settings(config, settings)
+        except UserError as error:
+            raise UserError(f"--set={assignment}: {error}") from None
+    return config
+
+
+def parse_settings(assignments: Iterable[str]) -> dict[str, Any]:
+    """Settings by name from ``section.field=value`` assignments, as `--set` takes them.
+
+    Raises:
+      UserError: on an unknown setting or a value that does not parse.
+    """
+    settings = {}
+    for assignment in assignments:
         name, equals, text = (part.strip() for part in assignment.partition("="))
         try:
             if not (equals and "." in name):
                 raise UserError("write it as section.field=value")
-            config = with_settings(config, {name: _parse(_field(name).type, text)})
+            settings[name] = _parse(_field(name).type, text)
         except UserError as error:
             raise UserError(f"--set={assignment}: {error}") from None
-    return config
+    return settings
 
 
 def _field(name: str) -> dataclasses.Field:

@@ -1,17 +1,133 @@
-"""Running a model over the videos of a split, whether from a model folder or a SavedModel."""
+"""Running a model over videos: the front door `localize`, and what it is made of."""
 
+import functools
+import math
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tensorflow as tf
 
 from cpmn_tf.data import pipeline
+from cpmn_tf.errors import UserError
 from cpmn_tf.formats.annotations import Detections
 from cpmn_tf.localization import Detected
 from cpmn_tf.models import CPMN
 
+if TYPE_CHECKING:
+    from cpmn_tf.serving.saved_model import Exported
+
 # (features by stream, lengths, rates, durations, external class scores or None) -> detections
 Detect = Callable[..., Detected]
+
+VIDEO = "video"  # the id of a video that is given as arrays
+
+
+def localize(
+    model: "CPMN | Exported",
+    data: str | os.PathLike | pipeline.Split | Mapping[str, Any],
+    *,
+    split: str | None = None,
+    rate: float | None = None,
+    duration: float | None = None,
+    class_scores: Any = None,
+    batch_size: int = 1,
+    report: Callable[[str], None] = lambda _: None,
+) -> Detections:
+    """Localizes actions in the videos of a split, or in one video given as arrays.
+
+    Args:
+      model: of :func:`~cpmn_tf.training.load_model` or
+        :func:`~cpmn_tf.serving.saved_model.load_exported`.
+      data: a data set's folder, a split of it, or one video's features: [units, G] by stream.
+      split: with a folder, its split; the configuration's test split by default.
+      rate: with arrays, units per second.
+      duration: with arrays, seconds, to which segments are clipped; units / rate by default.
+      class_scores: class probabilities of another model, by which classes are selected and scored
+        instead of the model's own: [classes] by video id, or with arrays only [classes].
+      batch_size: videos per call; they are padded to the longest.
+      report: called with lines worth showing.
+
+    Returns:
+      Detections, best first in each video; the id of a video given as arrays is ``video``.
+
+    Raises:
+      UserError: naming the argument or the record that is wrong.
+    """
+    if isinstance(data, Mapping):
+        if split is not None:
+            raise UserError(f"split={split}: is of a data set; leave it out with arrays")
+        return _localize_arrays(model, data, rate, duration, class_scores)
+    if rate is not None or duration is not None:
+        raise UserError("rate and duration are given with arrays; records hold their own")
+    if not isinstance(data, pipeline.Split):
+        data = pipeline.Split.open(data, split or model.manifest.config.data.test_split)
+    model.manifest.check_data(data.manifest)
+    detections, silent = detect_split(
+        compiled(model, class_scores is not None),
+        data,
+        streams=list(model.streams),
+        class_scores=class_scores,
+        batch_size=batch_size,
+    )
+    if silent:
+        report(f"{silent} times a class's T-CAS in one stream was nowhere positive: no proposals")
+    return detections
+
+
+def _localize_arrays(model, features, rate, duration, class_scores) -> Detections:
+    """One video's [units, G] features by stream."""
+    if set(features) != set(model.streams):
+        raise UserError(
+            f"features: their streams are {sorted(features)}, the model's are "
+            f"{sorted(model.streams)}"
+        )
+    arrays = {
+        name: _checked(f"features[{name!r}]", features[name], (None, width))
+        for name, width in model.streams.items()
+    }
+    lengths = {name: len(values) for name, values in arrays.items()}
+    units = next(iter(lengths.values()))
+    if set(lengths.values()) != {units} or not units:
+        raise UserError(f"features: the streams' units are {lengths}; all need the same, above 0")
+    rate = _positive("rate", rate, "units per second")
+    duration = _positive("duration", units / rate if duration is None else duration, "seconds")
+    arguments = [
+        {name: tf.constant(values[np.newaxis]) for name, values in arrays.items()},
+        tf.constant([units]),
+        tf.constant([rate]),
+        tf.constant([duration]),
+    ]
+    classes = model.manifest.classes
+    if class_scores is not None:
+        scores = _checked("class_scores", class_scores, (len(classes),))
+        arguments.append(tf.constant(scores[np.newaxis]))
+    detect = compiled(model, class_scores is not None)
+    return Detections.from_rows([VIDEO], _rows([VIDEO], classes, detect(*arguments)))
+
+
+def _checked(what: str, values: Any, shape: tuple[int | None, ...]) -> np.ndarray:
+    """``values`` as finite float32 of ``shape``, in which None is any size."""
+    try:
+        with np.errstate(over="ignore"):  # what does not fit float32 is infinite, and refused
+            array = np.asarray(values).astype(np.float32, casting="same_kind")
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{what}: is no array of numbers ({error})") from None
+    if len(array.shape) != len(shape) or any(
+        want is not None and size != want for size, want in zip(array.shape, shape, strict=True)
+    ):
+        wanted = ", ".join("units" if size is None else str(size) for size in shape)
+        raise UserError(f"{what}: its shape is {list(array.shape)}; it must be [{wanted}]")
+    if not np.isfinite(array).all():
+        raise UserError(f"{what}: holds values that are NaN, infinite or too large for float32")
+    return array
+
+
+def _positive(name: str, value: float | None, unit: str) -> float:
+    if value is None or not (math.isfinite(value) and value > 0):
+        raise UserError(f"{name}={value}: give a positive number of {unit}")
+    return value
 
 
 def input_specs(streams: Mapping[str, int]) -> dict[str, tf.TensorSpec]:
@@ -27,8 +143,11 @@ def input_specs(streams: Mapping[str, int]) -> dict[str, tf.TensorSpec]:
     }
 
 
-def compiled(model: CPMN, with_class_scores: bool = False) -> Detect:
-    """The model's call as one graph of free time length."""
+@functools.lru_cache(maxsize=4)
+def compiled(model: "CPMN | Exported", with_class_scores: bool = False) -> Detect:
+    """The model's call as one graph of free time length; an exported model is one already."""
+    if not isinstance(model, CPMN):
+        return model
     specs = input_specs(model.streams)
     features = {name: specs.pop(name) for name in model.streams}
     signature = [features, *specs.values()]
@@ -66,48 +185,54 @@ def detect_split(
     detect: Detect,
     split: pipeline.Split,
     *,
-    batch_size: int = 1,
     streams: Sequence[str] | None = None,
-    class_scores: Mapping[str, np.ndarray] | None = None,
-    progress: Callable[[int, int], None] = lambda *_: None,
+    class_scores: Mapping[str, Any] | None = None,
+    batch_size: int = 1,
 ) -> tuple[Detections, int]:
     """Localizes actions in every video of a split.
 
     Args:
       detect: see :func:`compiled`.
       split: the videos.
-      batch_size: videos per call; they are padded to the longest.
       streams: names of the streams that the model takes; all by default.
       class_scores: external [classes] scores by video id.
-      progress: called with the videos done and their number.
+      batch_size: videos per call; they are padded to the longest.
 
     Returns:
       Detections of all videos, best first in each, and the number of silent curves (class and
       stream whose T-CAS was nowhere positive).
 
     Raises:
-      UserError: if a record cannot be read.
+      UserError: if a record cannot be read, or a video has no class scores.
     """
+    missing = [name for name in split.lengths if name not in (class_scores or split.lengths)]
+    if missing:
+        raise UserError(f"class_scores: has no scores of the video {missing[0]!r}; add them")
     videos, rows, silent = [], [], 0
     classes = split.manifest.classes
     for batch in batches(split, batch_size, streams=streams):
         ids = [video_id.decode() for video_id in batch["id"].numpy()]
         arguments = [batch["features"], batch["length"], batch["rate"], batch["duration"]]
         if class_scores is not None:
-            arguments.append(tf.constant(np.stack([class_scores[name] for name in ids])))
-        found = Detected(*(value.numpy() for value in detect(*arguments)))
+            shape = (len(classes),)
+            scores = [_checked(f"class_scores[{n!r}]", class_scores[n], shape) for n in ids]
+            arguments.append(tf.constant(np.stack(scores)))
+        found = detect(*arguments)
         videos += ids
-        silent += int(found.silent.sum())
-        for index, video_id in enumerate(ids):
-            count = found.counts[index]
-            rows += [
-                (video_id, classes[label], float(start), float(end), float(score))
-                for label, (start, end), score in zip(
-                    found.labels[index, :count],
-                    found.segments[index, :count],
-                    found.scores[index, :count],
-                    strict=True,
-                )
-            ]
-        progress(len(videos), len(split.lengths))
+        silent += int(found.silent.numpy().sum())
+        rows += _rows(ids, classes, found)
     return Detections.from_rows(videos, rows), silent
+
+
+def _rows(ids: Sequence[str], classes: Sequence[str], found: Detected) -> Iterator[tuple]:
+    """(video id, class, start, end, score) of every detection of a batch."""
+    found = Detected(*(value.numpy() for value in found))
+    for index, video_id in enumerate(ids):
+        count = found.counts[index]
+        for label, (start, end), score in zip(
+            found.labels[index, :count],
+            found.segments[index, :count],
+            found.scores[index, :count],
+            strict=True,
+        ):
+            yield video_id, classes[label], float(start), float(end), float(score)

@@ -14,6 +14,7 @@ import functools
 import sys
 
 from cpmn_tf.commands import cli
+from cpmn_tf.config import parse_settings
 
 
 def define_flags(values: cli.Flags) -> None:
@@ -31,8 +32,8 @@ def run(values: cli.Flags) -> None:
     from cpmn_tf.serving.saved_model import export
     from cpmn_tf.training.model_folder import load_model
 
-    model, card = load_model(values.model_dir, values.set)
-    version = export(model, card, values.export_dir)
+    model = load_model(values.model_dir, parse_settings(values.set))
+    version = export(model, values.export_dir)
     print(f"SavedModel: {version} (signatures detect, detect_with_class_scores, score)")
 
 

@@ -17,7 +17,7 @@ import sys
 from absl import flags
 
 from cpmn_tf.commands import cli
-from cpmn_tf.config import TIOU
+from cpmn_tf.config import TIOU, parse_settings
 from cpmn_tf.errors import UserError
 from cpmn_tf.evaluation import PROTOCOLS, evaluate, parse_tiou
 from cpmn_tf.evaluation.results import tables
@@ -83,38 +83,34 @@ def run(values: cli.Flags) -> None:
         raise UserError("--streams: an export takes all of its streams; use --model_dir instead")
     cli.load_tensorflow()
 
-    from cpmn_tf import inference
     from cpmn_tf.data.pipeline import Split
     from cpmn_tf.formats.annotations import load_annotations, save_detections
     from cpmn_tf.formats.class_scores import load_class_scores
+    from cpmn_tf.inference import localize
     from cpmn_tf.serving.saved_model import load_exported
     from cpmn_tf.training.model_folder import load_model
 
-    external = bool(values.class_scores)
     if values.saved_model:
-        detect, card = load_exported(values.saved_model, external)
-        streams = list(card.streams)
+        model = load_exported(values.saved_model)
     else:
-        model, card = load_model(values.model_dir, values.set, values.streams)
-        streams = list(model.streams)
-        detect = inference.compiled(model, external)
-    split = Split.open(values.data_dir, values.split or card.config.data.test_split)
-    card.check_data(split.manifest)
+        model = load_model(values.model_dir, parse_settings(values.set), values.streams)
+    config = model.manifest.config
+    split = Split.open(values.data_dir, values.split or config.data.test_split)
     scores = None
-    if external:
+    if values.class_scores:
         ids = list(split.lengths)
         table = load_class_scores(
             values.class_scores,
             video_ids=ids,
-            classes=card.classes,
+            classes=model.manifest.classes,
             scale=values.class_scores_scale,
             rows=values.class_scores_rows,
             columns=values.class_scores_classes,
             known_ids=load_annotations(pathlib.Path(values.data_dir) / "annotations.json").videos,
         )
         scores = dict(zip(ids, table, strict=True))
-    detections, silent = inference.detect_split(
-        detect, split, batch_size=values.batch_size, streams=streams, class_scores=scores
+    detections = localize(
+        model, split, class_scores=scores, batch_size=values.batch_size, report=print
     )
     details = f"cpmn_tf, {values.saved_model or values.model_dir}"
     if split.manifest.simulated:
@@ -122,12 +118,10 @@ def run(values: cli.Flags) -> None:
         print(f"{values.data_dir}: features are SIMULATED")
     save_detections(values.output, detections, details)
     print(f"{len(detections)} detections in {len(detections.videos)} videos: {values.output}")
-    if silent:
-        print(f"{silent} times a class's T-CAS in one stream was nowhere positive: no proposals")
     if values.evaluate:
         truth = load_annotations(pathlib.Path(values.data_dir) / "annotations.json")
         names = PROTOCOLS if values.evaluate == "both" else [values.evaluate]
-        tiou = parse_tiou(TIOU[card.config.preset])
+        tiou = parse_tiou(TIOU[config.preset])
         results = [
             evaluate(truth, detections, protocol=name, tiou=tiou, subset=split.name)
             for name in names

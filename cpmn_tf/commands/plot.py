@@ -22,6 +22,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from cpmn_tf.commands import cli
+from cpmn_tf.config import parse_settings
 from cpmn_tf.errors import UserError
 
 if TYPE_CHECKING:
@@ -97,16 +98,16 @@ def run(values: cli.Flags) -> None:
     from cpmn_tf.files import replaced
     from cpmn_tf.training.model_folder import load_model
 
-    model, card = load_model(values.model_dir, values.set)
-    split = Split.open(values.data_dir, values.split or card.config.data.test_split)
-    card.check_data(split.manifest)
+    model = load_model(values.model_dir, parse_settings(values.set))
+    split = Split.open(values.data_dir, values.split or model.config.data.test_split)
+    model.manifest.check_data(split.manifest)
     split = chosen(split, values.ids, values.count)
-    for batch in inference.batches(split, segments=True, streams=list(card.streams)):
-        view = plotting.collect_curves(
-            model, batch, card.classes, simulated=split.manifest.simulated
+    for batch in inference.batches(split, segments=True, streams=list(model.streams)):
+        curves = plotting.collect_curves(
+            model, batch, model.manifest.classes, simulated=split.manifest.simulated
         )
-        path = pathlib.Path(values.output_dir) / file_name(view.id, values.format)
-        picture = plotting.render(plotting.figure(view), values.format)
+        path = pathlib.Path(values.output_dir) / file_name(curves.id, values.format)
+        picture = plotting.render(plotting.figure(curves), values.format)
         with replaced(path) as temporary:
             temporary.write_bytes(picture)
         print(path, flush=True)

@@ -68,20 +68,13 @@ def run(values: cli.Flags) -> None:
 
     import tensorflow as tf
 
-    from cpmn_tf.training.loop import Interrupted, Runtime
-    from cpmn_tf.training.train_model import BOARD, train
+    from cpmn_tf.training.loop import Interrupted
+    from cpmn_tf.training.train_model import TENSORBOARD, train
 
     if values.deterministic:
         tf.config.experimental.enable_op_determinism()
     bar = ProgressBar()
     with _stop_requests() as requested:
-        runtime = Runtime(
-            seed=values.seed,
-            precision=values.precision,
-            xla=values.xla,
-            stop=lambda: bool(requested),
-            progress=bar.update,
-        )
         try:
             train(
                 data_dir=values.data_dir,
@@ -90,7 +83,11 @@ def run(values: cli.Flags) -> None:
                 split=values.split,
                 validation_split=values.validation_split,
                 streams=values.streams,
-                runtime=runtime,
+                seed=values.seed,
+                precision=values.precision,
+                xla=values.xla,
+                stop=lambda: bool(requested),
+                progress=bar.update,
                 report=bar.report,
             )
         except Interrupted:
@@ -99,7 +96,7 @@ def run(values: cli.Flags) -> None:
             raise cli.Stopped(requested[0]) from None
     bar.end()
     print(f"model: {values.model_dir}")
-    print(f"TensorBoard: tensorboard --logdir={os.path.join(values.model_dir, BOARD)}")
+    print(f"TensorBoard: tensorboard --logdir={os.path.join(values.model_dir, TENSORBOARD)}")
 
 
 @contextlib.contextmanager

@@ -293,6 +293,16 @@ class Detections:
     def __len__(self) -> int:
         return len(self.video)
 
+    def __str__(self) -> str:
+        """The counts and the five best."""
+        lines = [f"{len(self)} detections in {len(self.videos)} videos"]
+        for row in np.argsort(-self.score, kind="stable")[:5]:
+            lines.append(
+                f"  {self.videos[self.video[row]]}  {self.start[row]:.2f}-{self.end[row]:.2f} s  "
+                f"{self.classes[self.label[row]]}  {self.score[row]:.3f}"
+            )
+        return "\n".join(lines)
+
     @classmethod
     def from_rows(
         cls, videos: Iterable[str], rows: Iterable[tuple[str, str, float, float, float]]

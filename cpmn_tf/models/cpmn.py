@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import keras
 import tensorflow as tf
@@ -13,6 +13,9 @@ from cpmn_tf.models import fusion
 from cpmn_tf.models.cascade import CascadedClassifier, Stage
 from cpmn_tf.models.pyramid import PyramidAttention, attention_map
 from cpmn_tf.models.timeline import Timeline
+
+if TYPE_CHECKING:
+    from cpmn_tf.training.model_folder import ModelManifest
 
 CHUNK_UNITS = 4096  # that ``cascade.inference=every_unit`` convolves at a time
 
@@ -28,7 +31,12 @@ class CPMN(keras.Model):
       streams: width G by stream name, in order, for example ``{"rgb": 101, "flow": 101}``.
       num_classes: C.
       config: a :class:`~cpmn_tf.config.Config` or its ``to_dict()``.
+
+    Attributes:
+      manifest: what ``model.json`` says, on a model of :func:`~cpmn_tf.training.load_model` only.
     """
+
+    manifest: "ModelManifest"
 
     def __init__(
         self, *, streams: dict[str, int], num_classes: int, config: Config | dict, **kwargs

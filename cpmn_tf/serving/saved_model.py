@@ -12,7 +12,8 @@ Signatures, all of free batch size and time length:
 `score`
     in: streams, `lengths`, `rates`. out: `class_scores` [batch, C]; for each of the selected
     `rows` [rows, 2] (video, class): `p_class` [rows], and [rows, streams, grid] `original`,
-    `mining`, `cascaded` T-CAS, `attention` and `phi`; `grid_lengths` and `unit_seconds` [batch].
+    `mining`, `cascaded` T-CAS, `attention` and `phi`, and [rows, grid] `act`, what p_act averages;
+    `grid_lengths` and `unit_seconds` [batch].
 
 Class names and all settings travel as the asset `model.json`.
 """
@@ -35,12 +36,11 @@ from cpmn_tf.training.model_folder import FILE, ModelManifest
 GRAPH_FILE = "saved_model.pb"
 
 
-def export(model: CPMN, card: ModelManifest, export_dir: str | os.PathLike) -> pathlib.Path:
+def export(model: CPMN, export_dir: str | os.PathLike) -> pathlib.Path:
     """Writes the next version under ``export_dir``, as TensorFlow Serving reads them.
 
     Args:
-      model: trained.
-      card: what travels with it.
+      model: of :func:`~cpmn_tf.training.load_model`.
       export_dir: folder of the numbered version folders.
 
     Returns:
@@ -56,7 +56,7 @@ def export(model: CPMN, card: ModelManifest, export_dir: str | os.PathLike) -> p
     except OSError as error:
         raise UserError(f"{export_dir}: cannot be written ({error.strerror})") from error
     try:
-        write_json(scratch / FILE, card.to_dict())
+        write_json(scratch / FILE, model.manifest.to_dict())
         archive = _archive(model, scratch / FILE)
         archive.write_out(str(scratch / "model"), verbose=False)
         return _publish(scratch / "model", export_dir)
@@ -64,7 +64,7 @@ def export(model: CPMN, card: ModelManifest, export_dir: str | os.PathLike) -> p
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _archive(model: CPMN, card_file: pathlib.Path) -> keras.export.ExportArchive:
+def _archive(model: CPMN, manifest_file: pathlib.Path) -> keras.export.ExportArchive:
     specs = inference.input_specs(model.streams)
     streams = list(model.streams)
     scores = tf.TensorSpec([None, model.num_classes], tf.float32, name="class_scores")
@@ -90,7 +90,7 @@ def _archive(model: CPMN, card_file: pathlib.Path) -> keras.export.ExportArchive
     archive = keras.export.ExportArchive()
     archive.track(model)
     # `track` keeps lookup tables only (Keras 3.15), so the asset goes where they would go.
-    archive._tf_trackable.card = tf.saved_model.Asset(str(card_file))
+    archive._tf_trackable.manifest = tf.saved_model.Asset(str(manifest_file))
     archive.add_endpoint("detect", detect, [specs])  # the first is also serving_default
     archive.add_endpoint("detect_with_class_scores", detect, [specs | {"class_scores": scores}])
     archive.add_endpoint("score", score, [untimed])
@@ -110,14 +110,32 @@ def _publish(written: pathlib.Path, export_dir: pathlib.Path) -> pathlib.Path:
                 raise
 
 
-def load_exported(
-    path: str | os.PathLike, with_class_scores: bool = False
-) -> tuple[inference.Detect, ModelManifest]:
-    """A SavedModel of :func:`export` as a function like :func:`cpmn_tf.inference.compiled`.
+class Exported:
+    """A SavedModel of :func:`export`, called like :class:`~cpmn_tf.models.CPMN`.
 
-    Args:
-      path: a version folder, or the folder of versions, of which the newest is taken.
-      with_class_scores: take external class scores as the last argument.
+    Attributes:
+      manifest: what ``model.json`` says.
+      streams: width G by stream name.
+    """
+
+    def __init__(self, folder: pathlib.Path):
+        self.manifest = ModelManifest.load(folder / "assets")
+        self.streams = self.manifest.streams
+        # Its variables live only as long as the loaded object does.
+        self._loaded = tf.saved_model.load(str(folder))
+        signatures = self._loaded.signatures
+        self._detect = signatures["detect"]
+        self._detect_with_class_scores = signatures["detect_with_class_scores"]
+
+    def __call__(self, features, lengths, rates, durations, class_scores=None) -> Detected:
+        inputs = dict(features, lengths=lengths, rates=rates, durations=durations)
+        if class_scores is None:
+            return Detected(**self._detect(**inputs))
+        return Detected(**self._detect_with_class_scores(**inputs, class_scores=class_scores))
+
+
+def load_exported(path: str | os.PathLike) -> Exported:
+    """The model of :func:`export` in a version folder, or in the newest of a folder of versions.
 
     Raises:
       UserError: if there is none, or it is not one of ours.
@@ -130,20 +148,10 @@ def load_exported(
         raise UserError(f"{path}: holds no SavedModel; give a folder that cpmn-export made")
     if not (folder / "assets" / FILE).is_file():
         raise UserError(f"{folder}: is a SavedModel, but not one of cpmn-export")
-    card = ModelManifest.load(folder / "assets")
     try:
-        loaded = tf.saved_model.load(str(folder))
-        name = "detect_with_class_scores" if with_class_scores else "detect"
-        signature = loaded.signatures[name]
+        return Exported(folder)
     except (OSError, KeyError, ValueError, tf.errors.OpError) as error:
+        if isinstance(error, UserError):
+            raise
         line = str(error).strip().splitlines()[0][:200]
         raise UserError(f"{folder}: cannot be loaded ({line}); export it anew") from error
-
-    def detect(features, lengths, rates, durations, class_scores=None) -> Detected:
-        inputs = dict(features, lengths=lengths, rates=rates, durations=durations)
-        if class_scores is not None:
-            inputs["class_scores"] = class_scores
-        # The function holds the loaded object: its variables live only as long as that does.
-        return Detected(**(loaded and signature(**inputs)))
-
-    return detect, card

@@ -36,14 +36,14 @@ class Runtime:
       precision: Keras' dtype policy.
       xla: compile steps with XLA.
       stop: asked after every step; True saves and raises :class:`Interrupted`.
-      progress: called with (label, step, steps, losses or None) about twice a second.
+      progress: called with (label, step, steps, losses by name) about twice a second.
     """
 
     seed: int = 0
     precision: str = "float32"
     xla: bool = False
     stop: Callable[[], bool] = lambda: False
-    progress: Callable[[str, int, int, dict | None], None] = lambda *_: None
+    progress: Callable[[str, int, int, dict[str, float]], None] = lambda *_: None
 
 
 class ModuleTrainer:
@@ -55,7 +55,7 @@ class ModuleTrainer:
       split: training videos.
       config: all settings.
       folder: of the checkpoints.
-      board_dir: of the event files; None writes none.
+      events_dir: of the event files; None writes none.
       runtime: seed, precision and so on.
       hyperparameters: what TensorBoard's HPARAMS page lists.
 
@@ -71,7 +71,7 @@ class ModuleTrainer:
         split: pipeline.Split,
         config: Config,
         folder: str | os.PathLike,
-        board_dir: str | os.PathLike | None,
+        events_dir: str | os.PathLike | None,
         runtime: Runtime,
         hyperparameters: dict | None = None,
     ):
@@ -121,9 +121,9 @@ class ModuleTrainer:
         self._manager = tf.train.CheckpointManager(self._state, str(folder), max_to_keep=2)
         pathlib.Path(folder).mkdir(parents=True, exist_ok=True)
         self._restore()
-        self._board = EventWriter(None if self.finished else board_dir, self.step)
+        self._events = EventWriter(None if self.finished else events_dir, self.step)
         if self.step == 0:
-            self._board.hyperparameters(hyperparameters or {})
+            self._events.hyperparameters(hyperparameters or {})
 
     def _restore(self) -> None:
         latest = self._manager.latest_checkpoint
@@ -151,14 +151,14 @@ class ModuleTrainer:
     def save(self) -> None:
         """Writes a checkpoint of the present state."""
         self._manager.save(checkpoint_number=self.step)
-        self._board.flush()
+        self._events.flush()
 
     def run(self, on_epoch: Callable[[keras.Model, EventWriter, int, int], None]) -> None:
         """Trains to the end.
 
         Args:
-          on_epoch: called with the model, the board, the epochs done and the step after every
-            ``training.validate_every`` epochs and after the last.
+          on_epoch: called with the model, the event writer, the epochs done and the step, after
+            every ``training.validate_every`` epochs and after the last.
 
         Raises:
           Interrupted: if ``runtime.stop`` asked for it; the state was saved.
@@ -170,7 +170,7 @@ class ModuleTrainer:
                 self._state.finished.assign(True)
                 self.save()
         finally:
-            self._board.close()
+            self._events.close()
 
     def _train(self, on_epoch) -> None:
         step, section = self.step, self._config.training
@@ -189,7 +189,7 @@ class ModuleTrainer:
                 epoch = step // self.steps_per_epoch
                 self._end_epoch(step)
                 if epoch % section.validate_every == 0 or epoch == self.epochs:
-                    on_epoch(self.model, self._board, epoch, step)
+                    on_epoch(self.model, self._events, epoch, step)
                 if epoch % section.checkpoint_every == 0 and epoch < self.epochs:
                     self.save()
             if self._runtime.stop():
@@ -213,13 +213,13 @@ class ModuleTrainer:
         classification, regularization = self._state.totals.numpy() / self.steps_per_epoch
         self._state.totals.assign([0.0, 0.0])
         rate = float(learning_rate(self._config, self.steps_per_epoch)(step - 1))
-        self._board.scalars(
+        self._events.scalars(
             step,
             {
                 "loss/classification": classification,
                 "loss/regularization": regularization,
                 "loss/total": classification + regularization,
                 "rate/learning_rate": rate,
-                "rate/steps_per_second": self._board.steps_per_second(step),
+                "rate/steps_per_second": self._events.steps_per_second(step),
             },
         )

@@ -8,14 +8,14 @@ each stream has its checkpoints in ``streams/STREAM/MODULE/``.
 import dataclasses
 import os
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
 
 from cpmn_tf import __version__
-from cpmn_tf.config import Config, with_overrides
+from cpmn_tf.config import Config, with_settings
 from cpmn_tf.data.manifest import Manifest
 from cpmn_tf.errors import UserError
 from cpmn_tf.files import read_json, write_json
@@ -64,6 +64,13 @@ class ModelManifest:
     validation_split: str = ""
     fingerprint: str = ""
 
+    def __str__(self) -> str:
+        streams = " and ".join(f"{name} ({width})" for name, width in self.streams.items())
+        return (
+            f"CPMN of {streams}, {len(self.classes)} classes, preset {self.config.preset}, "
+            f"trained on {self.train_split!r} with seed {self.seed}"
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """As plain values."""
         value = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
@@ -94,7 +101,7 @@ class ModelManifest:
             raise UserError(f"{path}: is damaged ({error!r}); train into a new folder") from error
 
     def claim(self, model_dir: str | os.PathLike) -> None:
-        """Writes the card into a new folder, or checks that it is the one that stands there.
+        """Writes the manifest into a new folder, or checks that the one there is the same.
 
         Raises:
           UserError: if the folder is another model's; names the first difference.
@@ -136,23 +143,19 @@ class ModelManifest:
         """
         for name in names:
             if name not in self.streams:
-                raise UserError(
-                    f"--streams={name}: there is no such stream; {_short(self.streams)}"
-                )
+                raise UserError(f"streams={name}: there is no such stream; {_short(self.streams)}")
 
-    def with_inference_settings(self, assignments: list[str]) -> "ModelManifest":
-        """Applies ``--set`` assignments that act at inference.
+    def with_inference_settings(self, settings: Mapping[str, Any]) -> "ModelManifest":
+        """Applies settings that act at inference.
 
         Raises:
           UserError: if one would need training anew.
         """
-        for assignment in assignments:
-            name = assignment.partition("=")[0].strip()
+        config = with_settings(self.config, settings)
+        for name in settings:
             if name not in INFERENCE_SETTINGS:
-                raise UserError(
-                    f"--set={assignment}: acts in training only; train a model with it instead"
-                )
-        return dataclasses.replace(self, config=with_overrides(self.config, assignments))
+                raise UserError(f"{name} acts in training only; train a model with it instead")
+        return dataclasses.replace(self, config=config)
 
 
 def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
@@ -178,32 +181,35 @@ def module_folder(model_dir: str | os.PathLike, stream: str, module: str) -> pat
 
 def load_model(
     model_dir: str | os.PathLike,
-    overrides: list[str] | None = None,
+    settings: Mapping[str, Any] | None = None,
     streams: Sequence[str] = (),
-) -> tuple[CPMN, ModelManifest]:
+) -> CPMN:
     """The trained model of a folder, ready for inference in float32.
 
     Args:
       model_dir: of `cpmn-train`.
-      overrides: ``section.field=value`` for settings that act at inference.
+      settings: what differs at inference, such as ``{"localization.top_k": 1}``.
       streams: to use, by name; all by default.
 
     Returns:
-      The model and its card, the latter with ``overrides`` applied.
+      The model; its ``manifest`` is what ``model.json`` says, with ``settings`` applied.
 
     Raises:
       UserError: if the folder is none of `cpmn-train`, its training has not come to its end, or
         a checkpoint does not fit.
     """
-    card = ModelManifest.load(model_dir).with_inference_settings(overrides or [])
-    card.check_streams(streams)
-    used = {name: card.streams[name] for name in card.streams if not streams or name in streams}
-    model = CPMN(streams=used, num_classes=len(card.classes), config=card.config)
+    manifest = ModelManifest.load(model_dir).with_inference_settings(settings or {})
+    manifest.check_streams(streams)
+    used = {
+        name: width for name, width in manifest.streams.items() if name in streams or not streams
+    }
+    model = CPMN(streams=used, num_classes=len(manifest.classes), config=manifest.config)
+    model.manifest = manifest
     for stream in used:
         parts = {"cascade": model.cascades[stream], "pyramid": model.pyramids[stream]}
         for module, part in parts.items():
             restore_weights(part, module_folder(model_dir, stream, module))
-    return model, card
+    return model
 
 
 def plain_variables(owner: keras.Model | keras.optimizers.Optimizer) -> list[tf.Variable]:

@@ -59,42 +59,42 @@ class Validator:
                 num_classes=len(manifest.classes),
                 config=with_overrides(config, [f"localization.attention={attention}"]),
             )
-            self._models[module] = (model, inference.compiled(model))
+            self._models[module] = model
         self._streams = [stream]
 
     def __call__(
-        self, cascade: keras.Model, pyramid: keras.Model | None, board: EventWriter, step: int
+        self, cascade: keras.Model, pyramid: keras.Model | None, events: EventWriter, step: int
     ) -> dict[str, float]:
         """Writes metrics and pictures; returns the metrics.
 
         Args:
           cascade: as trained so far.
           pyramid: as trained so far, None before its training began.
-          board: where to write.
+          events: where to write.
           step: the step they stand for.
         """
-        model, detect = self._models["cascade" if pyramid is None else "pyramid"]
+        model = self._models["cascade" if pyramid is None else "pyramid"]
         _copy(cascade, model.cascades[self._streams[0]])
         if pyramid is not None:
             _copy(pyramid, model.pyramids[self._streams[0]])
         values = {}
         if self._held_out is not None:
-            values = self._metrics(model, detect)
-            board.scalars(step, values)
+            values = self._metrics(model)
+            events.scalars(step, values)
         if self._pictured.lengths:
-            self._draw(model, board, step)
-        board.flush()
+            self._draw(model, events, step)
+        events.flush()
         return values
 
-    def _draw(self, model: CPMN, board: EventWriter, step: int) -> None:
+    def _draw(self, model: CPMN, events: EventWriter, step: int) -> None:
         known, manifest = self._truth is not None, self._pictured.manifest
         for batch in inference.batches(self._pictured, segments=known, streams=self._streams):
-            view = plotting.collect_curves(
+            curves = plotting.collect_curves(
                 model, batch, manifest.classes, simulated=manifest.simulated
             )
-            board.image(step, f"T-CAS/{view.id}", plotting.png(plotting.figure(view)))
+            events.image(step, f"T-CAS/{curves.id}", plotting.png(plotting.figure(curves)))
 
-    def _metrics(self, model: CPMN, detect: inference.Detect) -> dict[str, float]:
+    def _metrics(self, model: CPMN) -> dict[str, float]:
         scores, labels = [], []
         for batch in inference.batches(self._held_out, streams=self._streams):
             trace = model.trace(batch["features"], batch["length"], batch["rate"])
@@ -102,7 +102,9 @@ class Validator:
             labels.append(batch["labels"].numpy())
         values = {"validation/video_mAP": video_map(np.concatenate(scores), np.concatenate(labels))}
         if self._truth is not None:
-            detections, _ = inference.detect_split(detect, self._held_out, streams=self._streams)
+            detections, _ = inference.detect_split(
+                inference.compiled(model), self._held_out, streams=self._streams
+            )
             result = evaluate(self._truth, detections, protocol="activitynet", tiou=self._tiou)
             values["validation/localization_mAP_activitynet_average"] = float(result.average_map)
             for tiou, value in zip(result.tiou, result.map, strict=True):

@@ -16,7 +16,6 @@ from cpmn_tf.config import Config, with_overrides
 from cpmn_tf.data.pipeline import Split
 from cpmn_tf.files import replaced
 from cpmn_tf.training import train
-from cpmn_tf.training.loop import Runtime
 from cpmn_tf.training.model_folder import INFERENCE_SETTINGS, MODULES, flatten, module_folder
 
 # Settings that a module does not see, besides those that act at inference only.
@@ -85,7 +84,9 @@ class Bank:
             data_dir=self._data_dir,
             model_dir=folder,
             config=config,
-            runtime=Runtime(seed=seed, precision=self._precision, progress=bar.update),
+            seed=seed,
+            precision=self._precision,
+            progress=bar.update,
             report=bar.report,
         )
         bar.end()

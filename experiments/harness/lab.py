@@ -11,14 +11,13 @@ from typing import Any
 
 from absl import logging
 
-from cpmn_tf import inference
 from cpmn_tf.commands import cli
-from cpmn_tf.config import PRESETS, TIOU, preset, with_overrides
+from cpmn_tf.config import PRESETS, TIOU, parse_settings, preset, with_overrides
 from cpmn_tf.data.pipeline import Split
 from cpmn_tf.evaluation import evaluate, parse_tiou
 from cpmn_tf.files import file_sha256, read_json, write_json
 from cpmn_tf.formats.annotations import Annotations, Detections, load_annotations
-from cpmn_tf.models import CPMN
+from cpmn_tf.inference import localize
 from cpmn_tf.training import load_model
 from cpmn_tf.training.model_folder import INFERENCE_SETTINGS
 from experiments.harness.bank import Bank, digest
@@ -117,14 +116,9 @@ class Lab:
         }
         path = self.output / "results" / f"{digest(judged)}.json"
         if not path.is_file():
-            model, _ = load_model(folder, settings)
-            write_json(path, self.judge(self.detect(model)))
+            model = load_model(folder, parse_settings(settings))
+            write_json(path, self.judge(localize(model, self.split)))
         return Result(variant.name, seed, model=folder.name, **read_json(path))
-
-    def detect(self, model: CPMN) -> Detections:
-        """What a model finds in the split's videos."""
-        detect = inference.compiled(model)
-        return inference.detect_split(detect, self.split, streams=list(model.streams))[0]
 
     def judge(self, detections: Detections) -> dict[str, Any]:
         """mAP by both protocols and what else a :class:`Result` holds of its detections."""

@@ -23,8 +23,8 @@ from cpmn_tf.commands.progress import ProgressBar
 from cpmn_tf.config import Config
 from cpmn_tf.data import pipeline
 from cpmn_tf.files import read_json, write_json
+from cpmn_tf.inference import localize
 from cpmn_tf.training import load_model, train
-from cpmn_tf.training.loop import Runtime
 from experiments.benchmarks.training import make_product
 from experiments.harness.lab import Lab
 
@@ -108,7 +108,8 @@ def run(lab: Lab) -> None:
         model_dir=lab.output / "model",
         config=lab.config,
         streams=lab.flags.streams,
-        runtime=Runtime(precision=lab.flags.precision, progress=progress),
+        precision=lab.flags.precision,
+        progress=progress,
         report=bar.report,
     )
     watch.tick()
@@ -118,9 +119,9 @@ def run(lab: Lab) -> None:
     training = pipeline.Split.open(lab.flags.data_dir, lab.config.data.train_split)
     streams = lab.flags.streams or [spec.name for spec in training.manifest.streams]
     operations = floor_operations(training, lab.config, streams)
-    model, _ = load_model(lab.output / "model", streams=streams)
+    model = load_model(lab.output / "model", streams=streams)
     start = time.perf_counter()
-    detections = lab.detect(model)
+    detections = localize(model, lab.split)
     figures = {
         **lab.describe(),
         "streams": streams,

@@ -51,9 +51,10 @@ def detector(model: CPMN, combine: Combine) -> inference.Detect:
 
 def measure(model_dir: pathlib.Path, lab: Lab) -> dict[str, tuple[float, float]]:
     """Average mAP of each variant: with the model's own classes, and with the true ones."""
-    model, manifest = load_model(model_dir, ["localization.attention=false"])
+    model = load_model(model_dir, {"localization.attention": False})
+    classes = model.manifest.classes
     known = {
-        video.id: np.array([float(label in video.labels) for label in manifest.classes], np.float32)
+        video.id: np.array([float(label in video.labels) for label in classes], np.float32)
         for video in lab.truth.videos.values()
     }
     results = {}

@@ -56,12 +56,13 @@ def _typical(video: Video) -> float:
 def run(lab: Lab) -> None:
     """Draws the four pictures."""
     folder, _ = lab.trained(Variant("CPMN"), 0)
-    model, manifest = load_model(folder)
+    model = load_model(folder)
+    classes = model.manifest.classes
     simulated = lab.split.manifest.simulated
     for name, video_id in chosen(lab.truth).items():
         one = dataclasses.replace(lab.split, lengths={video_id: lab.split.lengths[video_id]})
         batch = next(inference.batches(one, segments=True))
-        curves = plotting.collect_curves(model, batch, manifest.classes, simulated=simulated)
+        curves = plotting.collect_curves(model, batch, classes, simulated=simulated)
         path = lab.output / f"{name}.png"
         with replaced(path) as temporary:
             temporary.write_bytes(plotting.png(plotting.figure(curves)))

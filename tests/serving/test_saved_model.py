@@ -79,11 +79,11 @@ assert not [name for name in sys.modules if name.startswith(("cpmn_tf", "tfrecor
 
 
 def test_external_class_scores_through_the_export(exported):
-    detect, card = load_exported(exported, with_class_scores=True)
+    detect = load_exported(exported)
     rng = np.random.default_rng(0)
     features = {
         name: rng.normal(size=(1, 50, width)).astype(np.float32)
-        for name, width in card.streams.items()
+        for name, width in detect.streams.items()
     }
     chosen = np.array([[0.0, 0.0, 0.9]], np.float32)
     found = detect(
@@ -99,11 +99,11 @@ def test_external_class_scores_through_the_export(exported):
     assert (scores[labels != 2] == 0).all()  # top-2 selects another class, of probability 0
 
 
-def test_versions_count_up_and_hold_the_card(exported, model_dir):
+def test_versions_count_up_and_hold_the_manifest(exported, model_dir):
     assert export.main([f"--model_dir={model_dir}", f"--export_dir={exported}"]) == 0
     assert sorted(path.name for path in exported.iterdir()) == ["1", "2"]
-    card = json.loads((exported / "2" / "assets" / "model.json").read_text())
-    assert card["classes"] == ["Dive", "Jump", "Throw"]
+    manifest = json.loads((exported / "2" / "assets" / "model.json").read_text())
+    assert manifest["classes"] == ["Dive", "Jump", "Throw"]
 
 
 def test_settings_can_be_changed_at_export_but_not_after(
@@ -112,8 +112,8 @@ def test_settings_can_be_changed_at_export_but_not_after(
     other = tmp_path / "other"
     setting = "--set=localization.top_k=1"
     assert export.main([f"--model_dir={model_dir}", f"--export_dir={other}", setting]) == 0
-    card = json.loads((other / "1" / "assets" / "model.json").read_text())
-    assert card["config"]["localization"]["top_k"] == 1
+    manifest = json.loads((other / "1" / "assets" / "model.json").read_text())
+    assert manifest["config"]["localization"]["top_k"] == 1
     arguments = [f"--data_dir={data_set}", f"--output={tmp_path / 'd.json'}", setting]
     assert localize.main([*arguments, f"--saved_model={exported}"]) == 1
     assert "export anew" in capsys.readouterr().err

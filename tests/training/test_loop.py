@@ -25,7 +25,7 @@ def trainer(data_set, folder, settings, module="cascade", **runtime) -> ModuleTr
         split=Split.open(data_set, "training"),
         config=with_overrides(Config(), settings),
         folder=folder / "checkpoints",
-        board_dir=folder / "board",
+        events_dir=folder / "events",
         runtime=Runtime(**runtime),
     )
 
@@ -83,7 +83,7 @@ def test_batches_of_varying_length_share_one_graph(data_set, tmp_path, small_set
 
 def events(folder) -> dict[tuple[str, int], float]:
     found = {}
-    for path in sorted((folder / "board").glob("events*")):
+    for path in sorted((folder / "events").glob("events*")):
         for event in tf.compat.v1.train.summary_iterator(str(path)):
             for value in event.summary.value:
                 key = (value.tag, event.step)
@@ -104,7 +104,7 @@ def test_resumed_curves_are_those_of_an_uninterrupted_run(data_set, tmp_path, sm
     trainer(data_set, tmp_path / "whole", settings).run(nothing)
 
     # A kill without warning after epoch 3 (9 steps): the last checkpoint is that of epoch 2.
-    def kill(_model, _board, epoch, _step):
+    def kill(_model, _events, epoch, _step):
         if epoch == 3:
             raise RuntimeError("killed")
 

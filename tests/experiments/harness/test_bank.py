@@ -4,7 +4,6 @@ import numpy as np
 
 from cpmn_tf.config import Config, with_overrides
 from cpmn_tf.training import load_model, train
-from cpmn_tf.training.loop import Runtime
 from cpmn_tf.training.model_folder import MODULES, module_folder
 from experiments.harness.bank import Bank, module_settings
 
@@ -36,7 +35,7 @@ def test_bank_shares_what_is_the_same_and_changes_no_bit(data_set, small_setting
             first, second = (module_folder(m, stream, "pyramid") / name for m in (one, two))
             assert first.samefile(second)
     changed = with_overrides(config, ["cascade.threshold=0.9"])
-    train(data_dir=data_set, model_dir=tmp_path / "alone", config=changed, runtime=Runtime(seed=3))
-    ours, alone = (load_model(folder)[0] for folder in (two, tmp_path / "alone"))
+    train(data_dir=data_set, model_dir=tmp_path / "alone", config=changed, seed=3)
+    ours, alone = (load_model(folder) for folder in (two, tmp_path / "alone"))
     for left, right in zip(ours.variables, alone.variables, strict=True):
         np.testing.assert_array_equal(left.numpy(), right.numpy())
