@@ -94,8 +94,8 @@ def make_step(
             scaled = optimizer.scale_loss(total)
         variables = model.trainable_variables
         gradients = tape.gradient(scaled, variables)
-        # A barrier: a stage's weights are otherwise updated as soon as its own gradient is there,
-        # while its T-CAS, which passes no gradient, may still be read for the next stage's mask.
+        # A barrier: weights are otherwise updated as soon as their own gradient is there, while
+        # they may still be read for a mask, the gradient of a layer's input or the L2 penalty.
         with tf.control_dependencies([total, *gradients]):
             optimizer.apply(gradients, variables)
         return tf.stack([loss.classification, loss.regularization])
