@@ -3,11 +3,13 @@
 import os
 import pathlib
 import warnings
+from typing import Literal
 
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from cpmn_tf.analysis.bootstrap import Interval
 from cpmn_tf.analysis.diagnosis import Analysis
@@ -45,12 +47,12 @@ def save_page(
 
 
 def _page(analysis: Analysis, sources: Sources, baseline: str) -> Figure:
-    figure = Figure(figsize=(16, 12), layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.12, h_pad=0.12, rect=(0, 0, 1, 0.915))
+    layout = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.12, rect=(0, 0, 1, 0.915))
+    figure = Figure(figsize=(16, 12), layout=layout)
     headline, facts = _headline(analysis, sources, baseline), _facts(analysis, sources)
     figure.text(0.012, 0.987, headline, fontsize=13, va="top", linespacing=1.3)
-    below = 0.964 if analysis.comparison is None else 0.942
-    figure.text(0.012, below, facts, fontsize=9, va="top", color="#444444", linespacing=1.3)
+    height = 0.964 if analysis.comparison is None else 0.942
+    figure.text(0.012, height, facts, fontsize=9, va="top", color="#444444", linespacing=1.3)
     rows = figure.add_gridspec(2, 1, height_ratios=(1.0, 2.0))
     top = rows[0].subgridspec(1, 3, width_ratios=(1.0, 1.5, 0.95))
     _draw_map(figure.add_subplot(top[0]), analysis)
@@ -116,7 +118,7 @@ def _file(path: str) -> str:
     return _short(os.path.basename(os.path.normpath(path)), 60)
 
 
-def _tidy(axes: Axes, title: str, grid: str = "y") -> None:
+def _tidy(axes: Axes, title: str, grid: Literal["x", "y", "both"] = "y") -> None:
     axes.set_title(title, loc="left", fontsize=11, fontweight="bold")
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis=grid, color="#DDDDDD", linewidth=0.8)
@@ -197,7 +199,9 @@ def _draw_bins(
     overall: float,
     colour: str,
 ) -> None:
-    ticks, names, begin = [], [], 0
+    ticks: list[float] = []
+    names: list[str] = []
+    begin = 0
     top = 100 * max([overall, *(np.nanmax(row, initial=0.0) for row in values)]) or 1.0
     for group, row in zip(groups, values, strict=True):
         place = begin + np.arange(len(row))
@@ -240,7 +244,7 @@ def _draw_classes(axes: Axes, analysis: Analysis) -> None:
     axes.barh(place, values, 0.7, color=_RUN)
     for row, value in zip(place, values, strict=True):
         axes.text(
-            1.0, row, f"{value:.1f}", va="center", ha="right", fontsize=8,
+            1.0, float(row), f"{value:.1f}", va="center", ha="right", fontsize=8,
             transform=axes.get_yaxis_transform(),
         )  # fmt: skip
     longest = max(*values, 1.0)

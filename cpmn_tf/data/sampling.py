@@ -66,7 +66,9 @@ def interval_positions(lengths: tf.Tensor, interval: int) -> tuple[tf.Tensor, tf
     return tf.where(valid, positions, 0), valid
 
 
-def _whole_if_short(positions, order, lengths, count) -> tuple[tf.Tensor, tf.Tensor]:
+def _whole_if_short(
+    positions: tf.Tensor, order: tf.Tensor, lengths: tf.Tensor, count: int
+) -> tuple[tf.Tensor, tf.Tensor]:
     short = lengths <= count
     valid = tf.logical_or(~short, order < lengths)
     positions = tf.where(short, tf.where(valid, order, 0), positions)

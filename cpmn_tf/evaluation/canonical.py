@@ -104,7 +104,7 @@ class CanonicalSplit:
 
     def cells(self, segments: Segments) -> np.ndarray:
         """[N] integer in [0, size) that says class and video, ascending in that order."""
-        cell = segments.label.astype(np.int32 if self.size < 1 << 31 else np.int64)
+        cell: np.ndarray = segments.label.astype(np.int32 if self.size < 1 << 31 else np.int64)
         cell *= len(self.videos)
         cell += segments.video
         return cell

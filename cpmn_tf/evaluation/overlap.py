@@ -36,7 +36,9 @@ class Pairs:
         return Pairs(self.detection.take(rows), self.instance.take(rows), self.tiou.take(rows))
 
 
-def intersection_over_union(start, end, other_start, other_end) -> np.ndarray:
+def intersection_over_union(
+    start: np.ndarray, end: np.ndarray, other_start: np.ndarray, other_end: np.ndarray
+) -> np.ndarray:
     """tIoU as ActivityNet computes it: I / (length + length − I), I clipped at 0.
 
     Two segments of zero length divide 0 by 0. ActivityNet's NaN then passes every threshold and is
@@ -51,7 +53,9 @@ def intersection_over_union(start, end, other_start, other_end) -> np.ndarray:
     return np.divide(shared, union, out=np.full_like(shared, np.inf), where=~empty)
 
 
-def intersection_over_hull(start, end, other_start, other_end) -> np.ndarray:
+def intersection_over_hull(
+    start: np.ndarray, end: np.ndarray, other_start: np.ndarray, other_end: np.ndarray
+) -> np.ndarray:
     """tIoU as the THUMOS14 toolkit computes it: I / (last end − first start), 0 unless I > 0.
 
     For overlapping segments the hull is the union, up to rounding. A zero-length segment overlaps

@@ -122,7 +122,7 @@ def collect_curves(
       class_scores: [classes] external class probabilities of the video, as in ``CPMN.call``.
       simulated: whether the features are.
     """
-    scores = None if class_scores is None else np.float32(class_scores)[np.newaxis]
+    scores = None if class_scores is None else np.asarray(class_scores, np.float32)[np.newaxis]
     trace = model.trace(batch["features"], batch["length"], batch["rate"], scores)
     found = model.detect(trace, batch["duration"])
     trace = type(trace)(*(np.asarray(value) for value in trace))
