@@ -3,7 +3,7 @@
 import os
 import pathlib
 import warnings
-from typing import Literal
+from typing import Any, Literal
 
 import matplotlib
 import numpy as np
@@ -155,7 +155,8 @@ def _draw_map(axes: Axes, analysis: Analysis) -> None:
 def _draw_profile(axes: Axes, analysis: Analysis) -> None:
     errors = analysis.errors
     place = np.arange(len(errors.shares))
-    bottom, outline = np.zeros(len(place)), {"edgecolor": "white", "linewidth": 0.6}
+    bottom = np.zeros(len(place))
+    outline: dict[str, Any] = {"edgecolor": "white", "linewidth": 0.6}
     for kind, share in zip(errors.kinds, 100 * np.nan_to_num(errors.shares).T, strict=True):
         colour, meaning = _KINDS[kind]
         axes.bar(place, share, 0.85, bottom, color=colour, label=meaning, **outline)
@@ -252,8 +253,15 @@ def _draw_classes(axes: Axes, analysis: Analysis) -> None:
         other = analysis.comparison.baseline.per_class
         others = [100 * float(other[name].mean()) for _, name in rows]
         longest = max(longest, *others)
-        style = {"markersize": 13, "markeredgewidth": 2.5, "color": _BASELINE}
-        axes.plot(others, place, "|", label="baseline", **style)
+        axes.plot(
+            others,
+            place,
+            "|",
+            markersize=13,
+            markeredgewidth=2.5,
+            color=_BASELINE,
+            label="baseline",
+        )  # fmt: skip
         axes.legend(frameon=False, loc="lower right", bbox_to_anchor=(1.0, 1.0), borderaxespad=0)
     axes.set_xlim(0, 1.12 * longest)
     axes.axvline(100 * analysis.evaluation.average_map, color="black", linestyle="--", linewidth=1)

@@ -45,7 +45,7 @@ def parse_tiou(text: str) -> tuple[float, ...]:
         if not (0 < first <= last <= 1 and 1e-4 <= step <= 1):
             raise ValueError("range")
         count = int((last - first) / step + 1e-6) + 1
-        return thresholds(first + step * k for k in range(count))
+        return thresholds(float(first + step * k) for k in range(count))
     except UserError as error:
         raise UserError(f"--tiou={text}: {error}") from None
     except ValueError:

@@ -1,7 +1,7 @@
 """The cascaded classification module (CCM, Section 3.3 and Fig. 2)."""
 
 import dataclasses
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
@@ -32,7 +32,7 @@ class TemporalClassifier(keras.Model):
         filters: int = 512,
         num_layers: int = 2,
         kernel_size: int = 3,
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         self.num_classes = num_classes
@@ -48,7 +48,7 @@ class TemporalClassifier(keras.Model):
         # Scores stay float32 in mixed precision: a mean over hundreds of units needs the digits.
         self.classifier = Linear(num_classes, dtype="float32")
 
-    def build(self, features_shape, valid_shape=None):
+    def build(self, features_shape: Any, valid_shape: Any = None) -> None:
         """Creates the weights for [batch, units, channels] features."""
         shape = tuple(features_shape)
         for layer in self.convolutions:
@@ -136,7 +136,7 @@ class TemporalClassifier(keras.Model):
         bias = self.classifier(tf.zeros([1, self.filters]))
         return masked_mean(tcas, valid) + bias, tcas
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """Constructor arguments."""
         return {
             **super().get_config(),
@@ -163,7 +163,9 @@ class Stage(NamedTuple):
     video: tf.Tensor
 
 
-def _classify(stage: TemporalClassifier, features, valid, chunk) -> tuple[tf.Tensor, tf.Tensor]:
+def _classify(
+    stage: TemporalClassifier, features: tf.Tensor, valid: tf.Tensor, chunk: int | None
+) -> tuple[tf.Tensor, tf.Tensor]:
     if chunk:
         return stage.call_in_chunks(features, valid, chunk)
     return stage(features, valid)
@@ -183,7 +185,7 @@ class CascadedClassifier(keras.Model):
       config: number and size of the stages, and what is erased between them; or its fields.
     """
 
-    def __init__(self, *, num_classes: int, config: CascadeConfig | dict, **kwargs):
+    def __init__(self, *, num_classes: int, config: CascadeConfig | dict, **kwargs: Any):
         super().__init__(**kwargs)
         self.num_classes = num_classes
         self.config = config if isinstance(config, CascadeConfig) else CascadeConfig(**config)
@@ -197,7 +199,7 @@ class CascadedClassifier(keras.Model):
             for _ in range(self.config.stages)
         ]
 
-    def build(self, features_shape, valid_shape=None):
+    def build(self, features_shape: Any, valid_shape: Any = None) -> None:
         """Creates the weights for [batch, units, channels] features."""
         for stage in self.stages:
             stage.build(features_shape)
@@ -275,18 +277,27 @@ class CascadedClassifier(keras.Model):
             results.append(Stage(logits, tcas, erased, video))
         return results
 
-    def _mask(self, tcas, valid, classes, number, seed, training) -> tf.Tensor:
+    def _mask(
+        self,
+        tcas: tf.Tensor,
+        valid: tf.Tensor,
+        classes: tf.Tensor,
+        number: int,
+        seed: tf.Tensor | None,
+        training: bool,
+    ) -> tf.Tensor:
         config = self.config
         if config.erasing == "adversarial":
             return erasing.erasing_mask(
                 tcas, valid, classes, config.threshold, config.normalization
             )
         if config.erasing == "random" and training:
+            assert seed is not None
             seed = tf.stack([seed[0], seed[1] * 64 + number])  # each stage hides other segments
             return erasing.random_mask(valid, seed, config.random_segment, config.random_rate)
         return tf.zeros_like(valid)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """Constructor arguments."""
         own = {"num_classes": self.num_classes, "config": dataclasses.asdict(self.config)}
         return {**super().get_config(), **own}

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import keras
 import tensorflow as tf
@@ -39,7 +39,7 @@ class CPMN(keras.Model):
     manifest: "ModelManifest"
 
     def __init__(
-        self, *, streams: dict[str, int], num_classes: int, config: Config | dict, **kwargs
+        self, *, streams: dict[str, int], num_classes: int, config: Config | dict, **kwargs: Any
     ):
         # Mixed precision is the modules' own; rates and durations keep their digits.
         super().__init__(autocast=False, **kwargs)
@@ -55,7 +55,7 @@ class CPMN(keras.Model):
         }
         self.build()
 
-    def build(self, input_shape=None):
+    def build(self, input_shape: Any = None) -> None:
         """Creates all weights; the widths are known from the start."""
         for name, width in self.streams.items():
             self.cascades[name].build((None, None, width))
@@ -209,7 +209,7 @@ class CPMN(keras.Model):
             rows = tf.stack([order, rows[:, 1]], axis=1)
         return [(_of_rows(stage.tcas, rows), tf.gather_nd(stage.logits, rows)) for stage in stages]
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """Constructor arguments."""
         return {
             **super().get_config(),

@@ -1,6 +1,7 @@
 """The pyramid attention module (PAM, Section 3.3 and Fig. 3)."""
 
 import dataclasses
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -29,7 +30,7 @@ class PyramidAttention(keras.Model):
       config: levels, their filters and lateral connections, windows; or its fields.
     """
 
-    def __init__(self, *, num_classes: int, config: PyramidConfig | dict, **kwargs):
+    def __init__(self, *, num_classes: int, config: PyramidConfig | dict, **kwargs: Any):
         super().__init__(**kwargs)
         self.num_classes = num_classes
         self.config = config if isinstance(config, PyramidConfig) else PyramidConfig(**config)
@@ -39,7 +40,7 @@ class PyramidAttention(keras.Model):
         ]
         self.predictors = [keras.layers.Dense(num_classes, dtype="float32") for _ in levels]
 
-    def build(self, features_shape, valid_shape=None):
+    def build(self, features_shape: Any, valid_shape: Any = None) -> None:
         """Creates the weights for [windows, units, channels] features."""
         for encoder, predictor in zip(self.encoders, self.predictors, strict=True):
             # A convolution of kernel 1 is a matrix product per unit, which Dense does directly.
@@ -139,7 +140,7 @@ class PyramidAttention(keras.Model):
         heat = tf.math.unsorted_segment_mean(maps, target, batch * units + 1)[:-1]
         return scores, tf.reshape(heat, [batch, units, self.num_classes])
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """Constructor arguments."""
         own = {"num_classes": self.num_classes, "config": dataclasses.asdict(self.config)}
         return {**super().get_config(), **own}

@@ -144,7 +144,7 @@ def _frame(axes: Axes, row: _Row) -> None:
 def _heading(axes: Axes, item: ClassCurves) -> None:
     missed = item.p_class is None
     name = _short(item.name, 40 if missed else 54)  # leaves room for the description
-    common = {"textcoords": "offset points", "va": "bottom", "parse_math": False}
+    common: panels.Style = {"textcoords": "offset points", "va": "bottom", "parse_math": False}
     bold = axes.annotate(
         f"Missed class: {name}" if missed else name,
         (0, 1),
@@ -188,9 +188,10 @@ def _legend(recording: RecordingCurves) -> list[Line2D | Patch]:
     curves = [curve for item in recording.predicted for curve in item.curves.values()]
     attention = any(curve.attention is not None for curve in curves)
     others = any(
-        len(item.truth) < len(recording.truth) for item in recording.classes if len(recording.truth)
+        item.truth is not None and len(item.truth) < len(recording.truth)
+        for item in recording.classes
     )
-    handles = [
+    handles: list[Line2D | Patch] = [
         Patch(**panels.TRUTH),
         *([Patch(**panels.OTHER)] if others else []),
         Patch(**panels.DETECTION),
@@ -202,8 +203,8 @@ def _legend(recording: RecordingCurves) -> list[Line2D | Patch]:
     if attention:
         handles.append(Patch(facecolor="#6a51a3", label="attention (dark = 1)"))
     phi = "Φ" if attention else "M(Cas)"
-    shares = [f"{theta:g}" for theta in recording.thresholds]
-    shares = ", ".join(shares) if len(shares) <= 3 else f"{shares[0]} … {shares[-1]}"
+    thetas = [f"{theta:g}" for theta in recording.thresholds]
+    shares = ", ".join(thetas) if len(thetas) <= 3 else f"{thetas[0]} … {thetas[-1]}"
     formula = f"Φ = {recording.fused}" if attention else phi
     handles.append(Line2D([], [], **panels.PHI, label=f"{formula} (filled: proposed)"))
     handles.append(Line2D([], [], **panels.CUT, label=f"{shares} · max {phi}"))

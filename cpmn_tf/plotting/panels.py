@@ -4,28 +4,32 @@ Hues are Okabe and Ito's, which colour-blind readers tell apart; lines also diff
 dashes, areas in lightness, so that a grey print still reads.
 """
 
+from typing import Any
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
 
 from cpmn_tf.plotting.curves import ClassCurves, RecordingCurves, StreamCurves
 
+Style = dict[str, Any]  # keyword arguments of Matplotlib
+
 BLACK, GREY, PALE = "#000000", "#595959", "#e6e6e6"
 BLUE, GREEN, DARK_GREEN, RED = "#0072b2", "#009e73", "#004d38", "#d55e00"
-CASCADED = {"color": "#a6a6a6", "linewidth": 3.2}
-ORIGINAL = {"color": BLUE, "linewidth": 1.2}
-MINING = {"color": RED, "linewidth": 1.2, "linestyle": (0, (4, 1.5))}
-PHI = {"color": GREEN, "linewidth": 1.2}
-CUT = {"color": BLACK, "linewidth": 1.0, "linestyle": (0, (1, 1.5))}
+CASCADED: Style = {"color": "#a6a6a6", "linewidth": 3.2}
+ORIGINAL: Style = {"color": BLUE, "linewidth": 1.2}
+MINING: Style = {"color": RED, "linewidth": 1.2, "linestyle": (0, (4, 1.5))}
+PHI: Style = {"color": GREEN, "linewidth": 1.2}
+CUT: Style = {"color": BLACK, "linewidth": 1.0, "linestyle": (0, (1, 1.5))}
 
-TRUTH = {"facecolor": GREY, "edgecolor": BLACK, "linewidth": 0.6, "label": "truth"}
-OTHER = {
+TRUTH: Style = {"facecolor": GREY, "edgecolor": BLACK, "linewidth": 0.6, "label": "truth"}
+OTHER: Style = {
     "facecolor": "none",
     "edgecolor": "#8c8c8c",
     "linewidth": 0.7,
     "label": "truth, other classes",
 }
-DETECTION = {
+DETECTION: Style = {
     "facecolor": (0.0, 0.62, 0.45, 0.65),
     "edgecolor": DARK_GREEN,
     "linewidth": 0.8,
@@ -33,11 +37,11 @@ DETECTION = {
 }
 
 
-def _bars(axes: Axes, spans: np.ndarray, heights: np.ndarray, **style) -> None:
+def _bars(axes: Axes, spans: np.ndarray, heights: np.ndarray, **style: Any) -> None:
     """Bars over ``spans`` [N, 2] seconds from 0 to ``heights`` [N]; an outline keeps short ones."""
     start, end = spans.T
     zero = np.zeros_like(heights)
-    corners = np.stack([start, zero, start, heights, end, heights, end, zero], axis=1)
+    corners: Any = np.stack([start, zero, start, heights, end, heights, end, zero], axis=1)
     axes.add_collection(PolyCollection(corners.reshape(-1, 4, 2), **style), autolim=False)
 
 
@@ -98,7 +102,7 @@ def _per_edge(values: np.ndarray) -> np.ndarray:
     return np.append(values, values[-1])
 
 
-def _steps(axes: Axes, recording: RecordingCurves, values: np.ndarray, **style) -> None:
+def _steps(axes: Axes, recording: RecordingCurves, values: np.ndarray, **style: Any) -> None:
     """A curve that holds each unit's value over the unit (Axes.stairs is slow on long ones)."""
     axes.plot(recording.edges, _per_edge(values), drawstyle="steps-post", **style)
 
@@ -120,6 +124,7 @@ def draw_attention(
     axes: Axes, curves: StreamCurves, recording: RecordingCurves, item: ClassCurves
 ) -> None:
     """H as a strip, white at 0 and dark at 1."""
+    assert curves.attention is not None
     axes.set_yticks([])
     axes.imshow(
         curves.attention[np.newaxis],
@@ -142,7 +147,7 @@ def draw_phi(
     cuts = curves.cuts(recording.thresholds)
     for cut in cuts:
         above = _per_edge(np.where(curves.phi > cut, curves.phi, 0.0))
-        style = {"step": "post", "facecolor": GREEN, "alpha": 0.35, "linewidth": 0}
+        style: Style = {"step": "post", "facecolor": GREEN, "alpha": 0.35, "linewidth": 0}
         axes.fill_between(recording.edges, above, label="proposed", **style)
         axes.axhline(float(cut), label="threshold", zorder=3, **CUT)
     _steps(axes, recording, curves.phi, label="phi", zorder=2, **PHI)
