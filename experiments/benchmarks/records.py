@@ -18,7 +18,6 @@ import json
 import pathlib
 import shutil
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -26,35 +25,24 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from cpmn_tf.commands import cli
 from cpmn_tf.data import records
 from cpmn_tf.data.manifest import Manifest
-from cpmn_tf.files import write_json
 from tfrecords_tools.commands import build_records, validate_records
 
 FPS, UNIT_FRAMES, CLASSES = 25, 16, 20
 STREAMS, UNITS, WIDTH = ("rgb", "flow"), 100, 1024
+VIDEOS, ROUNDS = 1000, 3
 LISTED = 20  # videos written as lists of floats
 
 
-def define_flags(values: cli.Flags) -> None:
-    """Flags of the benchmark."""
-    values.integer("videos", "Videos of the folder.", default=1000)
-    values.integer("rounds", "Rounds of everything, in turns.", default=3)
-    values.boolean(
-        "processor", "Count the processor's seconds: on a machine that others use as well."
-    )
-    values.string("output", "JSON to write the figures to.")
-
-
-def write_folder(folder: pathlib.Path, videos: int) -> int:
+def write_folder(folder: pathlib.Path) -> int:
     """Writes features and annotations; returns the features' bytes."""
     rng = np.random.default_rng(0)
     values = rng.normal(size=(UNITS, WIDTH)).astype(np.float32)
     database, total = {}, 0
     for stream in STREAMS:
         (folder / "features" / stream).mkdir(parents=True)
-    for number in range(videos):
+    for number in range(VIDEOS):
         key = f"video_{number:05d}"
         for place, stream in enumerate(STREAMS):
             values[0, place] = number  # no two are the same
@@ -133,17 +121,9 @@ def read(datasets: list[tf.data.Dataset]) -> None:
             pass
 
 
-def read_files(folder: pathlib.Path) -> None:
-    """Reads the features' bytes and does nothing with them."""
-    for path in (folder / "features").rglob("*.npy"):
-        path.read_bytes()
-
-
-def measure(folder: pathlib.Path, values: cli.Flags) -> dict[str, float]:
+def measure(folder: pathlib.Path) -> dict[str, float]:
     """Seconds of everything, medians over the rounds, and what follows from them."""
-    # Seconds of the processor, kernel included, or on the wall.
-    clock = time.process_time if values.processor else time.perf_counter
-    size = write_folder(folder, values.videos)
+    size = write_folder(folder)
     build(folder)  # warms up: imports, page cache
     datasets = open_records(folder)  # the records' files change, their bytes do not
     tasks = {
@@ -152,24 +132,23 @@ def measure(folder: pathlib.Path, values: cli.Flags) -> dict[str, float]:
         "float_lists": lambda: write_lists(folder, False),
         "float_lists_of_lists": lambda: write_lists(folder, True),
         "read_records": lambda: read(datasets),
-        "read_files": lambda: read_files(folder),
         "validate_source": lambda: quiet(validate_records.main, *source_flags(folder)),
         "validate_records": lambda: quiet(
             validate_records.main, f"--data_dir={folder / 'records'}"
         ),
     }
     times: dict[str, list[float]] = {name: [] for name in tasks}
-    for _ in range(values.rounds):
+    for _ in range(ROUNDS):
         for name, task in tasks.items():
-            start = clock()
+            start = time.perf_counter()
             task()
-            times[name].append(clock() - start)
+            times[name].append(time.perf_counter() - start)
     seconds = {name: statistics.median(taken) for name, taken in times.items()}
     for name in ("float_lists", "float_lists_of_lists"):
-        seconds[name] *= values.videos / LISTED
+        seconds[name] *= VIDEOS / LISTED
     stored = sum(path.stat().st_size for path in (folder / "records").glob("*.tfrecord"))
     return {
-        "videos": values.videos,
+        "videos": VIDEOS,
         "source_megabytes": size / 1e6,
         "records_megabytes": stored / 1e6,
         **{f"{name}_seconds": value for name, value in seconds.items()},
@@ -182,15 +161,7 @@ def measure(folder: pathlib.Path, values: cli.Flags) -> dict[str, float]:
     }
 
 
-def run(values: cli.Flags) -> None:
-    """Measures and prints."""
-    with tempfile.TemporaryDirectory() as folder:
-        figures = measure(pathlib.Path(folder), values)
-    for name, value in figures.items():
-        print(f"{name}: {value:.4g}")
-    if values.output:
-        write_json(values.output, figures)
-
-
 if __name__ == "__main__":
-    sys.exit(cli.execute("experiments.benchmarks.records", __doc__, define_flags, run))
+    with tempfile.TemporaryDirectory() as temporary:
+        for name, value in measure(pathlib.Path(temporary)).items():
+            print(f"{name}: {value:.4g}")

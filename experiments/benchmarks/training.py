@@ -16,7 +16,6 @@ features, both modules.
 import hashlib
 import pathlib
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -24,23 +23,14 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from cpmn_tf.commands import cli
 from cpmn_tf.config import Config, preset
 from cpmn_tf.data import pipeline, records
-from cpmn_tf.files import write_json
 from cpmn_tf.models import CascadedClassifier, PyramidAttention
 from cpmn_tf.training.objectives import cascade_loss, pyramid_loss
 from cpmn_tf.training.step import initialize, make_optimizer, make_step
 
 BATCH, UNITS, WIDTH, FILTERS, KERNEL, CLASSES = 16, 400, 101, 512, 3, 20
-
-
-def define_flags(values: cli.Flags) -> None:
-    """Flags of the benchmark."""
-    values.integer("rounds", "Rounds of the step and the product, in turns.", default=15)
-    values.integer("videos", "Videos of the input pipeline's data set.", default=200)
-    values.boolean("xla", "Compile the step with XLA.")
-    values.string("output", "JSON to write the figures to.")
+ROUNDS, VIDEOS = 15, 200
 
 
 def step_operations(stages: int = 2) -> float:
@@ -50,7 +40,7 @@ def step_operations(stages: int = 2) -> float:
     return stages * 2.0 * BATCH * UNITS * (2 * first + 3 * second)
 
 
-def make(module: str, config: Config, xla: bool):
+def make(module: str, config: Config):
     """A module's compiled step."""
     build = CascadedClassifier if module == "cascade" else PyramidAttention
     model = build(num_classes=CLASSES, config=getattr(config, module))
@@ -58,7 +48,7 @@ def make(module: str, config: Config, xla: bool):
     initialize(model, 0)
     optimizer = make_optimizer(config, 13, model.trainable_variables)
     loss = cascade_loss if module == "cascade" else pyramid_loss
-    return make_step(model, optimizer, loss, config, seed=0, xla=xla)
+    return make_step(model, optimizer, loss, config, seed=0)
 
 
 def make_product() -> tuple[Callable[[], tf.Tensor], float]:
@@ -70,7 +60,7 @@ def make_product() -> tuple[Callable[[], tf.Tensor], float]:
     return product, 2.0 * BATCH * UNITS * KERNEL * FILTERS * FILTERS
 
 
-def measure_step(rounds: int, xla: bool) -> dict[str, float]:
+def measure_step() -> dict[str, float]:
     """Rates of the step and of the product, taken in turns; medians."""
     rng = np.random.default_rng(0)
     batch = {
@@ -79,10 +69,10 @@ def measure_step(rounds: int, xla: bool) -> dict[str, float]:
         "labels": tf.one_hot(np.arange(BATCH) % CLASSES, CLASSES),
     }
     product, operations = make_product()
-    step = make("cascade", preset("thumos14"), xla)
+    step = make("cascade", preset("thumos14"))
     repeats = 5  # products per round, so that both take about as long
     times = {"step": [], "product": []}
-    for number in range(rounds + 3):
+    for number in range(ROUNDS + 3):
         start = time.perf_counter()
         step(batch, tf.constant(number, tf.int64)).numpy()
         middle = time.perf_counter()
@@ -102,10 +92,10 @@ def measure_step(rounds: int, xla: bool) -> dict[str, float]:
     }
 
 
-def write_data(folder: pathlib.Path, videos: int) -> pipeline.Split:
+def write_data(folder: pathlib.Path) -> pipeline.Split:
     """Shards of THUMOS14's form: median 150 s, 5th to 95th percentile 31 to 700 s, 6 units/s."""
     rng = np.random.default_rng(0)
-    lengths = np.clip(rng.lognormal(np.log(900), 0.95, videos), 60, 9000).astype(int)
+    lengths = np.clip(rng.lognormal(np.log(900), 0.95, VIDEOS), 60, 9000).astype(int)
     classes = tuple(f"class_{number:02d}" for number in range(CLASSES))
     streams = (records.StreamSpec("rgb", WIDTH),)
     plan = {"streams": streams, "dtype": "float16", "rate": 6.0, "classes": classes}
@@ -122,17 +112,17 @@ def write_data(folder: pathlib.Path, videos: int) -> pipeline.Split:
             writer.write(records.encode(record, records.Manifest(splits={}, **plan)))
     data = path.read_bytes()
     shard = records.Shard(
-        path.name, videos, int(lengths.sum()), len(data), hashlib.sha256(data).hexdigest()
+        path.name, VIDEOS, int(lengths.sum()), len(data), hashlib.sha256(data).hexdigest()
     )
     records.Manifest(splits={"validation": (shard,)}, **plan).save(folder)
     return pipeline.Split.open(folder, "validation")
 
 
-def measure_waiting(split: pipeline.Split, module: str, epochs: int, xla: bool) -> dict:
-    """The share of the time that the loop waits for its next batch, after the first one."""
+def measure_waiting(split: pipeline.Split, module: str, epochs: int) -> tuple[float, int]:
+    """The share of the time that the loop waits for its next batch, and of how many steps."""
     config = preset("thumos14")
     batches = pipeline.cascade_batches if module == "cascade" else pipeline.pyramid_batches
-    step = make(module, config, xla)
+    step = make(module, config)
     waiting = working = 0.0
     iterator = iter(batches(split, "rgb", config, seed=0, last_epoch=epochs))
     shapes, steps = set(), 0
@@ -148,26 +138,21 @@ def measure_waiting(split: pipeline.Split, module: str, epochs: int, xla: bool) 
         if shape in shapes:  # a new shape's first step traces
             waiting, working, steps = waiting + middle - start, working + end - middle, steps + 1
         shapes.add(shape)
-    return {"share": waiting / (waiting + working), "steps": steps}
+    return waiting / (waiting + working), steps
 
 
-def run(values: cli.Flags) -> None:
+def main() -> None:
     """Measures and prints."""
-    figures = {"step": measure_step(values.rounds, values.xla)}
     print(
         "cascade step {step_gflops:.1f} GFLOP/s, matrix product {product_gflops:.1f} GFLOP/s, "
-        "ratio {ratio:.3f}".format(**figures["step"])
+        "ratio {ratio:.3f}".format(**measure_step())
     )
     with tempfile.TemporaryDirectory() as folder:
-        split = write_data(pathlib.Path(folder), values.videos)
+        split = write_data(pathlib.Path(folder))
         for module, epochs in (("cascade", 3), ("pyramid", 1)):
-            found = measure_waiting(split, module, epochs, values.xla)
-            figures[f"{module}_waiting"] = found
-            print(f"{module}: {100 * found['share']:.2f} % of the time waiting for input", end="")
-            print(f" ({found['steps']} steps)")
-    if values.output:
-        write_json(values.output, figures)
+            share, steps = measure_waiting(split, module, epochs)
+            print(f"{module}: {100 * share:.2f} % of the time waiting for input ({steps} steps)")
 
 
 if __name__ == "__main__":
-    sys.exit(cli.execute("experiments.benchmarks.training", __doc__, define_flags, run))
+    main()

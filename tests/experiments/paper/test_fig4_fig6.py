@@ -1,6 +1,8 @@
 """The videos that are drawn."""
 
 from cpmn_tf.formats.annotations import Annotations, Instance, Video
+from experiments import run
+from experiments.harness import lab
 from experiments.paper import fig4_fig6
 
 
@@ -26,3 +28,13 @@ def test_pictures_are_of_the_videos_they_say():
         "fig6b": "dense",
         "fig6c": "short",
     }
+
+
+def test_the_pictures_are_drawn(data_set, model_dir, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(lab.Lab, "trained", lambda self, variant, seed: (model_dir, []))
+    arguments = ["--preset=watch", f"--data_dir={data_set}", f"--output_dir={tmp_path}"]
+    assert run.main(["fig4_fig6", *arguments]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    for line, name in zip(lines, ("fig4", "fig6a", "fig6b", "fig6c"), strict=True):
+        assert line.startswith(f"{tmp_path / name}.png: video_")
+        assert (tmp_path / f"{name}.png").stat().st_size > 10_000

@@ -1,0 +1,61 @@
+"""`make experiments-...` runs what the results page shows, and what is finished once only."""
+
+import pathlib
+import re
+import shutil
+import subprocess
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A copy of the Makefiles, with an installation that is finished."""
+    (tmp_path / "experiments").mkdir()
+    for name in ("Makefile", "setup.py", "pyproject.toml", "experiments/experiments.mk"):
+        shutil.copy(ROOT / name, tmp_path / name)
+    (tmp_path / ".venv" / "bin").mkdir(parents=True)
+    (tmp_path / ".venv" / "installed").touch()
+    return tmp_path
+
+
+def commands(folder: pathlib.Path, *targets: str) -> list[str]:
+    """The experiments that make would run."""
+    call = ["make", "--dry-run", "--no-print-directory", *targets]
+    lines = subprocess.run(call, cwd=folder, capture_output=True, text=True, check=True).stdout
+    return re.findall(r"^\.venv/bin/(python -m experiments\.run .*)$", lines, re.MULTILINE)
+
+
+def test_every_table_of_the_targets_data_sets_is_made(folder):
+    """What the page shows of the full schedule is made by hand: it takes hours."""
+    targets = ("experiments-watch", "experiments-simulated", "experiments-folds")
+    made = {command.split(" --seeds")[0] for command in commands(folder, *targets)}
+    page = (ROOT / "experiments" / "README.md").read_text("utf-8")
+    shown = re.findall(r"`(python -m experiments\.run [^`]*runs/results/[^`]*)`", page)
+    shown = {command.split(" --seeds")[0] for command in shown}
+    assert len(shown) > 15
+    assert {command for command in shown if "simulated_full" not in command} <= made
+
+
+def test_an_interrupted_make_goes_on_where_it_was(folder):
+    """Programs that note their call; the third one is interrupted."""
+    (folder / "runs").mkdir()
+    for name in ("python", "cpmn-build-records"):
+        program = folder / ".venv" / "bin" / name
+        program.write_text(
+            '#!/bin/sh\necho "$0 $*" >> calls\n'
+            'case "$*" in *fig4_fig6*) test -e resumed || exit 130;; esac\n'
+        )
+        program.chmod(0o755)
+    call = ["make", "experiments-watch"]
+    assert subprocess.run(call, cwd=folder, capture_output=True, check=False).returncode == 2
+    (folder / "resumed").touch()
+    assert subprocess.run(call, cwd=folder, capture_output=True, check=False).returncode == 0
+    calls = (folder / "calls").read_text()
+    assert calls.count("experiments.run table3 ") == 1
+    assert calls.count("experiments.run fig4_fig6 ") == 2
+    assert calls.count("cpmn-build-records ") == 2  # watch, watch_val
+    assert subprocess.run(call, cwd=folder, capture_output=True, check=False).returncode == 0
+    assert (folder / "calls").read_text() == calls
