@@ -14,6 +14,7 @@ from cpmn_tf.errors import UserError
 from cpmn_tf.formats.annotations import Detections
 from cpmn_tf.localization import Detected
 from cpmn_tf.models import CPMN
+from cpmn_tf.models.cpmn import Combine
 
 if TYPE_CHECKING:
     from cpmn_tf.serving.saved_model import Exported
@@ -144,8 +145,16 @@ def input_specs(streams: Mapping[str, int]) -> dict[str, tf.TensorSpec]:
 
 
 @functools.lru_cache(maxsize=4)
-def compiled(model: "CPMN | Exported", with_class_scores: bool = False) -> Detect:
-    """The model's call as one graph of free time length; an exported model is one already."""
+def compiled(
+    model: "CPMN | Exported", with_class_scores: bool = False, combine: Combine | None = None
+) -> Detect:
+    """The model as one graph of free time length; an exported model is one already.
+
+    Args:
+      model: what is run.
+      with_class_scores: whether external class scores will be given.
+      combine: as of :meth:`CPMN.trace`.
+    """
     if not isinstance(model, CPMN):
         return model
     specs = input_specs(model.streams)
@@ -156,7 +165,7 @@ def compiled(model: "CPMN | Exported", with_class_scores: bool = False) -> Detec
 
     @tf.function(input_signature=signature, autograph=False)
     def detect(features, lengths, rates, durations, class_scores=None):
-        return model(features, lengths, rates, durations, class_scores)
+        return model.detect(model.trace(features, lengths, rates, class_scores, combine), durations)
 
     return detect
 

@@ -11,6 +11,7 @@ computed again, so that the same command goes on with a run that was killed.
 """
 
 import ast
+import functools
 import importlib
 import pathlib
 import sys
@@ -54,14 +55,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     if name not in files():
         print(f"experiments.run: no experiment is called {name!r}; see --help", file=sys.stderr)
         return 2
-    program = f"experiments.run {name}"
     if name in COMMANDS:
         module = load(name)
-        return cli.execute(program, module.__doc__, module.define_flags, module.run, rest)
-    cli.load_tensorflow()  # before anything else does
-    from experiments.harness import runner
+        define_flags, run = module.define_flags, module.run
+    else:
+        cli.load_tensorflow()  # before anything else does
+        from experiments.harness import runner
 
-    return runner.execute(program, load(name), rest)
+        module = load(name)
+        define_flags = functools.partial(runner.define_flags, module)
+        run = functools.partial(runner.run, module)
+    return cli.execute(f"experiments.run {name}", module.__doc__, define_flags, run, rest)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ _WATCHING = ("training.validate_every", "training.checkpoint_every", "training.p
 
 
 def digest(value: object) -> str:
-    """Twelve hex digits that stand for plain values."""
+    """Twelve hex digits that identify plain values."""
     text = json.dumps(value, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 

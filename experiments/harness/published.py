@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from experiments.harness.report import spread
+from experiments.harness.report import markdown, spread
 from experiments.harness.study import PROTOCOLS, Published, Result
 
 
@@ -19,17 +19,15 @@ def table(published: Published, results: Sequence[Result], data: str) -> str:
     digits = max(len(f"{value:g}".partition(".")[2]) for value in figures)
     averaged = len(published.rows[0][2]) > len(published.tiou)
     heads = ["supervision", "method", "data", "protocol"]
-    heads += [f"{value:g}" for value in published.tiou] + ["average"] * averaged
-    lines = ["| " + " | ".join(heads) + " |", "| --- " * len(heads) + "|"]
+    rows = [heads + [f"{value:g}" for value in published.tiou] + ["average"] * averaged]
     for supervision, method, values in published.rows:
         cells = [supervision, method, f"{published.data} (published)", "not named"]
-        cells += ["-" if value is None else f"{value:.{digits}f}" for value in values]
-        lines.append("| " + " | ".join(cells) + " |")
+        rows.append(cells + ["-" if value is None else f"{value:.{digits}f}" for value in values])
     for protocol in PROTOCOLS:
         columns = list(zip(*(result.map[protocol] for result in results), strict=True))
         cells = ["weak", "CPMN, this code", data, protocol]
         cells += [spread(columns[results[0].tiou.index(value)]) for value in published.tiou]
         if averaged:
             cells.append(spread([result.average(protocol) for result in results]))
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
+        rows.append(cells)
+    return markdown(rows)

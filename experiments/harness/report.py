@@ -32,6 +32,12 @@ def difference(ours: Sequence[float], theirs: Sequence[float]) -> str:
     return text
 
 
+def markdown(rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table; the first row is its head."""
+    lines = ["| " + " | ".join(cells) + " |" for cells in rows]
+    return "\n".join([lines[0], "| --- " * len(rows[0]) + "|", *lines[1:]]) + "\n"
+
+
 def of(results: Sequence[Result], variant: Variant) -> list[Result]:
     """The results of one variant, by seed."""
     return sorted((r for r in results if r.variant == variant.name), key=lambda r: r.seed)
@@ -53,13 +59,12 @@ def table(
     """
     tiou = results[0].tiou
     to = "the row above" if reference is None else variants[reference].name
-    heads = [*(f"{value:g}" for value in tiou), "average ± s.d.", f"Δ ± s.e. to {to}"]
-    heads += ["top class ± s.d.", "detections", "videos without"]
-    lines = [f"| {protocol} | " + " | ".join(heads) + " |", "| --- " * (len(heads) + 1) + "|"]
+    heads = [protocol, *(f"{value:g}" for value in tiou), "average ± s.d.", f"Δ ± s.e. to {to}"]
+    rows = [[*heads, "top class ± s.d.", "detections", "videos without"]]
     for number, variant in enumerate(variants):
         mine = of(results, variant)
         columns = zip(*(r.map[protocol] for r in mine), strict=True)
-        cells = [f"{100 * statistics.mean(column):.1f}" for column in columns]
+        cells = [variant.name, *(f"{100 * statistics.mean(column):.1f}" for column in columns)]
         averages = [r.average(protocol) for r in mine]
         cells.append(spread(averages))
         other = number - 1 if reference is None else reference
@@ -71,8 +76,8 @@ def table(
         cells.append(spread([r.top_class for r in mine]))
         cells.append(f"{statistics.mean(r.detections for r in mine):.0f}")
         cells.append(f"{statistics.mean(r.videos_without_detections for r in mine):.1f}")
-        lines.append(f"| {variant.name} | " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
+        rows.append(cells)
+    return markdown(rows)
 
 
 def plot(results: Sequence[Result], variants: Sequence[Variant], title: str) -> Figure:

@@ -22,11 +22,11 @@ import tensorflow as tf
 from cpmn_tf import inference
 from cpmn_tf.evaluation import evaluate
 from cpmn_tf.files import write_text
-from cpmn_tf.models import CPMN, fusion
+from cpmn_tf.models import fusion
 from cpmn_tf.models.cpmn import Combine
 from cpmn_tf.training import load_model
 from experiments.harness.lab import Lab
-from experiments.harness.report import difference, heading, spread
+from experiments.harness.report import difference, heading, markdown, spread
 from experiments.harness.study import Variant
 
 VARIANTS: dict[str, Combine] = {
@@ -37,16 +37,6 @@ VARIANTS: dict[str, Combine] = {
         fusion.cascaded_tcas(curves, valid), tf.maximum(curves[0], 0.0)
     ),
 }
-
-
-def detector(model: CPMN, combine: Combine) -> inference.Detect:
-    """The model's call with another M(Cas)."""
-
-    @tf.function(reduce_retracing=True, autograph=False)
-    def detect(features, lengths, rates, durations, class_scores=None):
-        return model.detect(model.trace(features, lengths, rates, class_scores, combine), durations)
-
-    return detect
 
 
 def measure(model_dir: pathlib.Path, lab: Lab) -> dict[str, tuple[float, float]]:
@@ -61,9 +51,8 @@ def measure(model_dir: pathlib.Path, lab: Lab) -> dict[str, tuple[float, float]]
     for name, combine in VARIANTS.items():
         pair = []
         for scores in (None, known):
-            detections, _ = inference.detect_split(
-                detector(model, combine), lab.split, class_scores=scores
-            )
+            detect = inference.compiled(model, scores is not None, combine)
+            detections, _ = inference.detect_split(detect, lab.split, class_scores=scores)
             pair.append(evaluate(lab.truth, detections, protocol="activitynet").average_map)
         results[name] = tuple(pair)
     return results
@@ -71,16 +60,14 @@ def measure(model_dir: pathlib.Path, lab: Lab) -> dict[str, tuple[float, float]]
 
 def table(found: list[dict[str, tuple[float, float]]]) -> str:
     """Means over the models in Markdown, with the differences to the first variant."""
-    kinds = ("own classes", "true classes")
-    heads = [f"{kind} ± s.d. | Δ ± s.e." for kind in kinds]
-    lines = ["| T-CAS that is cut | " + " | ".join(heads) + " |", "| --- |" + " --- |" * 4]
+    rows = [["T-CAS that is cut"]]
+    rows[0] += ["own classes ± s.d.", "Δ ± s.e.", "true classes ± s.d.", "Δ ± s.e."]
     for name in VARIANTS:
-        cells = []
-        for kind in range(len(kinds)):
+        rows.append([name])
+        for kind in (0, 1):
             ours, first = ([f[key][kind] for f in found] for key in (name, "M(A)"))
-            cells += [spread(ours), "" if name == "M(A)" else difference(ours, first)]
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
+            rows[-1] += [spread(ours), "" if name == "M(A)" else difference(ours, first)]
+    return markdown(rows)
 
 
 def run(lab: Lab) -> None:
