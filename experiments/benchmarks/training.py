@@ -13,7 +13,7 @@ features, both modules.
     python -m experiments.benchmarks.training
 """
 
-import hashlib
+import itertools
 import pathlib
 import statistics
 import tempfile
@@ -25,9 +25,11 @@ import tensorflow as tf
 
 from cpmn_tf.config import Config, preset
 from cpmn_tf.data import pipeline, records
+from cpmn_tf.data.manifest import Manifest, StreamSpec
 from cpmn_tf.models import CascadedClassifier, PyramidAttention
 from cpmn_tf.training.objectives import cascade_loss, pyramid_loss
 from cpmn_tf.training.step import initialize, make_optimizer, make_step
+from tfrecords_tools.writing import SplitWriter
 
 BATCH, UNITS, WIDTH, FILTERS, KERNEL, CLASSES = 16, 400, 101, 512, 3, 20
 ROUNDS, VIDEOS = 15, 200
@@ -97,24 +99,19 @@ def write_data(folder: pathlib.Path) -> pipeline.Split:
     rng = np.random.default_rng(0)
     lengths = np.clip(rng.lognormal(np.log(900), 0.95, VIDEOS), 60, 9000).astype(int)
     classes = tuple(f"class_{number:02d}" for number in range(CLASSES))
-    streams = (records.StreamSpec("rgb", WIDTH),)
+    streams = (StreamSpec("rgb", WIDTH),)
     plan = {"streams": streams, "dtype": "float16", "rate": 6.0, "classes": classes}
-    path = folder / "validation-00000-of-00001.tfrecord"
-    with tf.io.TFRecordWriter(str(path)) as writer:
-        for number, length in enumerate(lengths):
-            record = records.VideoRecord(
-                id=f"video_{number:04d}",
-                duration=length / 6.0,
-                rate=6.0,
-                labels=(number % CLASSES,),
-                features={"rgb": rng.normal(size=(length, WIDTH)).astype(np.float32)},
-            )
-            writer.write(records.encode(record, records.Manifest(splits={}, **plan)))
-    data = path.read_bytes()
-    shard = records.Shard(
-        path.name, VIDEOS, int(lengths.sum()), len(data), hashlib.sha256(data).hexdigest()
-    )
-    records.Manifest(splits={"validation": (shard,)}, **plan).save(folder)
+    writer = SplitWriter(folder=folder, split="validation", shards=1)
+    for number, length in enumerate(lengths):
+        record = records.VideoRecord(
+            id=f"video_{number:04d}",
+            duration=length / 6.0,
+            rate=6.0,
+            labels=(number % CLASSES,),
+            features={"rgb": rng.normal(size=(length, WIDTH)).astype(np.float32)},
+        )
+        writer.write(records.encode(record, Manifest(splits={}, **plan)), int(length))
+    Manifest(splits={"validation": writer.finish()}, **plan).save(folder)
     return pipeline.Split.open(folder, "validation")
 
 
@@ -126,7 +123,7 @@ def measure_waiting(split: pipeline.Split, module: str, epochs: int) -> tuple[fl
     waiting = working = 0.0
     iterator = iter(batches(split, "rgb", config, seed=0, last_epoch=epochs))
     shapes, steps = set(), 0
-    for number in range(10**9):
+    for number in itertools.count():
         start = time.perf_counter()
         batch = next(iterator, None)
         middle = time.perf_counter()

@@ -1,0 +1,22 @@
+"""The benchmarks run, on a few videos; what they measure is for a machine that is idle."""
+
+from experiments.benchmarks import records, training
+
+
+def test_records(tmp_path, monkeypatch):
+    monkeypatch.setattr(records, "VIDEOS", 35)
+    monkeypatch.setattr(records, "LISTED", 2)
+    monkeypatch.setattr(records, "ROUNDS", 1)
+    figures = records.measure(tmp_path)
+    # 2 streams · 35 videos · 100 units · 1024 values: 4 bytes each and a header, then 2 bytes.
+    assert 28.672 < figures["source_megabytes"] < 28.7
+    assert 14.336 < figures["records_megabytes"] < 14.36
+    assert all(value > 0 for value in figures.values())
+
+
+def test_waiting_for_input(tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "VIDEOS", 2)
+    split = training.write_data(tmp_path)
+    assert list(split.lengths) == ["video_0000", "video_0001"]
+    share, steps = training.measure_waiting(split, "pyramid", 1)
+    assert steps > 0 and 0 < share < 1
