@@ -48,20 +48,17 @@ class Youtube8mSource:
         names = None if settings.annotations is None else _vocabulary(settings.annotations)
         videos: dict[str, Video] = {}
         used: set[int] = set()
-        self._broken = {path for path, _ in self._files}
         for path, subset in self._files:
-            with reported(problem, "unreadable"):
-                for number, example in _examples(path):
-                    with reported(problem, "unreadable"):
-                        video, labels = _described(path, number, example, subset, names)
-                        if video.id in videos:
-                            where = videos[video.id].subset
-                            kind = "duplicate" if where == subset else "overlap"
-                            text = f"{path}: video {video.id!r} is in {where!r} already"
-                            raise Defect(kind, f"{text}; keep one of them")
-                        videos[video.id] = video
-                        used |= labels
-                self._broken.remove(path)
+            for number, example in _examples(path, problem):
+                with reported(problem, "unreadable"):
+                    video, labels = _described(path, number, example, subset, names)
+                    if video.id in videos:
+                        where = videos[video.id].subset
+                        kind = "duplicate" if where == subset else "overlap"
+                        text = f"{path}: video {video.id!r} is in {where!r} already"
+                        raise Defect(kind, f"{text}; keep one of them")
+                    videos[video.id] = video
+                    used |= labels
         classes = [str(label) if names is None else names[label] for label in sorted(used)]
         self.annotations = Annotations(videos, tuple(classes))
         self.facts = {"source": "youtube8m"}
@@ -71,17 +68,15 @@ class Youtube8mSource:
         """Yields the videos; nothing is fitted, so that only the keys of ``splits`` matter."""
         done = set()
         for path, _ in self._files:
-            told = Findings().add if path in self._broken else self._problem  # once is enough
-            with reported(told, "unreadable"):
-                for _, example in _examples(path):
-                    key = _id(example)
-                    features = None
-                    if key in splits and key not in done:
-                        done.add(key)
-                        with reported(self._problem, "unreadable", key):
-                            features = _features(f"{path}: video {key!r}", example)
-                    if features is not None:
-                        yield SourceVideo(id=key, rate=1.0, features=features)
+            for _, example in _examples(path, Findings().add):  # told when it was opened
+                key = _id(example)
+                features = None
+                if key in splits and key not in done:
+                    done.add(key)
+                    with reported(self._problem, "unreadable", key):
+                        features = _features(f"{path}: video {key!r}", example)
+                if features is not None:
+                    yield SourceVideo(id=key, rate=1.0, features=features)
 
 
 def _files(root: pathlib.Path) -> list[tuple[pathlib.Path, str]]:
@@ -111,16 +106,21 @@ def _vocabulary(path: str | os.PathLike) -> dict[int, str]:
     return names
 
 
-def _examples(path: pathlib.Path) -> Iterator[tuple[int, tf.train.SequenceExample]]:
+def _examples(
+    path: pathlib.Path, problem: Problem
+) -> Iterator[tuple[int, tf.train.SequenceExample]]:
     """A file's records and their numbers."""
     try:
         for number, data in enumerate(tf.data.TFRecordDataset(str(path)).as_numpy_iterator()):
             try:
-                yield number, tf.train.SequenceExample.FromString(data)
+                example = tf.train.SequenceExample.FromString(data)
             except DecodeError:
-                raise UserError(f"{path}: record {number} is no SequenceExample") from None
+                problem("unreadable", f"{path}: record {number} is no SequenceExample")
+            else:
+                yield number, example
     except tf.errors.OpError:
-        raise UserError(f"{path}: a record is damaged or cut short; copy the file anew") from None
+        text = f"{path}: a record is damaged or cut short; copy the file anew"
+        problem("unreadable", text)
 
 
 def _id(example: tf.train.SequenceExample) -> str:
