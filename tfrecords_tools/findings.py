@@ -5,11 +5,10 @@ that is :func:`raise_errors`; while data are validated it is :meth:`Findings.add
 goes on with the next video.
 """
 
-import contextlib
 import dataclasses
 from typing import Any
 
-from cpmn_tf.errors import Defect, reported
+from cpmn_tf.errors import Defect
 
 ERROR, WARNING = "error", "warning"
 SHOWN = 5  # examples of a kind in the listing
@@ -83,10 +82,6 @@ class Findings:
     def add(self, kind: str, message: str, video: str = "") -> None:
         """Keeps a finding; ``message`` is complete, ``video`` is its id where it has one."""
         self._found.setdefault(kind, []).append((video, message))
-
-    def catching(self, kind: str, video: str = "") -> contextlib.AbstractContextManager[None]:
-        """Ends the block at a defect and keeps it; ``kind`` is that of errors that have none."""
-        return reported(self.add, kind, video)
 
     def count(self, level: str) -> int:
         """Number of findings of a level."""

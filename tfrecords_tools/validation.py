@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from cpmn_tf.data import records
 from cpmn_tf.data.manifest import Manifest, Shard
-from cpmn_tf.errors import UserError
+from cpmn_tf.errors import UserError, reported
 from cpmn_tf.files import file_sha256
 from cpmn_tf.formats.annotations import Video
 from tfrecords_tools.checks import Checker, check_names, training_split
@@ -118,7 +118,7 @@ def _check_source(
     videos = source.annotations.videos
     splits = {key: video.subset for key, video in videos.items()}
     check_names(source.annotations, findings.add)
-    with findings.catching("source"):
+    with reported(findings.add, "source"):
         for video in source.videos(splits):
             known = videos[video.id]
             checker.video(known, known.subset, video.rate, video.features)
@@ -137,12 +137,12 @@ def _check_records(
         findings.add("source", str(error))
         return training
     videos: dict[str, Video] = {}
-    with findings.catching("source"):
+    with reported(findings.add, "source"):
         path = manifest.folder / ANNOTATIONS
         videos = dict(parse(path, read_database(path, findings.add), findings.add).videos)
     for split, shards in manifest.splits.items():
         for shard in shards:
-            with findings.catching("unreadable"):
+            with reported(findings.add, "unreadable"):
                 for record in shard_records(manifest, split, shard):
                     _check(manifest, split, record, videos, checker, findings)
                 path = manifest.folder / shard.file
