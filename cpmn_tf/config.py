@@ -39,13 +39,14 @@ _WANTED = {
 }
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class _Section:
     """Checks every field against its type, choices and bounds when it is made.
 
     A whole number given for a fraction becomes one; nothing else is converted.
     """
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         section = type(self).__name__.removesuffix("Config").lower()
         for field in dataclasses.fields(self):
             value = _checked(field, getattr(self, field.name), f"{section}.{field.name}")
@@ -69,7 +70,7 @@ def _checked_item(kind: Any, value: Any, name: str, bounds: Mapping[str, Any]) -
     a_bool = isinstance(value, bool) and kind is not bool
     if a_bool or not isinstance(kind, type) or not isinstance(value, kind):
         raise UserError(f"{name}={value!r} is not {_WANTED[kind]}")
-    if kind is float and not math.isfinite(value):
+    if isinstance(value, float) and not math.isfinite(value):
         raise UserError(f"{name}={value} is not a finite number")
     if bounds["choices"] is not None and value not in bounds["choices"]:
         raise UserError(f"{name}={value!r} is not one of {', '.join(bounds['choices'])}")
@@ -254,11 +255,12 @@ class Config:
     training: TrainingConfig = TrainingConfig()
     localization: LocalizationConfig = LocalizationConfig()
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            if not isinstance(value, field.type):
-                raise UserError(f"{field.name}={value!r} is not a {field.type.__name__}")
+            kind: Any = field.type
+            if not isinstance(value, kind):
+                raise UserError(f"{field.name}={value!r} is not a {kind.__name__}")
 
     def to_dict(self) -> dict[str, Any]:
         """As nested plain values, ready for JSON."""
@@ -272,7 +274,8 @@ class Config:
           UserError: on unknown sections or fields, or values of the wrong type or out of range;
             names ``source``.
         """
-        given, settings = dict(value), {}
+        given = dict(value)
+        settings: dict[str, Any] = {}
         try:
             config = cls(preset=given.pop("preset", cls.preset))
             for section, fields in given.items():
@@ -431,7 +434,7 @@ def describe(config: Config) -> str:
     lines = []
     for section in SECTIONS:
         values = getattr(config, section)
-        lines.append(f"# {section}: {type(values).__doc__.splitlines()[0]}")
+        lines.append(f"# {section}: {str(type(values).__doc__).splitlines()[0]}")
         for field in dataclasses.fields(values):
             value = getattr(values, field.name)
             if isinstance(value, tuple):

@@ -77,7 +77,13 @@ def localize(
     return detections
 
 
-def _localize_arrays(model, features, rate, duration, class_scores) -> Detections:
+def _localize_arrays(
+    model: "CPMN | Exported",
+    features: Mapping[str, Any],
+    rate: float | None,
+    duration: float | None,
+    class_scores: Any,
+) -> Detections:
     """One video's [units, G] features by stream."""
     if set(features) != set(model.streams):
         raise UserError(
@@ -164,7 +170,9 @@ def compiled(
         signature.append(tf.TensorSpec([None, model.num_classes], tf.float32))
 
     @tf.function(input_signature=signature, autograph=False)
-    def detect(features, lengths, rates, durations, class_scores=None):
+    def detect(
+        features: Any, lengths: Any, rates: Any, durations: Any, class_scores: Any = None
+    ) -> Detected:
         return model.detect(model.trace(features, lengths, rates, class_scores, combine), durations)
 
     return detect
@@ -217,7 +225,9 @@ def detect_split(
     missing = [name for name in split.lengths if name not in (class_scores or split.lengths)]
     if missing:
         raise UserError(f"class_scores: has no scores of the video {missing[0]!r}; add them")
-    videos, rows, silent = [], [], 0
+    videos: list[str] = []
+    rows: list[tuple] = []
+    silent = 0
     classes = split.manifest.classes
     for batch in batches(split, batch_size, streams=streams):
         ids = [video_id.decode() for video_id in batch["id"].numpy()]

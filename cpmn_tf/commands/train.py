@@ -104,7 +104,7 @@ def _stop_requests() -> Iterator[list[int]]:
     """Collects SIGINT and SIGTERM for the block; a second one acts at once, as ever."""
     received: list[int] = []
 
-    def handle(number: int, _) -> None:
+    def handle(number: int, _: object) -> None:
         received.append(number)
         signal.signal(number, signal.SIG_DFL)
 

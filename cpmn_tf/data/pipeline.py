@@ -8,7 +8,7 @@ records are shuffled, never decoded ones.
 import dataclasses
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import tensorflow as tf
 
@@ -86,11 +86,13 @@ class Split:
                 f"training.validation_fraction={fraction} of {len(ranked)} videos leaves one part "
                 "empty; change it"
             )
-        parts = [
+        training, held_out = (
             {name: units for name, units in self.lengths.items() if (name in held) is side}
             for side in (False, True)
-        ]
-        return tuple(dataclasses.replace(self, lengths=part) for part in parts)
+        )
+        return dataclasses.replace(self, lengths=training), dataclasses.replace(
+            self, lengths=held_out
+        )
 
     def serialized(self) -> tf.data.Dataset:
         """The serialized records of the videos that take part, in the order of the shards."""
@@ -143,7 +145,9 @@ def _seed(seed: int, epoch: tf.Tensor, video_id: tf.Tensor, use: int) -> tf.Tens
     return tf.stack([tf.constant(seed, tf.int64) * 4 + use, epoch * 2**31 + video])
 
 
-def _epochs(make_epoch, first: int, last: int) -> tf.data.Dataset:
+def _epochs(
+    make_epoch: Callable[[tf.Tensor], tf.data.Dataset], first: int, last: int
+) -> tf.data.Dataset:
     """Epochs ``first`` to ``last - 1`` one after another, without a pause between them."""
     options = tf.data.Options()
     options.deterministic = True

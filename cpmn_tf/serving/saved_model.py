@@ -22,6 +22,7 @@ import os
 import pathlib
 import shutil
 import tempfile
+from collections.abc import Mapping
 
 import keras
 import tensorflow as tf
@@ -127,7 +128,14 @@ class Exported:
         self._detect = signatures["detect"]
         self._detect_with_class_scores = signatures["detect_with_class_scores"]
 
-    def __call__(self, features, lengths, rates, durations, class_scores=None) -> Detected:
+    def __call__(
+        self,
+        features: Mapping[str, tf.Tensor],
+        lengths: tf.Tensor,
+        rates: tf.Tensor,
+        durations: tf.Tensor,
+        class_scores: tf.Tensor | None = None,
+    ) -> Detected:
         inputs = dict(features, lengths=lengths, rates=rates, durations=durations)
         if class_scores is None:
             return Detected(**self._detect(**inputs))

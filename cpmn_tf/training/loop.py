@@ -22,6 +22,9 @@ from cpmn_tf.training.events import EventWriter
 from cpmn_tf.training.model_folder import CHECKPOINT_ERRORS, plain_variables
 from cpmn_tf.training.step import initialize, learning_rate, make_optimizer, make_step
 
+# (model, event writer, epochs done, step)
+OnEpoch = Callable[[keras.Model, EventWriter, int, int], None]
+
 
 class Interrupted(Exception):
     """Training stopped on request, after it saved its state."""
@@ -153,7 +156,7 @@ class ModuleTrainer:
         self._manager.save(checkpoint_number=self.step)
         self._events.flush()
 
-    def run(self, on_epoch: Callable[[keras.Model, EventWriter, int, int], None]) -> None:
+    def run(self, on_epoch: OnEpoch) -> None:
         """Trains to the end.
 
         Args:
@@ -172,7 +175,7 @@ class ModuleTrainer:
         finally:
             self._events.close()
 
-    def _train(self, on_epoch) -> None:
+    def _train(self, on_epoch: OnEpoch) -> None:
         step, section = self.step, self._config.training
         shown = 0.0
         batches = pipeline.readable(self._dataset(step), self._split.manifest, self._split.name)

@@ -7,11 +7,14 @@ import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import keras
+
 from cpmn_tf.config import TIOU, Config, with_settings
 from cpmn_tf.config import preset as preset_named
 from cpmn_tf.data.pipeline import Split
 from cpmn_tf.errors import UserError
 from cpmn_tf.evaluation import parse_tiou
+from cpmn_tf.training.events import EventWriter
 from cpmn_tf.training.loop import ModuleTrainer, Runtime
 from cpmn_tf.training.model_folder import MODULES, ModelManifest, flatten, module_folder
 from cpmn_tf.training.validation import Validator, known_segments
@@ -66,6 +69,7 @@ def train(
     name = split or config.data.train_split
     whole = Split.open(data_dir, name)
     data = whole.manifest
+    held_out: Split | None
     if validation_split:
         if config.training.validation_fraction:
             raise UserError(
@@ -122,7 +126,7 @@ class _Job:
             pictured=dataclasses.replace(looked_at, lengths=few),
             tiou=parse_tiou(TIOU.get(self.manifest.config.preset, TIOU["thumos14"])),
         )
-        trained = {}
+        trained: dict[str, keras.Model] = {}
         for module in MODULES:
             trainer = self._trainer(stream, module)
             if trainer.finished:
@@ -130,7 +134,13 @@ class _Job:
             elif trainer.step:
                 self.report(f"{trainer.label}: goes on after step {trainer.step}")
 
-            def on_epoch(model, events, epoch, step, trainer=trainer):
+            def on_epoch(
+                model: keras.Model,
+                events: EventWriter,
+                epoch: int,
+                step: int,
+                trainer: ModuleTrainer = trainer,
+            ) -> None:
                 both = {**trained, trainer.module: model}
                 values = validate(both["cascade"], both.get("pyramid"), events, step)
                 if values:
@@ -157,5 +167,5 @@ class _Job:
         )
 
 
-def _plain(value) -> bool:
+def _plain(value: Any) -> bool:
     return isinstance(value, (bool, int, float, str))

@@ -79,7 +79,7 @@ class Validator:
             _copy(pyramid, model.pyramids[self._streams[0]])
         values = {}
         if self._held_out is not None:
-            values = self._metrics(model)
+            values = self._metrics(model, self._held_out)
             events.scalars(step, values)
         if self._pictured.lengths:
             self._draw(model, events, step)
@@ -94,16 +94,16 @@ class Validator:
             )
             events.image(step, f"T-CAS/{curves.id}", plotting.png(plotting.figure(curves)))
 
-    def _metrics(self, model: CPMN) -> dict[str, float]:
+    def _metrics(self, model: CPMN, held_out: Split) -> dict[str, float]:
         scores, labels = [], []
-        for batch in inference.batches(self._held_out, streams=self._streams):
+        for batch in inference.batches(held_out, streams=self._streams):
             trace = model.trace(batch["features"], batch["length"], batch["rate"])
             scores.append(trace.class_scores.numpy())
             labels.append(batch["labels"].numpy())
         values = {"validation/video_mAP": video_map(np.concatenate(scores), np.concatenate(labels))}
         if self._truth is not None:
             detections, _ = inference.detect_split(
-                inference.compiled(model), self._held_out, streams=self._streams
+                inference.compiled(model), held_out, streams=self._streams
             )
             result = evaluate(self._truth, detections, protocol="activitynet", tiou=self._tiou)
             values["validation/localization_mAP_activitynet_average"] = float(result.average_map)
