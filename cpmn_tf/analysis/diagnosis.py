@@ -94,7 +94,14 @@ def analyze(
     comparison = None
     if baseline is not None:
         other = rules.match(prepare(annotations, baseline, subset), tiou)
-        comparison = _compare(evaluation, drawn, summarize(other), bootstrap_map(other, weights))
+        judged, other_drawn = summarize(other), bootstrap_map(other, weights)
+        comparison = Comparison(
+            baseline=judged,
+            interval=interval(other_drawn),
+            difference=evaluation.map - judged.map,
+            average_difference=evaluation.average_map - judged.average_map,
+            difference_interval=interval(drawn - other_drawn),
+        )
     return Analysis(
         evaluation=evaluation,
         samples=samples,
@@ -103,16 +110,4 @@ def analyze(
         overall=overall,
         sensitivities=characteristics,
         comparison=comparison,
-    )
-
-
-def _compare(
-    evaluation: Evaluation, drawn: np.ndarray, baseline: Evaluation, other_drawn: np.ndarray
-) -> Comparison:
-    return Comparison(
-        baseline=baseline,
-        interval=interval(other_drawn),
-        difference=evaluation.map - baseline.map,
-        average_difference=evaluation.average_map - baseline.average_map,
-        difference_interval=interval(drawn - other_drawn),
     )

@@ -6,7 +6,7 @@ threshold. :func:`collect_curves` collects plain arrays from a model, :func:`fig
 """
 
 from cpmn_tf.plotting.curves import ClassCurves, RecordingCurves, StreamCurves, collect_curves
-from cpmn_tf.plotting.drawing import FORMATS, figure, png, render
+from cpmn_tf.plotting.drawing import FORMATS, figure, render
 
 __all__ = [
     "FORMATS",
@@ -15,6 +15,5 @@ __all__ = [
     "StreamCurves",
     "collect_curves",
     "figure",
-    "png",
     "render",
 ]

@@ -28,12 +28,7 @@ _WIDTH, _LEFT, _RIGHT, _TOP, _BOTTOM = 11.0, 1.55, 0.25, 0.85, 0.2
 _GAP, _HEADING, _AXIS = 0.1, 0.4, 0.38
 
 
-def png(drawn: Figure) -> bytes:
-    """A figure as PNG."""
-    return render(drawn, "png")
-
-
-def render(drawn: Figure, file_format: str) -> bytes:
+def render(drawn: Figure, file_format: str = "png") -> bytes:
     """A figure as one of ``FORMATS``; the same figure gives the same bytes (SVG: but for ids)."""
     date = {"png": None, "svg": {"Date": None}, "pdf": {"CreationDate": None}}[file_format]
     buffer = io.BytesIO()

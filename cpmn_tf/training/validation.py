@@ -92,7 +92,7 @@ class Validator:
             curves = plotting.collect_curves(
                 model, batch, manifest.classes, simulated=manifest.simulated
             )
-            events.image(step, f"T-CAS/{curves.id}", plotting.png(plotting.figure(curves)))
+            events.image(step, f"T-CAS/{curves.id}", plotting.render(plotting.figure(curves)))
 
     def _metrics(self, model: CPMN, held_out: Split) -> dict[str, float]:
         scores, labels = [], []

@@ -65,5 +65,5 @@ def run(lab: Lab) -> None:
         curves = plotting.collect_curves(model, batch, classes, simulated=simulated)
         path = lab.output / f"{name}.png"
         with replaced(path) as temporary:
-            temporary.write_bytes(plotting.png(plotting.figure(curves)))
+            temporary.write_bytes(plotting.render(plotting.figure(curves)))
         print(f"{path}: {video_id}", flush=True)

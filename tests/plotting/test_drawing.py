@@ -298,7 +298,7 @@ def test_any_number_of_streams(streams):
 
 @pytest.mark.parametrize("units", [1, 2, 20_000])
 def test_any_length_renders(model, units):
-    data = plotting.png(plotting.figure(collect_curves(model, units=units)))
+    data = plotting.render(plotting.figure(collect_curves(model, units=units)))
     assert data.startswith(b"\x89PNG")
 
 
@@ -306,13 +306,13 @@ def test_weights_that_are_not_numbers_render():
     model = make_model(streams=("rgb",))
     for variable in model.variables:
         variable.assign(tf.fill(variable.shape, float("nan")))
-    assert plotting.png(plotting.figure(collect_curves(model)))
+    assert plotting.render(plotting.figure(collect_curves(model)))
 
 
 @pytest.mark.parametrize("name", ["$x_{1$", "line\nbreak", "日本語 \U0001f3c3", "x" * 900, "%s {}"])
 def test_ids_of_any_characters_render(name):
     drawn = plotting.figure(small_recording(name))
-    assert plotting.png(drawn)
+    assert plotting.render(drawn)
     assert "\n" not in drawn.texts[0].get_text() and len(drawn.texts[0].get_text()) < 90
 
 
@@ -329,7 +329,7 @@ def test_formats(file_format):
 
 
 def test_same_recording_same_bytes():
-    first, second = (plotting.png(plotting.figure(small_recording())) for _ in range(2))
+    first, second = (plotting.render(plotting.figure(small_recording())) for _ in range(2))
     assert first == second
 
 
@@ -357,6 +357,6 @@ def test_headings_of_long_names_end_within_the_picture(recording):
     long = "a class whose Name goes on, " * 9
     renamed = [dataclasses.replace(item, name=long) for item in recording.classes]
     drawn = plotting.figure(dataclasses.replace(recording, classes=tuple(renamed)))
-    plotting.png(drawn)
+    plotting.render(drawn)
     edges = [text.get_window_extent().x1 for axes in drawn.axes for text in axes.texts]
     assert recording.missed and recording.predicted and max(edges) <= drawn.bbox.x1
