@@ -32,7 +32,9 @@ def make_videos(count: int, *, seed: int = 0, lengths: tuple[int, int] = (60, 16
     return videos
 
 
-def write_data_set(folder: pathlib.Path, splits: dict[str, list[dict]], rate: float = 10.0):
+def write_data_set(
+    folder: pathlib.Path, splits: dict[str, list[dict]], rate: float = 10.0, num_shards: int = 1
+):
     """Writes shards, manifest and annotations of :func:`make_videos` splits."""
     import tensorflow as tf
 
@@ -45,31 +47,34 @@ def write_data_set(folder: pathlib.Path, splits: dict[str, list[dict]], rate: fl
     manifest = records.Manifest(splits={}, **plan)
     shards, known = {}, {}
     for split, videos in splits.items():
-        name = f"{split}-00000-of-00001.tfrecord"
-        with tf.io.TFRecordWriter(str(folder / name)) as writer:
-            for video in videos:
-                units, label = len(video["rgb"]), video["label"]
-                segments = [(s / rate, e / rate) for s, e in video["spans"]]
-                record = records.VideoRecord(
-                    id=video["id"],
-                    duration=units / rate,
-                    rate=rate,
-                    labels=(label,),
-                    segments=tuple((start, end, label) for start, end in segments),
-                    features={stream: video[stream] for stream in STREAMS},
-                )
-                writer.write(records.encode(record, manifest))
-                known[video["id"]] = Video(
-                    id=video["id"],
-                    subset=split,
-                    labels=(CLASSES[label],),
-                    instances=tuple(Instance(*segment, CLASSES[label]) for segment in segments),
-                    duration=units / rate,
-                )
-        data = (folder / name).read_bytes()
-        units = sum(len(video["rgb"]) for video in videos)
-        digest = hashlib.sha256(data).hexdigest()
-        shards[split] = (records.Shard(name, len(videos), units, len(data), digest),)
+        shards[split] = ()
+        for number in range(num_shards):
+            part = videos[number::num_shards]
+            name = f"{split}-{number:05d}-of-{num_shards:05d}.tfrecord"
+            with tf.io.TFRecordWriter(str(folder / name)) as writer:
+                for video in part:
+                    units, label = len(video["rgb"]), video["label"]
+                    segments = [(s / rate, e / rate) for s, e in video["spans"]]
+                    record = records.VideoRecord(
+                        id=video["id"],
+                        duration=units / rate,
+                        rate=rate,
+                        labels=(label,),
+                        segments=tuple((start, end, label) for start, end in segments),
+                        features={stream: video[stream] for stream in STREAMS},
+                    )
+                    writer.write(records.encode(record, manifest))
+                    known[video["id"]] = Video(
+                        id=video["id"],
+                        subset=split,
+                        labels=(CLASSES[label],),
+                        instances=tuple(Instance(*segment, CLASSES[label]) for segment in segments),
+                        duration=units / rate,
+                    )
+            data = (folder / name).read_bytes()
+            units = sum(len(video["rgb"]) for video in part)
+            digest = hashlib.sha256(data).hexdigest()
+            shards[split] += (records.Shard(name, len(part), units, len(data), digest),)
     records.Manifest(splits=shards, **plan).save(folder)
     save_annotations(folder / "annotations.json", Annotations(known, CLASSES))
     return folder

@@ -1,10 +1,13 @@
 """Input pipelines: what is drawn, in which order, and that an epoch can be entered anywhere."""
 
+import hashlib
+
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from cpmn_tf.config import Config, with_overrides
-from cpmn_tf.data import pipeline
+from cpmn_tf.data import pipeline, records
 from cpmn_tf.errors import UserError
 
 
@@ -50,9 +53,126 @@ def test_epochs_and_seeds_differ(split, config, make):
     assert not same(first, other)
 
 
-def test_global_seeds_change_nothing(split, config):
-    import tensorflow as tf
+# What is random, one source at a time: with one video, or videos that are alike, or nothing drawn,
+# no other source can hide that one is lost.
 
+
+@pytest.fixture
+def numbered(tmp_path, dataset_writer):
+    """Makes a split of videos that tell in ``rgb`` which they are (0) and which unit it is (1)."""
+    write, make = dataset_writer
+
+    def make_split(*lengths: int, num_shards: int = 1) -> pipeline.Split:
+        videos = []
+        for number, units in enumerate(lengths):
+            (video,) = make(1, lengths=(units, units + 1))
+            video["rgb"][:, 0] = number
+            video["rgb"][:, 1] = np.arange(units)
+            video["rgb"][:, 2:] = 0
+            video["rgb"][:, 2] = 100 * (np.arange(units) // 10 % 2)  # a cut every ten units
+            videos.append({**video, "id": f"video_{number:03d}", "label": 0})
+        write(tmp_path / "numbered", {"training": videos}, num_shards=num_shards)
+        return pipeline.Split.open(tmp_path / "numbered", "training")
+
+    return make_split
+
+
+def epoch_of(make, split, config, epoch=0, seed=0) -> dict[str, np.ndarray]:
+    """A whole epoch of ``rgb``: videos and their units [rows, units], and the rest of a batch."""
+    batches = arrays(make(split, "rgb", config, seed=seed, first_epoch=epoch, last_epoch=epoch + 1))
+    joined = {key: np.concatenate([batch[key] for batch in batches]) for key in batches[0]}
+    videos, units = (joined["features"][:, :, part].astype(int) for part in (0, 1))
+    return {**joined, "videos": videos[:, 0], "units": units}
+
+
+@pytest.mark.parametrize("sampling", ["sparse", "shot"])
+def test_a_videos_samples_depend_on_epoch_seed_and_video(numbered, config, sampling):
+    config = with_overrides(config, [f"cascade.sampling={sampling}", "cascade.units=20"])
+    split = numbered(200, 200)  # alike but for their number
+    first, second, seeded = (
+        epoch_of(pipeline.cascade_batches, split, config, **which)
+        for which in ({}, {"epoch": 1}, {"seed": 1})
+    )
+    units = {
+        (name, int(video)): row.tolist()
+        for name, batch in (("first", first), ("epoch", second), ("seed", seeded))
+        for video, row in zip(batch["videos"], batch["units"], strict=True)
+    }
+    assert len(units) == 6
+    assert len(set(map(tuple, units.values()))) == 6
+    assert all(row == sorted(row) for row in units.values())
+
+
+def test_a_videos_windows_are_shuffled_by_epoch_seed_and_video(numbered, config):
+    split = numbered(400)
+    starts = [
+        epoch_of(pipeline.pyramid_batches, split, config, **which)["units"][:, 0].tolist()
+        for which in ({}, {"epoch": 1}, {"seed": 1})
+    ]
+    # Windows of 32 units every 16, the last aligned to the end: 0, 16, ..., 368.
+    assert all(sorted(order) == list(range(0, 369, 16)) for order in starts)
+    assert len(set(map(tuple, [*starts, list(range(0, 369, 16))]))) == 4
+
+
+def test_videos_of_equal_length_have_their_windows_in_different_orders(numbered, config):
+    batch = epoch_of(pipeline.pyramid_batches, numbered(400, 400), config)
+    one, two = (batch["units"][batch["videos"] == video][:, 0].tolist() for video in (0, 1))
+    assert sorted(one) == sorted(two) and one != two
+
+
+@pytest.mark.parametrize(
+    "make, lengths",
+    [
+        (pipeline.cascade_batches, [100] * 12),
+        (pipeline.pyramid_batches, [32] * 12),  # one window each
+    ],
+)
+def test_the_order_of_videos_depends_on_epoch_and_seed(numbered, config, make, lengths):
+    config = with_overrides(config, ["cascade.sampling=uniform"])  # draws nothing
+    split = numbered(*lengths)
+    orders = [
+        epoch_of(make, split, config, **which)["videos"].tolist()
+        for which in ({}, {"epoch": 1}, {"seed": 1})
+    ]
+    assert all(sorted(order) == list(range(12)) for order in orders)
+    assert len(set(map(tuple, [*orders, list(range(12))]))) == 4
+
+
+def ids(dataset, split) -> list[str]:
+    parsed = dataset.map(lambda item: records.parse_training(item, split.manifest, ["rgb"])["id"])
+    return [item.decode() for item in parsed.as_numpy_iterator()]
+
+
+def test_records_are_shuffled_within_a_shard(numbered):
+    split = numbered(*[40] * 12)
+    orders = [ids(split.shuffled(tf.constant(seed, tf.int64), 12), split) for seed in (0, 1)]
+    assert all(sorted(order) == list(split.lengths) for order in orders)
+    assert len(set(map(tuple, [*orders, list(split.lengths)]))) == 3
+
+
+def test_each_block_has_an_order_of_its_own(numbered):
+    split = numbered(*[40] * 16)
+    order = ids(split.shuffled(tf.constant(0, tf.int64), 8), split)
+    first, second = ([int(name[-3:]) for name in part] for part in (order[:8], order[8:]))
+    assert sorted(first) == list(range(8))
+    assert [number - 8 for number in second] != first
+
+
+def test_shards_are_shuffled(numbered):
+    """A buffer of one record leaves the order within a shard as it is."""
+    split = numbered(*[40] * 16, num_shards=8)  # videos n and n + 8 are in shard n
+    orders = []
+    for seed in (0, 1):
+        order = ids(split.shuffled(tf.constant(seed, tf.int64), 1), split)
+        pairs = [
+            (int(one[-3:]), int(two[-3:])) for one, two in zip(order[::2], order[1::2], strict=True)
+        ]
+        assert sorted(pairs) == [(number, number + 8) for number in range(8)]
+        orders.append([one for one, _ in pairs])
+    assert len(set(map(tuple, [*orders, list(range(8))]))) == 3
+
+
+def test_global_seeds_change_nothing(split, config):
     tf.random.set_seed(1)
     ours = arrays(pipeline.cascade_batches(split, "rgb", config, seed=0))
     tf.random.set_seed(2)
@@ -131,11 +251,35 @@ def test_pyramid_windows_are_counted_right_and_cover_every_unit(tmp_path, datase
         np.testing.assert_array_equal(units, np.arange(len(video["rgb"])))
 
 
+def test_padding_of_a_short_videos_window_is_not_valid(numbered, config):
+    batch = epoch_of(pipeline.pyramid_batches, numbered(20), config)
+    # A window of 32 units over a video of 20.
+    np.testing.assert_array_equal(batch["valid"], [[True] * 20 + [False] * 12])
+    np.testing.assert_array_equal(batch["units"], [[*range(20)] + [0] * 12])
+
+
+@pytest.mark.parametrize("modules, cascade_is_resized", [("both", True), ("pyramid", False)])
+def test_the_modules_whose_videos_are_resized(numbered, config, modules, cascade_is_resized):
+    settings = ["data.resize_units=50", f"data.resize_modules={modules}"]
+    config = with_overrides(config, [*settings, "cascade.sampling=uniform", "cascade.units=100"])
+    split = numbered(100)
+    cascade = epoch_of(pipeline.cascade_batches, split, config)
+    assert cascade["valid"].sum() == (50 if cascade_is_resized else 100)
+    if not cascade_is_resized:
+        np.testing.assert_array_equal(cascade["units"], [np.arange(100)])
+    pyramid = epoch_of(pipeline.pyramid_batches, split, config)
+    # Windows of 32 of 50 units, every 16: 0, 16, 18; new unit i is the mean of units 2i and 2i+1.
+    assert sorted(pyramid["features"][:, 0, 1].tolist()) == [0.5, 32.5, 36.5]
+
+
 def test_hold_out_is_disjoint_complete_and_stable(split, config):
     training, held = split.hold_out(0.3)
     assert set(training.lengths) | set(held.lengths) == set(split.lengths)
     assert not set(training.lengths) & set(held.lengths)
     assert len(held.lengths) == 3
+    # By a hash, so that neither the order of the shards nor that of the names decides.
+    ranked = sorted(split.lengths, key=lambda name: hashlib.sha256(name.encode()).digest())
+    assert set(held.lengths) == set(ranked[:3]) != set(sorted(split.lengths)[:3])
     assert split.hold_out(0.3)[1].lengths == held.lengths
     batches = arrays(pipeline.whole_videos(held))
     assert {batch["id"][0].decode() for batch in batches} == set(held.lengths)
