@@ -35,11 +35,16 @@ BATCH, UNITS, WIDTH, FILTERS, KERNEL, CLASSES = 16, 400, 101, 512, 3, 20
 ROUNDS, VIDEOS = 15, 200
 
 
-def step_operations(stages: int = 2) -> float:
-    """Floating-point operations of a training step's convolutions; all else is left out."""
-    first, second = KERNEL * WIDTH * FILTERS, KERNEL * FILTERS * FILTERS
-    # Forward, gradient of the weights; gradient of the input for the second convolution only.
-    return stages * 2.0 * BATCH * UNITS * (2 * first + 3 * second)
+def cascade_operations(config: Config, width: int, classes: int = 0) -> float:
+    """Floating-point operations of one training step of the cascade.
+
+    Convolutions forward and their gradients, but for the features' own; with ``classes`` also the
+    T-CAS and the classifier's product.
+    """
+    section, units = config.cascade, config.training.batch_size * config.cascade.units
+    inner = (section.layers - 1) * KERNEL * section.filters**2
+    first = KERNEL * width * section.filters
+    return section.stages * 2.0 * units * (2 * first + 3 * inner + 4 * section.filters * classes)
 
 
 def make(module: str, config: Config):
@@ -85,7 +90,7 @@ def measure_step() -> dict[str, float]:
         if number >= 3:  # the first rounds trace and warm up
             times["step"].append(middle - start)
             times["product"].append((end - middle) / repeats)
-    step_rate = step_operations() / statistics.median(times["step"])
+    step_rate = cascade_operations(preset("thumos14"), WIDTH) / statistics.median(times["step"])
     product_rate = operations / statistics.median(times["product"])
     return {
         "step_gflops": step_rate / 1e9,

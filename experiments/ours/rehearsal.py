@@ -25,23 +25,13 @@ from cpmn_tf.data import pipeline
 from cpmn_tf.files import read_json, write_json
 from cpmn_tf.inference import localize
 from cpmn_tf.training import load_model, train
-from experiments.benchmarks.training import make_product
+from experiments.benchmarks.training import cascade_operations, make_product
 from experiments.harness.lab import Lab
-
-KERNEL_SIZE = 3  # of the cascade's convolutions, in units
 
 
 def define_flags(values: cli.Flags) -> None:
     """The rehearsal's own flag."""
     values.separated("streams", "Streams to train; all by default.")
-
-
-def cascade_operations(config: Config, width: int, classes: int) -> float:
-    """Of one training step: convolutions forward and their gradients, but for the features'."""
-    section, units = config.cascade, config.training.batch_size * config.cascade.units
-    inner = (section.layers - 1) * KERNEL_SIZE * section.filters**2
-    first = KERNEL_SIZE * width * section.filters
-    return section.stages * 2.0 * units * (2 * first + 3 * inner + 4 * section.filters * classes)
 
 
 def pyramid_operations(config: Config, width: int, classes: int) -> float:

@@ -6,16 +6,18 @@ import pytest
 
 from cpmn_tf.config import Config
 from experiments import run
-from experiments.benchmarks.training import step_operations
 from experiments.ours import rehearsal
 
 
 def test_operations_of_the_papers_steps():
     config = Config()
-    cascade = rehearsal.cascade_operations(config, 101, 20)
-    # Beyond the benchmark's convolutions: T-CAS, and the classifier's product with two gradients
-    # counted as if for every unit; 2 stages · 2 · 6400 units · 4 · 512 · 20.
-    assert cascade - step_operations() == pytest.approx(2 * 2 * 6400 * 4 * 512 * 20)
+    # 2 stages · 2 operations · 6400 units; the first layer has no gradient of the features.
+    convolutions = 2 * 2 * 6400 * (2 * 3 * 101 * 512 + 3 * 3 * 512 * 512)
+    assert rehearsal.cascade_operations(config, 101) == pytest.approx(convolutions)
+    # T-CAS, and the classifier's product with two gradients counted as if for every unit.
+    classified = 2 * 2 * 6400 * 4 * 512 * 20
+    expected = convolutions + classified
+    assert rehearsal.cascade_operations(config, 101, 20) == pytest.approx(expected)
     # 16 windows of 64, 32, 16 and 8 units: 1920; both layers: 2·101·512 + 3·512·20.
     expected = 2 * 1920 * (2 * 101 * 512 + 3 * 512 * 20)
     assert rehearsal.pyramid_operations(config, 101, 20) == pytest.approx(expected)
