@@ -1,33 +1,30 @@
 """How fast records are built, read and validated, against copying and against lists of floats.
 
-- *build*: `cpmn-build-records` on a folder of .npy files (a steady rate: the program's start is not
+- *build*: `build_records` on a folder of .npy files (a steady rate: the program's start is not
   counted), against copying the files, and against writing the same features as FloatLists, which is
   how most converters store them: `FloatList(value=array.ravel())`, or of `array.ravel().tolist()`;
 - *read*: the shards through the training parser, in MB of features per second;
-- *validate*: `cpmn-validate-records` on the folder and on the records.
+- *validate*: `validate_records` on the folder and on the records.
 
-Everything lies in the page cache; rounds are taken in turns and medians given. The lists of floats
+Everything is in the page cache; rounds are taken in turns and medians given. The lists of floats
 are written of a part of the videos and scaled up, for they take long.
 
     python -m experiments.benchmarks.records
 """
 
-import contextlib
-import io
 import json
 import pathlib
 import shutil
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
 
+import tfrecords_tools
 from cpmn_tf.data import records
 from cpmn_tf.data.manifest import Manifest
-from tfrecords_tools.commands import build_records, validate_records
 
 FPS, UNIT_FRAMES, CLASSES = 25, 16, 20
 STREAMS, UNITS, WIDTH = ("rgb", "flow"), 100, 1024
@@ -60,37 +57,10 @@ def write_folder(folder: pathlib.Path) -> int:
     return total
 
 
-def source_flags(folder: pathlib.Path) -> list[str]:
-    """The flags that name the folder."""
-    return [
-        f"--features_dir={folder / 'features'}",
-        f"--annotations={folder / 'annotations.json'}",
-        f"--unit_frames={UNIT_FRAMES}",
-    ]
-
-
-def quiet(main: Callable[[list[str]], int], *arguments: str) -> None:
-    """Calls a command without its output; the data have no defect."""
-    with contextlib.redirect_stdout(io.StringIO()):
-        code = main(list(arguments))
-    assert code == 0
-
-
-def build(folder: pathlib.Path) -> None:
-    """Builds the records of the folder."""
-    shutil.rmtree(folder / "records", ignore_errors=True)
-    quiet(build_records.main, *source_flags(folder), f"--output_dir={folder / 'records'}")
-
-
-def copy(folder: pathlib.Path) -> None:
-    """Copies the features, file by file."""
-    shutil.rmtree(folder / "copy", ignore_errors=True)
-    shutil.copytree(folder / "features", folder / "copy")
-
-
-def write_lists(folder: pathlib.Path, listed: bool) -> None:
+def write_lists(folder: pathlib.Path, place: pathlib.Path, listed: bool) -> None:
     """Writes some videos' features as FloatLists, of the array or of a list made of it first."""
-    with tf.io.TFRecordWriter(str(folder / "lists.tfrecord")) as writer:
+    place.mkdir()
+    with tf.io.TFRecordWriter(str(place / "lists.tfrecord")) as writer:
         for number in range(LISTED):
             example = tf.train.Example()
             for stream in STREAMS:
@@ -100,9 +70,9 @@ def write_lists(folder: pathlib.Path, listed: bool) -> None:
             writer.write(example.SerializeToString())
 
 
-def open_records(folder: pathlib.Path) -> list[tf.data.Dataset]:
+def open_records(built: pathlib.Path) -> list[tf.data.Dataset]:
     """The splits' records as training reads them."""
-    manifest = Manifest.load(folder / "records")
+    manifest = Manifest.load(built)
     return [
         tf.data.TFRecordDataset(manifest.shard_paths(split))
         .map(
@@ -124,29 +94,35 @@ def read(datasets: list[tf.data.Dataset]) -> None:
 def measure(folder: pathlib.Path) -> dict[str, float]:
     """Seconds of everything, medians over the rounds, and what follows from them."""
     size = write_folder(folder)
-    build(folder)  # warms up: imports, page cache
-    datasets = open_records(folder)  # the records' files change, their bytes do not
-    tasks = {
-        "build": lambda: build(folder),
-        "copy": lambda: copy(folder),
-        "float_lists": lambda: write_lists(folder, False),
-        "float_lists_of_lists": lambda: write_lists(folder, True),
-        "read_records": lambda: read(datasets),
-        "validate_source": lambda: quiet(validate_records.main, *source_flags(folder)),
-        "validate_records": lambda: quiet(
-            validate_records.main, f"--data_dir={folder / 'records'}"
-        ),
+    source = {
+        "features_dir": folder / "features",
+        "annotations": folder / "annotations.json",
+        "unit_frames": UNIT_FRAMES,
     }
+    tasks = {
+        "build": lambda place: tfrecords_tools.build_records(**source, output_dir=place),
+        "copy": lambda place: shutil.copytree(folder / "features", place),
+        "float_lists": lambda place: write_lists(folder, place, listed=False),
+        "float_lists_of_lists": lambda place: write_lists(folder, place, listed=True),
+        "read_records": lambda _: read(datasets),
+        "validate_source": lambda _: tfrecords_tools.validate_records(**source),
+        "validate_records": lambda _: tfrecords_tools.validate_records(data_dir=built),
+    }
+    built = folder / "records"
+    tasks["build"](built)  # warms up: imports, page cache
+    datasets = open_records(built)
     times: dict[str, list[float]] = {name: [] for name in tasks}
-    for _ in range(ROUNDS):
+    for number in range(ROUNDS):
         for name, task in tasks.items():
+            place = folder / f"{name}{number}"
             start = time.perf_counter()
-            task()
+            task(place)
             times[name].append(time.perf_counter() - start)
+            shutil.rmtree(place, ignore_errors=True)
     seconds = {name: statistics.median(taken) for name, taken in times.items()}
     for name in ("float_lists", "float_lists_of_lists"):
         seconds[name] *= VIDEOS / LISTED
-    stored = sum(path.stat().st_size for path in (folder / "records").glob("*.tfrecord"))
+    stored = sum(path.stat().st_size for path in built.glob("*.tfrecord"))
     return {
         "videos": VIDEOS,
         "source_megabytes": size / 1e6,
