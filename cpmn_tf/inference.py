@@ -58,10 +58,10 @@ def localize(
     """
     if isinstance(data, Mapping):
         if split is not None:
-            raise UserError(f"split={split}: is of a data set; leave it out with arrays")
+            raise UserError(f"`split={split}` is of a data set; leave it out with arrays")
         return _localize_arrays(model, data, rate, duration, class_scores)
     if rate is not None or duration is not None:
-        raise UserError("rate and duration are given with arrays; records hold their own")
+        raise UserError("`rate` and `duration` are given with arrays; records hold their own")
     if not isinstance(data, pipeline.Split):
         data = pipeline.Split.open(data, split or model.manifest.config.data.test_split)
     model.manifest.check_data(data.manifest)
@@ -133,7 +133,7 @@ def _checked(what: str, values: Any, shape: tuple[int | None, ...]) -> np.ndarra
 
 def _positive(name: str, value: float | None, unit: str) -> float:
     if value is None or not (math.isfinite(value) and value > 0):
-        raise UserError(f"{name}={value}: give a positive number of {unit}")
+        raise UserError(f"`{name}={value}`: give a positive number of {unit}")
     return value
 
 
@@ -224,7 +224,7 @@ def detect_split(
     """
     missing = [name for name in split.lengths if name not in (class_scores or split.lengths)]
     if missing:
-        raise UserError(f"class_scores: has no scores of the video {missing[0]!r}; add them")
+        raise UserError(f"`class_scores` has none of the video {missing[0]!r}; add them")
     videos: list[str] = []
     rows: list[tuple] = []
     silent = 0

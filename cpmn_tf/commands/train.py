@@ -97,18 +97,22 @@ def run(values: cli.Flags) -> None:
     bar.end()
     print(f"model: {values.model_dir}")
     print(f"TensorBoard: tensorboard --logdir={os.path.join(values.model_dir, TENSORBOARD)}")
+    if requested:  # after the last step, when there was nothing left to stop
+        raise cli.Stopped(requested[0])
 
 
 @contextlib.contextmanager
 def _stop_requests() -> Iterator[list[int]]:
-    """Collects SIGINT and SIGTERM for the block; a second one acts at once, as ever."""
+    """Collects SIGINT and SIGTERM for the block; after one of them the next acts at once."""
     received: list[int] = []
+    stopping = (signal.SIGINT, signal.SIGTERM)
 
     def handle(number: int, _: object) -> None:
         received.append(number)
-        signal.signal(number, signal.SIG_DFL)
+        for each in stopping:
+            signal.signal(each, signal.SIG_DFL)
 
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, handle) for number in stopping}
     try:
         yield received
     finally:

@@ -143,7 +143,9 @@ class ModelManifest:
         """
         for name in names:
             if name not in self.streams:
-                raise UserError(f"streams={name}: there is no such stream; {_short(self.streams)}")
+                raise UserError(
+                    f"`streams={name}`: there is no such stream; {_short(self.streams)}"
+                )
 
     def with_inference_settings(self, settings: Mapping[str, Any]) -> "ModelManifest":
         """Applies settings that act at inference.

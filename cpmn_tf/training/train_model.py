@@ -73,7 +73,7 @@ def train(
     if validation_split:
         if config.training.validation_fraction:
             raise UserError(
-                f"validation_split={validation_split}: training.validation_fraction="
+                f"`validation_split={validation_split}`: training.validation_fraction="
                 f"{config.training.validation_fraction} holds videos out already; give one of them"
             )
         training, held_out = whole, Split.open(data_dir, validation_split)

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from cpmn_tf.commands import localize, train
 from cpmn_tf.config import PRESETS, Config, describe, with_overrides
+from cpmn_tf.training import train_model
 
 
 def error_of(capsys, code, *arguments) -> str:
@@ -211,5 +212,18 @@ def test_a_signal_asks_to_stop_and_a_second_one_acts_at_once(number):
     with train._stop_requests() as requested:
         signal.raise_signal(number)
         assert requested == [number]
-        assert signal.getsignal(number) == signal.SIG_DFL
+        for either in (signal.SIGINT, signal.SIGTERM):
+            assert signal.getsignal(either) == signal.SIG_DFL
     assert signal.getsignal(number) == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_after_the_last_step_is_not_lost(number, monkeypatch, capsys, tmp_path):
+    """What runs the command, such as a loop over seeds, sees that it was asked to stop."""
+
+    def trained(**_):
+        signal.raise_signal(number)
+
+    monkeypatch.setattr(train_model, "train", trained)
+    assert train.main([f"--data_dir={tmp_path}", f"--model_dir={tmp_path / 'm'}"]) == 128 + number
+    assert f"model: {tmp_path / 'm'}" in capsys.readouterr().out
