@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import dataclasses
+import itertools
 import os
 import pathlib
 import re
@@ -24,6 +25,7 @@ from tfrecords_tools.findings import raise_errors
 from tfrecords_tools.sources import Source, SourceSettings, SourceVideo, open_source
 from tfrecords_tools.writing import write_metadata, write_shards
 
+PROGRESS = 5.0  # seconds between two lines of progress
 MAX_SHARDS = 1000  # per split: each is an open file while records are written
 
 
@@ -36,16 +38,16 @@ class BuiltRecords:
       trimmed: videos whose longer stream was cut to the shorter.
       zeros: streams in which a forced float16 turned values into zero.
       odd_lengths: videos whose units and duration disagree by more than 10 % and two units.
-      dtype_reason: why float32 was taken; '' otherwise.
       notes: what the source has to tell.
+      dtype_reason: why float32 was taken; '' otherwise.
     """
 
     manifest: Manifest
     trimmed: int
     zeros: int
     odd_lengths: int
-    dtype_reason: str
     notes: tuple[str, ...]
+    dtype_reason: str = ""
 
     def __str__(self) -> str:
         manifest, lines = self.manifest, []
@@ -120,22 +122,14 @@ def build_records(
         facts["holdout"] = {"pattern": holdout, "from": holdout_from, "to": holdout_to}
     with replaced(output) as folder:
         folder.mkdir()
-        build = Build(source=opened, splits=splits, folder=folder, shards=shards)
         try:
-            manifest = build.run(dtype, facts)
+            built = _write(opened, splits, folder, shards, dtype, facts)
         except (OSError, tf.errors.OpError) as error:
             reason = error.strerror if isinstance(error, OSError) else error.message
             raise UserError(f"{output}: cannot be written ({reason}); check its disk") from error
         if output.exists():  # only with `overwrite`; the old folder goes away with the scratch
             os.replace(output, folder.parent / "old")
-    return BuiltRecords(
-        manifest=dataclasses.replace(manifest, folder=output),
-        trimmed=build.trimmed,
-        zeros=build.zeros,
-        odd_lengths=build.odd_lengths,
-        dtype_reason=build.dtype_reason,
-        notes=tuple(opened.notes),
-    )
+    return dataclasses.replace(built, manifest=dataclasses.replace(built.manifest, folder=output))
 
 
 def _check_output(output: pathlib.Path, overwrite: bool) -> None:
@@ -185,49 +179,43 @@ def assign_splits(
     return {**splits, **dict.fromkeys(held, given_to)}
 
 
-class Build:
-    """One data set in the making; counts what :class:`BuiltRecords` tells."""
+def _write(
+    source: Source,
+    splits: Mapping[str, str],
+    folder: pathlib.Path,
+    shards: int | None,
+    dtype: str,
+    facts: dict,
+) -> BuiltRecords:
+    """Writes all; with dtype ``auto`` starts over in float32 where float16 would lose."""
+    if dtype != "auto":
+        return _Build(source, splits, dtype).write(folder, shards, facts)
+    try:
+        return _Build(source, splits, "float16", strict=True).write(folder, shards, facts)
+    except _NeedsFloat32 as reason:
+        print(f"float32 it is, since {reason}; starting over", flush=True)
+        for path in folder.iterdir():
+            path.unlink()
+        built = _Build(source, splits, "float32").write(folder, shards, facts)
+        return dataclasses.replace(built, dtype_reason=str(reason))
+
+
+class _Build:
+    """One data set in the making, in one type; counts what :class:`BuiltRecords` tells.
+
+    With ``strict``, a value that float16 would lose raises :class:`_NeedsFloat32`.
+    """
 
     def __init__(
-        self,
-        *,
-        source: Source,
-        splits: Mapping[str, str],
-        folder: pathlib.Path,
-        shards: int | None = None,
+        self, source: Source, splits: Mapping[str, str], dtype: str, *, strict: bool = False
     ):
-        """Makes the build; nothing is written yet.
-
-        Args:
-          source: of features and annotations.
-          splits: each video's split.
-          folder: an existing, empty folder.
-          shards: per split; None decides by size.
-        """
-        self._source, self._splits, self._folder, self._shards = source, splits, folder, shards
-        self._reset()
-
-    def _reset(self) -> None:
+        self._source, self._splits, self._dtype, self._strict = source, splits, dtype, strict
         self._written: dict[str, Video] = {}
         self._rates: Counter[float] = Counter()
-        self.trimmed = self.zeros = self.odd_lengths = 0
-        self.dtype_reason = ""
+        self._trimmed = self._zeros = self._odd_lengths = 0
 
-    def run(self, dtype: str, facts: dict) -> Manifest:
-        """Writes all; with dtype ``auto`` starts over in float32 where float16 would lose."""
-        if dtype != "auto":
-            return self._write(dtype, False, facts)
-        try:
-            return self._write("float16", True, facts)
-        except _NeedsFloat32 as reason:
-            print(f"float32 it is, since {reason}; starting over", flush=True)
-            for path in self._folder.iterdir():
-                path.unlink()
-            self._reset()
-            self.dtype_reason = str(reason)
-        return self._write("float32", False, facts)
-
-    def _write(self, dtype: str, strict: bool, facts: dict) -> Manifest:
+    def write(self, folder: pathlib.Path, shards: int | None, facts: dict) -> BuiltRecords:
+        """Writes shards and metadata into an empty folder."""
         videos = self._source.videos(self._splits)
         first = next(videos, None)
         if first is None:
@@ -237,57 +225,63 @@ class Build:
                 check_stream(StreamSpec(name, values.shape[1]))
                 for name, values in first.features.items()
             ),
-            dtype=dtype,
+            dtype=self._dtype,
             rate=None,
             classes=self._source.annotations.classes,
             splits={},
             source=facts,
         )
-        records = _ahead(self._records(_chain(first, videos), dtype, strict))
-        manifest = write_shards(self._folder, manifest, records, shards=self._shards)
+        records = _ahead(self._records(itertools.chain([first], videos)))
+        manifest = write_shards(folder, manifest, records, shards=shards)
         if len(self._rates) == 1:
             manifest = dataclasses.replace(manifest, rate=next(iter(self._rates)))
         # In the annotations' order, so that the file does not depend on the source's.
         written = {key: self._written[key] for key in self._splits if key in self._written}
-        write_metadata(self._folder, manifest, written)
-        return manifest
+        write_metadata(folder, manifest, written)
+        return BuiltRecords(
+            manifest=manifest,
+            trimmed=self._trimmed,
+            zeros=self._zeros,
+            odd_lengths=self._odd_lengths,
+            notes=tuple(self._source.notes),
+        )
 
-    def _records(
-        self, videos: Iterator[SourceVideo], dtype: str, strict: bool
-    ) -> Iterator[tuple[str, VideoRecord]]:
-        progress = _Progress(len(self._splits))
+    def _records(self, videos: Iterator[SourceVideo]) -> Iterator[tuple[str, VideoRecord]]:
+        told = time.monotonic()
         for video in videos:
             units = common_units(video.id, video.features, raise_errors)
-            self.trimmed += any(len(values) > units for values in video.features.values())
+            self._trimmed += any(len(values) > units for values in video.features.values())
             features = {name: values[:units] for name, values in video.features.items()}
-            if dtype == "float16":
+            if self._dtype == "float16":
                 features = {
-                    name: self._half(video.id, name, values, strict)
-                    for name, values in features.items()
+                    name: self._half(video.id, name, values) for name, values in features.items()
                 }
-            yield self._splits[video.id], self._record(video, features)
-            progress.step()
+            yield self._splits[video.id], self._record(video, units, features)
+            if time.monotonic() - told >= PROGRESS:
+                told = time.monotonic()
+                print(f"{len(self._written)} of {len(self._splits)} videos", flush=True)
 
-    def _half(self, key: str, name: str, values: np.ndarray, strict: bool) -> np.ndarray:
+    def _half(self, key: str, name: str, values: np.ndarray) -> np.ndarray:
         """The values in float16, after what that would lose was looked at."""
         half = to_float16(values)
         bits = half.view(np.uint16) & 0x7FFF  # without signs: as the values' magnitudes are ordered
         overflow = float16_overflow(values) if bits.max(initial=0) >= 0x7C00 else ""
         lost = not overflow and np.count_nonzero(bits) != np.count_nonzero(values != 0)
-        if (overflow or lost) and strict:
+        if (overflow or lost) and self._strict:
             reason = overflow or float16_zeros(values)
             raise _NeedsFloat32(f"in video {key!r}, {name}, {reason}")
         if overflow:
             raise UserError(f"video {key!r}: {name}: {overflow}; use `dtype=float32`")
-        self.zeros += lost
+        self._zeros += lost
         return half
 
-    def _record(self, video: SourceVideo, features: dict[str, np.ndarray]) -> VideoRecord:
+    def _record(
+        self, video: SourceVideo, units: int, features: dict[str, np.ndarray]
+    ) -> VideoRecord:
         known = self._source.annotations.videos[video.id]
         index = {name: place for place, name in enumerate(self._source.annotations.classes)}
-        units = len(next(iter(features.values())))
         duration = known.duration or units / video.rate
-        self.odd_lengths += odd_length(units, video.rate, duration)
+        self._odd_lengths += odd_length(units, video.rate, duration)
         self._rates[video.rate] += 1
         self._written[video.id] = dataclasses.replace(
             known, subset=self._splits[video.id], duration=duration
@@ -300,11 +294,6 @@ class Build:
             segments=tuple((item.start, item.end, index[item.label]) for item in known.instances),
             features=features,
         )
-
-
-def _chain(first: SourceVideo, rest: Iterator[SourceVideo]) -> Iterator[SourceVideo]:
-    yield first
-    yield from rest
 
 
 def _ahead(items: Iterator[Any]) -> Iterator[Any]:
@@ -342,17 +331,3 @@ def float16_zeros(values: np.ndarray) -> str:
     return (
         f"{lost.sum()} values ({100 * lost.mean():.2g} %) that are not zero become zero in float16"
     )
-
-
-class _Progress:
-    """A line every few seconds, not every video."""
-
-    def __init__(self, total: int):
-        self._total, self._done, self._last = total, 0, time.monotonic()
-
-    def step(self) -> None:
-        self._done += 1
-        now = time.monotonic()
-        if now - self._last >= 5:
-            self._last = now
-            print(f"{self._done} of {self._total} videos", flush=True)

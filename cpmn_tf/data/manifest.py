@@ -21,7 +21,6 @@ FILE = "manifest.json"
 # Names that are taken beside the streams' under feature/.
 RESERVED_STREAMS = [field.key[8:] for field in VIDEO if field.key.startswith("feature/")]
 MAX_WIDTH = 1 << 20
-FRAME = 16  # bytes of a TFRecord beside its data: length (8), its checksum (4), data's checksum (4)
 
 _STREAM = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _SPLIT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_]{0,63}")
@@ -188,10 +187,10 @@ class Manifest:
         return self.splits[split]
 
     def shard_paths(self, split: str) -> list[str]:
-        """Paths of a split's shards, each there, of the size it was written with, well framed.
+        """Paths of a split's shards, each there and of the size it was written with.
 
         Raises:
-          UserError: naming the shard that is missing, cut short, grown, or framed wrongly.
+          UserError: naming the shard that is missing, cut short, or has grown.
         """
         paths = []
         for shard in self.shards(split):
@@ -203,7 +202,6 @@ class Manifest:
                 raise UserError(
                     f"{path}: has {size} bytes instead of {shard.bytes}; copy or build it anew"
                 )
-            _check_framing(path, size)
             paths.append(str(path))
         return paths
 
@@ -215,22 +213,6 @@ class Manifest:
         """Hexadecimal digest of a split's content: the same records, the same fingerprint."""
         digests = "\n".join(shard.sha256 for shard in self.shards(split))
         return hashlib.sha256(digests.encode()).hexdigest()
-
-
-def _check_framing(path: pathlib.Path, size: int) -> None:
-    """Follows the records' lengths through a shard: each must end within it.
-
-    TensorFlow takes a record's whole length in memory before it reads, and a length that does not
-    fit there ends the process. Reads 8 bytes a record.
-    """
-    position = 0
-    with open(path, "rb") as file:
-        while position < size:
-            file.seek(position)
-            head = file.read(8)
-            position += int.from_bytes(head, "little") + FRAME
-            if len(head) < 8 or position > size:
-                raise UserError(f"{path}: a record reaches beyond its end; copy or build it anew")
 
 
 def _parse(value: Mapping[str, Any]) -> dict[str, Any]:
