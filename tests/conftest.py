@@ -39,12 +39,13 @@ def write_data_set(
     import tensorflow as tf
 
     from cpmn_tf.data import records
+    from cpmn_tf.data.manifest import Manifest, Shard, StreamSpec
     from cpmn_tf.formats.annotations import Annotations, Instance, Video, save_annotations
 
     folder.mkdir(parents=True)
-    streams = tuple(records.StreamSpec(name, width) for name, width in STREAMS.items())
+    streams = tuple(StreamSpec(name, width) for name, width in STREAMS.items())
     plan = {"streams": streams, "dtype": "float16", "rate": rate, "classes": CLASSES}
-    manifest = records.Manifest(splits={}, **plan)
+    manifest = Manifest(splits={}, **plan)
     shards, known = {}, {}
     for split, videos in splits.items():
         shards[split] = ()
@@ -74,8 +75,8 @@ def write_data_set(
             data = (folder / name).read_bytes()
             units = sum(len(video["rgb"]) for video in part)
             digest = hashlib.sha256(data).hexdigest()
-            shards[split] += (records.Shard(name, len(part), units, len(data), digest),)
-    records.Manifest(splits=shards, **plan).save(folder)
+            shards[split] += (Shard(name, len(part), units, len(data), digest),)
+    Manifest(splits=shards, **plan).save(folder)
     save_annotations(folder / "annotations.json", Annotations(known, CLASSES))
     return folder
 

@@ -262,7 +262,7 @@ class _Build:
                 print(f"{len(self._written)} of {len(self._splits)} videos", flush=True)
 
     def _half(self, key: str, name: str, values: np.ndarray) -> np.ndarray:
-        """The values in float16, after what that would lose was looked at."""
+        """The values in float16, or what that would lose."""
         half = to_float16(values)
         bits = half.view(np.uint16) & 0x7FFF  # without signs: as the values' magnitudes are ordered
         overflow = float16_overflow(values) if bits.max(initial=0) >= 0x7C00 else ""

@@ -12,24 +12,10 @@ import numpy as np
 import tensorflow as tf
 
 from cpmn_tf.data import schema
-from cpmn_tf.data.manifest import Manifest, Shard, StreamSpec
+from cpmn_tf.data.manifest import Manifest, StreamSpec
 from cpmn_tf.errors import UserError
 from cpmn_tf.formats.annotations import check_id
 from cpmn_tf.formats.arrays import all_finite
-
-__all__ = [
-    "READ_ERRORS",
-    "Manifest",
-    "Shard",
-    "StreamSpec",
-    "VideoRecord",
-    "encode",
-    "explain_read_error",
-    "parse_training",
-    "parse_with_segments",
-    "parsers",
-    "training_spec",
-]
 
 _LISTS = {"string": "bytes_list", "float32": "float_list", "int64": "int64_list"}
 

@@ -43,7 +43,7 @@ CLASSES = 20
 
 @dataclasses.dataclass(frozen=True)
 class Strengths:
-    """How far each part of a stream stands out of noise of standard deviation 1."""
+    """How far each part of a stream rises above noise of standard deviation 1."""
 
     core: float
     flank: float

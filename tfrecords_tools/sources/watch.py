@@ -26,6 +26,7 @@ import numpy as np
 
 from cpmn_tf.errors import Problem, UserError
 from cpmn_tf.formats.annotations import Annotations, Instance, Video
+from cpmn_tf.formats.arrays import read_header
 from tfrecords_tools.reading.descriptors import describe, mirror
 from tfrecords_tools.sources import SourceSettings, SourceVideo
 
@@ -78,8 +79,7 @@ def load_sets(path: pathlib.Path) -> Sets:
             "pip install --force-reinstall 'seglearn==1.2.5'"
         )
     file = io.BytesIO(data)
-    np.lib.format.read_magic(file)
-    np.lib.format.read_array_header_1_0(file)
+    read_header(file, path)
     content = pickle.load(file).item()
     names = content["y_labels"]
     columns = (content["X"], content["subject"], content["side"], content["y"])

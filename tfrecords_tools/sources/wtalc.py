@@ -133,20 +133,22 @@ class WtalcSource:
         items = self._items(name, counted)
         if items is None:
             raise UserError(f"{self._folder / name}.npy: there is no such file; see `annotations`")
-        for item in items:
-            if isinstance(item, (list, tuple, np.ndarray)):
-                raise UserError(f"{self._folder / name}.npy: holds lists; it must hold names")
-        return [_text(item) for item in items]
+        texts = [_plain(item) for item in items]
+        if any(isinstance(text, list) for text in texts):
+            raise UserError(f"{self._folder / name}.npy: holds lists; it must hold names")
+        return [str(text) for text in texts]
 
     def _lists(self, name: str) -> list[list] | None:
+        """A list for each video; text or a number alone is a list of one."""
         items = self._items(name)
         if items is None:
             return None
-        return [[_plain(value) for value in _listed(item)] for item in items]
+        plain = [_plain(item) for item in items]
+        return [item if isinstance(item, list) else [item] for item in plain]
 
     def _numbers(self, name: str) -> list | None:
         items = self._items(name)
-        return None if items is None else [_single(item) for item in items]
+        return None if items is None else [_single(_plain(item)) for item in items]
 
 
 def _feature_file(path: str | os.PathLike) -> pathlib.Path:
@@ -159,35 +161,20 @@ def _feature_file(path: str | os.PathLike) -> pathlib.Path:
     return found[0]
 
 
-def _listed(item: Any) -> Any:
-    """A list out of whichever of its forms; a string alone is a list of one."""
-    if isinstance(item, np.ndarray):
-        return item.tolist()
-    return item if isinstance(item, (list, tuple)) else [item]
-
-
 def _single(item: Any) -> Any:
     """The one number (or text) in lists around it, None if there are several or none."""
-    while isinstance(item, (list, tuple, np.ndarray)):
-        items = _listed(item)
-        if isinstance(items, (list, tuple)) and len(items) != 1:
-            return None
-        item = items[0] if isinstance(items, (list, tuple)) else items
-    return _plain(item)
+    while isinstance(item, list):
+        item = item[0] if len(item) == 1 else None
+    return item
 
 
 def _plain(value: Any) -> Any:
-    """Text as ``str``, arrays as lists."""
-    if isinstance(value, (bytes, str)):
-        return _text(value)
-    return _listed(value) if isinstance(value, np.ndarray) else value
-
-
-def _text(value: Any) -> str:
-    try:
-        return value.decode() if isinstance(value, bytes) else str(value)
-    except UnicodeDecodeError:
-        return repr(value)
+    """Text as ``str``; arrays and tuples as lists, of what is plain."""
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
+    if isinstance(value, bytes):
+        return value.decode(errors="backslashreplace")
+    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 REQUIRED = ("features_dir", "annotations", "unit_frames")
