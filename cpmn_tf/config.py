@@ -49,19 +49,16 @@ class _Section:
     def __post_init__(self) -> None:
         section = type(self).__name__.removesuffix("Config").lower()
         for field in dataclasses.fields(self):
-            value = _checked(field, getattr(self, field.name), f"{section}.{field.name}")
+            name = f"{section}.{field.name}"
+            value = _checked(field.type, getattr(self, field.name), name, field.metadata)
             object.__setattr__(self, field.name, value)
 
 
-def _checked(field: dataclasses.Field, value: Any, name: str) -> Any:
-    if field.type == tuple[float, ...] and isinstance(value, tuple | list):
+def _checked(kind: Any, value: Any, name: str, bounds: Mapping[str, Any]) -> Any:
+    if kind == tuple[float, ...] and isinstance(value, tuple | list):
         if not value:
             raise UserError(f"{name} is empty; give at least one number")
-        return tuple(_checked_item(float, item, name, field.metadata) for item in value)
-    return _checked_item(field.type, value, name, field.metadata)
-
-
-def _checked_item(kind: Any, value: Any, name: str, bounds: Mapping[str, Any]) -> Any:
+        return tuple(_checked(float, item, name, bounds) for item in value)
     if type(value) is int and abs(value) > _LARGEST:
         raise UserError(f"{name}={value} is beyond {_LARGEST}")
     if kind is float and type(value) is int:
@@ -286,7 +283,7 @@ class Config:
             removed = [name for name in REMOVED if settings.get(name) == REMOVED[name]]
             if removed:
                 names = ", ".join(removed)
-                logging.warning("%s: removed since and ignored; delete there: %s", source, names)
+                logging.warning("%s: ignored, as they were removed since: %s", source, names)
             left = {name: item for name, item in settings.items() if name not in removed}
             return with_settings(config, left)
         except UserError as error:

@@ -137,7 +137,7 @@ def test_a_removed_setting_is_named(caplog):
         older[section][field] = always
     assert Config.from_dict(older, source="model.json") == Config()
     (line,) = caplog.messages
-    assert line.startswith("model.json: removed since and ignored; delete there: cascade.kernel")
+    assert line.startswith("model.json: ignored, as they were removed since: cascade.kernel_size,")
     older["cascade"]["kernel_size"] = 5
     message = r"^model\.json: the setting cascade\.kernel_size was removed and is always 3 now; "
     with pytest.raises(UserError, match=message):

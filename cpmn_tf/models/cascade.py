@@ -96,27 +96,28 @@ class TemporalClassifier(keras.Model):
         """
         return tf.where(valid[..., tf.newaxis], self.classifier(encoded, bias=False), 0.0)
 
-    def call(self, features: tf.Tensor, valid: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def call(
+        self, features: tf.Tensor, valid: tf.Tensor, chunk: int = 0
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         """Classifies and localizes.
 
         Args:
           features: [batch, units, channels].
           valid: [batch, units] bool.
+          chunk: units of which Z is held in memory at a time, with the same result; 0 takes all.
 
         Returns:
           logits [batch, classes] and the T-CAS [batch, units, classes], both float32.
         """
+        if chunk:
+            return self._in_chunks(features, valid, chunk)
         encoded = self.encode(features, valid)
         return self.scores(encoded, valid), self.tcas(encoded, valid)
 
-    def call_in_chunks(
+    def _in_chunks(
         self, features: tf.Tensor, valid: tf.Tensor, chunk: int
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """As :meth:`call`, holding Z of only ``chunk`` units of the batch in memory at a time.
-
-        The convolutions see each chunk with the neighbours their kernels reach, so the result is
-        that of the whole; logits come from s^c = mean_t M_t^c + b^c (Eq. 1).
-        """
+        """Convolves each chunk with the neighbours that kernels reach; s^c = mean_t M_t^c + b^c."""
         reach = self.num_layers * (self.kernel_size // 2)
         units = tf.shape(features)[1]
         chunks = tf.maximum((units + chunk - 1) // chunk, 1)
@@ -161,14 +162,6 @@ class Stage(NamedTuple):
     tcas: tf.Tensor
     erased: tf.Tensor
     video: tf.Tensor
-
-
-def _classify(
-    stage: TemporalClassifier, features: tf.Tensor, valid: tf.Tensor, chunk: int | None
-) -> tuple[tf.Tensor, tf.Tensor]:
-    if chunk:
-        return stage.call_in_chunks(features, valid, chunk)
-    return stage(features, valid)
 
 
 @keras.saving.register_keras_serializable(package="cpmn_tf")
@@ -230,14 +223,12 @@ class CascadedClassifier(keras.Model):
           the order of ``tf.where(classes)`` if ``per_class``.
         """
         first = self.first_stage(features, valid)
-        rows = None
-        if per_class:
-            rows = tf.cast(tf.where(tf.cast(classes, tf.bool)), tf.int32)
-        return [first, *self.later_stages(features, valid, first, classes, rows, seed, training)]
+        later = self.later_stages(features, valid, first, classes, per_class, seed, training)
+        return [first, *later]
 
     def first_stage(self, features: tf.Tensor, valid: tf.Tensor, chunk: int = 0) -> Stage:
         """The localization stage A on the untouched features; ``chunk`` units at a time if set."""
-        logits, tcas = _classify(self.stages[0], features, valid, chunk)
+        logits, tcas = self.stages[0](features, valid, chunk=chunk)
         nothing = tf.zeros_like(valid)
         return Stage(logits, tcas, nothing, tf.range(tf.shape(valid)[0]))
 
@@ -247,7 +238,7 @@ class CascadedClassifier(keras.Model):
         valid: tf.Tensor,
         first: Stage,
         classes: tf.Tensor,
-        rows: tf.Tensor | None,
+        per_class: bool = False,
         seed: tf.Tensor | None = None,
         training: bool = False,
         chunk: int = 0,
@@ -255,16 +246,14 @@ class CascadedClassifier(keras.Model):
         """The mining stages, fed what is left after erasing.
 
         Args:
-          rows: [rows, 2] int32 (video, class) pairs, an erased copy each; None erases, once per
-            video, the union over ``classes``.
-          features, valid, classes, seed, training: as in :meth:`call`.
+          features, valid, classes, per_class, seed, training: as in :meth:`call`.
           first: the first stage's result.
           chunk: units convolved at a time; 0 takes each video whole.
         """
         video, tcas = first.video, first.tcas
         chosen = tf.cast(classes, tf.bool)
-        if rows is not None:
-            video, label = rows[:, 0], rows[:, 1]
+        if per_class:
+            video, label = tf.unstack(tf.cast(tf.where(chosen), tf.int32), axis=1)
             features, valid = tf.gather(features, video), tf.gather(valid, video)
             tcas = tf.gather(tcas, video)
             chosen = tf.one_hot(label, self.num_classes, on_value=True, off_value=False)
@@ -273,7 +262,7 @@ class CascadedClassifier(keras.Model):
         for number, stage in enumerate(self.stages[1:], 1):
             erased |= self._mask(tcas, valid, chosen, number, seed, training)
             left = erasing.erase(features, erased, valid, self.config.erased_value)
-            logits, tcas = _classify(stage, left, valid, chunk)
+            logits, tcas = stage(left, valid, chunk=chunk)
             results.append(Stage(logits, tcas, erased, video))
         return results
 

@@ -107,26 +107,23 @@ class CPMN(keras.Model):
         if combine is None:
             combine = functools.partial(fusion.cascaded_tcas, method=self.config.cascade.combine)
         lengths = tf.cast(lengths, tf.int32)
-        lines = {
-            name: Timeline(self.config, tf.cast(features[name], tf.float32), lengths)
+        parts = [
+            self._first_pass(name, Timeline(self.config, features[name], lengths))
             for name in self.streams
-        }
-        parts = {name: self._first_pass(name, lines[name]) for name in self.streams}
+        ]
         scores = class_scores
         if scores is None:
-            scores = tf.add_n([part.scores for part in parts.values()]) / len(parts)
+            scores = tf.add_n([part.scores for part in parts]) / len(parts)
         scores = tf.cast(scores, tf.float32)
         selected = fusion.select_classes(scores, self.config.localization)
         rows = tf.cast(tf.where(selected), tf.int32)
 
-        curves = [
-            self._curves(name, lines[name], parts[name], selected, rows, combine) for name in parts
-        ]
+        curves = [self._curves(part, selected, rows, combine) for part in parts]
         p_class, original, mining, cascaded, attention = (
             tf.stack(values, axis=1) for values in zip(*curves, strict=True)
         )
         fused = cascaded, attention, self.config.localization
-        line = next(iter(lines.values()))
+        line = parts[0].line
         spans = tf.cast(lengths, tf.float32) / tf.cast(line.lengths, tf.float32)
         return Trace(
             class_scores=scores,
@@ -154,26 +151,20 @@ class CPMN(keras.Model):
                 line.pyramid_input, line.pyramid_lengths, section.window, section.stride
             )
             probabilities.append(pyramid)
-        return _FirstPass(stage, probabilities, heat)
+        return _FirstPass(name, line, stage, probabilities, heat)
 
     @property
     def _chunk(self) -> int:
         return CHUNK_UNITS if self.config.cascade.inference == "every_unit" else 0
 
     def _curves(
-        self,
-        name: str,
-        line: Timeline,
-        part: "_FirstPass",
-        selected: tf.Tensor,
-        rows: tf.Tensor,
-        combine: Combine,
+        self, part: "_FirstPass", selected: tf.Tensor, rows: tf.Tensor, combine: Combine
     ) -> tuple[tf.Tensor, ...]:
         """One stream's p_class [rows], M(A), M(mining), M(Cas) and H, each [rows, grid]."""
-        video = rows[:, 0]
+        video, line = rows[:, 0], part.line
         probabilities = [tf.gather_nd(values, rows) for values in part.probabilities]
         curves = [_of_rows(part.stage.tcas, rows)]
-        for tcas, logits in self._mine(name, line, part, selected, rows):
+        for tcas, logits in self._mine(part, selected, rows):
             curves.append(tcas)
             if self.config.localization.p_class == "all":
                 probabilities.append(tf.sigmoid(logits))
@@ -188,20 +179,20 @@ class CPMN(keras.Model):
         return p_class, *on_grid, attention
 
     def _mine(
-        self, name: str, line: Timeline, part: "_FirstPass", selected: tf.Tensor, rows: tf.Tensor
+        self, part: "_FirstPass", selected: tf.Tensor, rows: tf.Tensor
     ) -> list[tuple[tf.Tensor, tf.Tensor]]:
         """M [rows, samples] and logits [rows] of each mining stage, for each row's own class."""
-        cascade, method = self.cascades[name], self.config.cascade.inference_erasing
-        if not self.config.localization.mining or len(cascade.stages) == 1:
+        if not self.config.localization.mining:
             return []
+        cascade, method = self.cascades[part.name], self.config.cascade.inference_erasing
         per_class = method == "per_class" and cascade.config.erasing == "adversarial"
         classes = tf.zeros_like(selected) if method == "none" else selected
         stages = cascade.later_stages(
-            line.samples,
-            line.samples_valid,
+            part.line.samples,
+            part.line.samples_valid,
             part.stage,
             classes,
-            rows if per_class else None,
+            per_class,
             chunk=self._chunk,
         )
         if per_class:  # each row is its own erased copy
@@ -222,6 +213,8 @@ class CPMN(keras.Model):
 class _FirstPass(NamedTuple):
     """One stream before classes are selected: stage A, [batch, classes] probabilities, heat."""
 
+    name: str
+    line: Timeline
     stage: Stage
     probabilities: list[tf.Tensor]
     heat: tf.Tensor | None

@@ -26,7 +26,7 @@ class Timeline:
 
     def __init__(self, config: Config, features: tf.Tensor, lengths: tf.Tensor):
         size, everywhere = config.data.resize_units, config.data.resize_modules == "both"
-        grid = features
+        grid = features = tf.cast(features, tf.float32)
         self.lengths = lengths
         if size and everywhere:
             self.lengths = tf.fill(tf.shape(lengths), size)

@@ -66,7 +66,7 @@ def test_a_score_is_the_mean_of_its_activations_plus_the_bias(classifier, padded
 def test_chunks_change_nothing(classifier, padded, chunk):
     features, valid = padded(sequences([9, 1, 4]))
     logits, tcas = classifier(features, valid)
-    in_chunks = classifier.call_in_chunks(features, valid, chunk)
+    in_chunks = classifier(features, valid, chunk=chunk)
     np.testing.assert_allclose(in_chunks[0], logits, **CLOSE)
     np.testing.assert_allclose(in_chunks[1], tcas, **CLOSE)
 
