@@ -110,7 +110,7 @@ class Lab:
         folder, settings = self.trained(variant, seed)
         judged = {
             "model": folder.name,
-            "late": sorted(settings),
+            "settings": sorted(settings),
             "form": 2,  # of what is kept; another number has it judged anew
             "records": self.split.manifest.fingerprint(self.split.name),
         }

@@ -38,7 +38,7 @@ def markdown(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([lines[0], "| --- " * len(rows[0]) + "|", *lines[1:]]) + "\n"
 
 
-def of(results: Sequence[Result], variant: Variant) -> list[Result]:
+def results_of(results: Sequence[Result], variant: Variant) -> list[Result]:
     """The results of one variant, by seed."""
     return sorted((r for r in results if r.variant == variant.name), key=lambda r: r.seed)
 
@@ -62,7 +62,7 @@ def table(
     heads = [protocol, *(f"{value:g}" for value in tiou), "average ± s.d.", f"Δ ± s.e. to {to}"]
     rows = [[*heads, "top class ± s.d.", "detections", "videos without"]]
     for number, variant in enumerate(variants):
-        mine = of(results, variant)
+        mine = results_of(results, variant)
         columns = zip(*(r.map[protocol] for r in mine), strict=True)
         cells = [variant.name, *(f"{100 * statistics.mean(column):.1f}" for column in columns)]
         averages = [r.average(protocol) for r in mine]
@@ -71,7 +71,7 @@ def table(
         if other in (-1, number):
             cells.append("")
         else:
-            theirs = [r.average(protocol) for r in of(results, variants[other])]
+            theirs = [r.average(protocol) for r in results_of(results, variants[other])]
             cells.append(difference(averages, theirs))
         cells.append(spread([r.top_class for r in mine]))
         cells.append(f"{statistics.mean(r.detections for r in mine):.0f}")
@@ -87,7 +87,7 @@ def plot(results: Sequence[Result], variants: Sequence[Variant], title: str) -> 
     figure.suptitle(title)
     for axes, protocol in zip(figure.subplots(1, 2, sharey=True), PROTOCOLS, strict=True):
         for number, variant in enumerate(variants):
-            mine = of(results, variant)
+            mine = results_of(results, variant)
             values = 100 * np.array([r.map[protocol] for r in mine])
             error = values.std(axis=0, ddof=1) / len(mine) ** 0.5 if len(mine) > 1 else None
             average = 100 * statistics.mean(r.average(protocol) for r in mine)
