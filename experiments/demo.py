@@ -86,7 +86,9 @@ def execute(command: list[str]) -> int:
         if child is not None:
             child.send_signal(number)
 
-    handlers = {number: signal.signal(number, pass_on) for number in STOPPING}
+    # What is ignored stays so: `nohup` ignores SIGHUP.
+    heard = [number for number in STOPPING if signal.getsignal(number) != signal.SIG_IGN]
+    handlers = {number: signal.signal(number, pass_on) for number in heard}
     try:
         # In a group of its own: a terminal's Ctrl-C would otherwise reach it twice, and a second
         # one ends a training without saving.

@@ -49,6 +49,23 @@ def test_a_signal_while_a_command_is_being_started_is_not_lost(monkeypatch, numb
     assert signal.getsignal(number) == before
 
 
+def test_a_signal_that_is_ignored_ends_nothing(monkeypatch):
+    """As by `nohup make demo`."""
+    start = subprocess.Popen
+
+    def starting(*arguments, **options):
+        child = start(*arguments, **options)
+        os.kill(os.getpid(), signal.SIGHUP)
+        return child
+
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        monkeypatch.setattr(subprocess, "Popen", starting)
+        assert demo.execute([sys.executable, "-c", "pass"]) == 0
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 def test_exit_codes_are_a_shells():
     assert demo.execute([sys.executable, "-c", "raise SystemExit(3)"]) == 3
     kill = "import os; os.kill(os.getpid(), 9)"
