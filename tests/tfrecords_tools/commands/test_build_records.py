@@ -12,7 +12,7 @@ from cpmn_tf.data import records
 from cpmn_tf.data.manifest import Manifest
 from cpmn_tf.errors import UserError
 from cpmn_tf.formats.annotations import load_annotations
-from tfrecords_tools import building, checks, writing
+from tfrecords_tools import building, checks
 from tfrecords_tools.commands import build_records
 from tfrecords_tools.findings import raise_errors
 from tfrecords_tools.sources.folders import FoldersSource
@@ -63,32 +63,6 @@ def test_data_set(folders, capsys):
         f"records are in {folders.output}; "
         f"next: cpmn-train --data_dir={folders.output} --model_dir=MODEL_DIR"
     )
-
-
-@pytest.mark.parametrize("dtype", ["float16", "float32"])
-def test_tfds_reads_it_without_our_code(folders, dtype):
-    import tensorflow_datasets as tfds
-
-    manifest = build(folders, f"--dtype={dtype}", "--shards=2")
-    builder = tfds.builder_from_directory(str(folders.output))
-    assert builder.info.splits["training"].num_examples == 3
-    assert builder.info.features["clip"]["label"]["index"].feature.names == ["jump", "run"]
-    seen = {}
-    for item in builder.as_dataset(split="training").as_numpy_iterator():
-        seen[item["example"]["id"].decode()] = item
-    ours = read(manifest, "training")
-    assert set(seen) == set(ours)
-    for name, item in seen.items():
-        for stream, values in ours[name]["features"].items():
-            theirs = item["feature"][stream]
-            assert theirs["bytes"].dtype == dtype
-            np.testing.assert_array_equal(theirs["bytes"], values)
-            np.testing.assert_array_equal(theirs["dimensions"], values.shape)
-        np.testing.assert_array_equal(item["segment"]["end"]["seconds"], [1.0])
-        np.testing.assert_array_equal(
-            sorted(item["clip"]["label"]["index"]), ours[name]["labels"].nonzero()[0]
-        )
-        assert item["clip"]["duration"] == 3.5 and item["feature"]["rate"] == 2.0
 
 
 def test_float32_where_float16_would_lose(folders, capsys):
@@ -154,28 +128,6 @@ def test_rates_may_differ(folders, capsys):
     np.testing.assert_allclose(rate, 29.97 / 5)
     output = capsys.readouterr().out  # 6 units of 5 frames last 1.0 s of the 3.5 s
     assert "warning: 1 videos' units and durations disagree" in output
-
-
-def test_shards(folders, monkeypatch):
-    whole = build(folders)
-    assert [shard.videos for shard in whole.shards("training")] == [3]
-    several = build(folders, "--shards=2", "--overwrite")
-    assert [shard.file for shard in several.shards("training")] == [
-        "training-00000-of-00002.tfrecord",
-        "training-00001-of-00002.tfrecord",
-    ]
-    assert [shard.videos for shard in several.shards("training")] == [2, 1]
-    assert [shard.videos for shard in several.shards("test")] == [1]  # no empty ones
-    assert sum(shard.units for shard in several.shards("training")) == 21
-    assert whole.fingerprint("training") != several.fingerprint("training")
-    monkeypatch.setattr(writing, "SHARD_BYTES", 100)
-    assert [shard.videos for shard in build(folders, "--overwrite").shards("training")] == [1] * 3
-
-
-def test_same_input_same_bytes(folders, tmp_path):
-    first = build(folders)
-    folders.output = tmp_path / "again"
-    assert build(folders).splits == first.splits
 
 
 def test_holdout(folders, capsys):
