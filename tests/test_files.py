@@ -1,0 +1,47 @@
+"""Files are written whole or not at all, and what cannot be read is named."""
+
+import pytest
+
+from cpmn_tf.errors import UserError
+from cpmn_tf.files import read_json, replaced, write_json
+
+
+def test_a_file_is_replaced_only_when_the_block_succeeds(tmp_path):
+    path = tmp_path / "deep" / "value.json"
+    write_json(path, {"ä": 1})
+    assert read_json(path) == {"ä": 1}
+    with pytest.raises(RuntimeError), replaced(path) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert read_json(path) == {"ä": 1}
+    assert list(path.parent.iterdir()) == [path]  # nothing is left beside it
+
+
+def test_what_is_no_number_in_json_is_not_written(tmp_path):
+    with pytest.raises(ValueError, match="JSON"):
+        write_json(tmp_path / "value.json", float("nan"))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (None, "cannot be read"),
+        (b"\xff", "is not UTF-8"),
+        (b"{", "is not valid JSON"),
+        (b"[" * 200_000, "nested too deeply"),
+        (b'{"a": 1, "a": 2, "b": 3}', "the key 'a' is in one object 2 times"),
+    ],
+)
+def test_what_cannot_be_read_is_named_in_one_line(tmp_path, content, told):
+    path = tmp_path / "value.json"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(UserError, match=told) as caught:
+        read_json(path)
+    assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_byte_order_mark_is_no_part_of_the_text(tmp_path):
+    (tmp_path / "value.json").write_bytes(b"\xef\xbb\xbf1")
+    assert read_json(tmp_path / "value.json") == 1
