@@ -80,7 +80,11 @@ def _checked(kind: Any, value: Any, name: str, bounds: Mapping[str, Any]) -> Any
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DataConfig(_Section):
-    """Which records are used, and what both modules see of them."""
+    """Which records are used, and what both modules see of them.
+
+    >>> DataConfig(test_split="testing").test_split
+    'testing'
+    """
 
     train_split: str = setting("validation", "split that cpmn-train reads by default")
     test_split: str = setting("test", "split that cpmn-localize and cpmn-evaluate read by default")
@@ -96,7 +100,12 @@ class DataConfig(_Section):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CascadeConfig(_Section):
-    """The cascaded classification module (CCM) and what it is fed."""
+    """The cascaded classification module (CCM) and what it is fed.
+
+    >>> CascadeConfig(threshold=2)
+    Traceback (most recent call last):
+    cpmn_tf.errors.UserError: cascade.threshold=2.0 is above 1.0
+    """
 
     stages: int = setting(2, "number of cascaded classifiers; 1 is the CAM baseline", low=1)
     filters: int = setting(512, "filters of each temporal convolution", low=1)
@@ -153,7 +162,11 @@ class CascadeConfig(_Section):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PyramidConfig(_Section):
-    """The pyramid attention module (PAM) and its sliding windows."""
+    """The pyramid attention module (PAM) and its sliding windows.
+
+    >>> PyramidConfig(window=128).levels
+    4
+    """
 
     levels: int = setting(4, "pyramid levels; level l pools by 2^(l-1)", low=1, high=10)
     filters: int = setting(512, "filters of each level's convolution", low=1)
@@ -167,7 +180,11 @@ class PyramidConfig(_Section):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainingConfig(_Section):
-    """The optimisation, the same for both modules."""
+    """The optimisation, the same for both modules.
+
+    >>> TrainingConfig(epochs=5).learning_rate
+    0.001
+    """
 
     batch_size: int = setting(16, "videos (cascade) or windows (pyramid) per step", low=1)
     learning_rate: float = setting(1e-3, "Adam's rate in the first part", low=0.0)
@@ -191,7 +208,11 @@ class TrainingConfig(_Section):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LocalizationConfig(_Section):
-    """From fused T-CAS to detections."""
+    """From fused T-CAS to detections.
+
+    >>> LocalizationConfig(thresholds=[0.1, 0.2]).thresholds
+    (0.1, 0.2)
+    """
 
     mining: bool = setting(True, "use the mining stages (False: original T-CAS only)")
     attention: bool = setting(True, "use the pyramidal attention map")
@@ -243,7 +264,11 @@ class LocalizationConfig(_Section):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config:
-    """All settings of a model folder."""
+    """All settings of a model folder.
+
+    >>> Config(localization=LocalizationConfig(top_k=1)).cascade.threshold
+    0.4
+    """
 
     preset: str = "thumos14"
     data: DataConfig = DataConfig()

@@ -15,6 +15,10 @@ class UserError(ValueError):
     Its message is one line that names the file, the video where there is one, and the fix.
     Arguments are named as `` `fps` `` or `` `source=bsn` ``, which commands print as their flags.
     Commands print the message without a traceback and exit with code 1.
+
+    >>> raise UserError("labels.json: is empty; write the videos' labels into it")
+    Traceback (most recent call last):
+    cpmn_tf.errors.UserError: labels.json: is empty; write the videos' labels into it
     """
 
 

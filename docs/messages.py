@@ -16,7 +16,7 @@ from docutils.parsers.rst import Directive
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 # Whatever makes an error from a message; the message is the last text among its arguments.
-MAKERS = ("UserError", "Defect", "add", "report", "problem", "fail")
+MAKERS = ("UserError", "Defect", "problem")
 GAP = "…"  # for what the program fills in
 
 

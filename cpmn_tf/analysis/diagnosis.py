@@ -26,6 +26,13 @@ class Comparison:
       difference: [T] mAP less the baseline's.
       average_difference: the same for the average mAP.
       difference_interval: of the difference; both runs are drawn on the same videos.
+
+    >>> from cpmn_tf import load_annotations
+    >>> truth = load_annotations("records/annotations.json").subset("testing")
+    >>> found = Detections.from_rows(truth.videos, [("video_010", "Jump", 1.0, 2.0, 0.5)])
+    >>> analysis = analyze(truth, found, protocol="thumos14", baseline=found, samples=10)
+    >>> analysis.comparison.average_difference
+    0.0
     """
 
     baseline: Evaluation
@@ -47,6 +54,12 @@ class Analysis:
       overall: normalised mAP and misses over all instances.
       sensitivities: the same by characteristic of the instances.
       comparison: with a baseline, if one was given.
+
+    >>> from cpmn_tf import load_annotations
+    >>> truth = load_annotations("records/annotations.json").subset("testing")
+    >>> found = Detections.from_rows(truth.videos, [("video_010", "Jump", 1.0, 2.0, 0.5)])
+    >>> analyze(truth, found, protocol="activitynet", samples=10).errors.kinds[0]
+    'true positive'
     """
 
     evaluation: Evaluation

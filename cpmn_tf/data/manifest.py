@@ -120,6 +120,10 @@ class Manifest:
       source: how the records came to be, as free plain values (source, seed, recipe).
       schema_version: version of the record schema.
       folder: where the shards are.
+
+    >>> manifest = Manifest.load("records")
+    >>> manifest.rate, manifest.num_videos("training")
+    (10.0, 10)
     """
 
     streams: tuple[StreamSpec, ...]

@@ -35,6 +35,10 @@ class Split:
       name: of the split on disk.
       lengths: units by video id, in the order of the shards.
       total: videos the split holds on disk.
+
+    >>> split = Split.open("records", "testing")
+    >>> split.total, list(split.lengths)[:2]
+    (5, ['video_010', 'video_011'])
     """
 
     manifest: Manifest

@@ -54,6 +54,12 @@ class Counts:
       unscored_detections: of classes without an instance in the split; left out.
       zero_length_instances: instances that end where they start.
       ambiguous_intervals: intervals that only the ``thumos14`` protocol looks at.
+
+    >>> from cpmn_tf import evaluate, load_annotations
+    >>> truth = load_annotations("records/annotations.json").subset("testing")
+    >>> found = Detections.from_rows(truth.videos, [])
+    >>> evaluate(truth, found, protocol="thumos14").counts.videos_without_detections
+    5
     """
 
     videos: int

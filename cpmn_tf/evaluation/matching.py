@@ -19,6 +19,10 @@ class Protocol:
       reaches: (tIoU [P], threshold) to [P] bool: whether it is enough for a true positive.
       interpolated: AP takes the best precision at a recall or above.
       match: (split, thresholds) to the true positives.
+
+    >>> from cpmn_tf.evaluation import PROTOCOLS
+    >>> PROTOCOLS["thumos14"].interpolated
+    False
     """
 
     name: str

@@ -20,6 +20,13 @@ class Evaluation:
       average_map: mean of ``map``.
       per_class: AP [T] of each class that has an instance, in the data set's order.
       counts: what was compared with what.
+
+    >>> from cpmn_tf import evaluate, load_annotations
+    >>> from cpmn_tf.formats.annotations import Detections
+    >>> found = Detections.from_rows(["video_010"], [])
+    >>> truth = load_annotations("records/annotations.json").subset("testing")
+    >>> evaluate(truth, found, protocol="thumos14").average_map
+    0.0
     """
 
     protocol: str

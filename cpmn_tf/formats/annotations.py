@@ -25,7 +25,11 @@ VERSION = "VERSION 1.3"  # what ActivityNet's own evaluator expects of a result 
 
 @dataclasses.dataclass(frozen=True, order=True)
 class Instance:
-    """One action instance; ``start`` and ``end`` in seconds."""
+    """One action instance; ``start`` and ``end`` in seconds.
+
+    >>> Instance(3.2, 9.0, "Jump").label
+    'Jump'
+    """
 
     start: float
     end: float
@@ -39,6 +43,9 @@ class Video:
     ``labels`` are its classes in the order of first mention, with or without ``instances``;
     ``ambiguous`` holds intervals (start, end) in seconds that the THUMOS14 protocol leaves out;
     ``duration`` (seconds) and ``fps`` (frames per second) are None where the file does not say.
+
+    >>> Video("video_000", "training", labels=("Jump",)).instances
+    ()
     """
 
     id: str
@@ -52,7 +59,12 @@ class Video:
 
 @dataclasses.dataclass(frozen=True)
 class Annotations:
-    """A data set's videos by id, and its classes in their order."""
+    """A data set's videos by id, and its classes in their order.
+
+    >>> annotations = load_annotations("records/annotations.json")
+    >>> len(annotations.subset("testing").videos), annotations.classes
+    (5, ('Dive', 'Jump', 'Throw'))
+    """
 
     videos: Mapping[str, Video]
     classes: tuple[str, ...]
@@ -280,6 +292,10 @@ class Detections:
       label: [N] int32, index into ``classes``.
       start, end: [N] float64, seconds.
       score: [N] float64.
+
+    >>> found = Detections.from_rows(["video_000"], [("video_000", "Jump", 3.0, 9.5, 0.8)])
+    >>> len(found), found.end
+    (1, array([9.5]))
     """
 
     videos: tuple[str, ...]

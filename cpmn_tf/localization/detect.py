@@ -30,6 +30,11 @@ class Trace(NamedTuple):
       act: [rows, grid] what p_act averages.
       lengths: [batch] int32 grid units.
       unit_seconds: [batch] float32 seconds per grid unit.
+
+    >>> from cpmn_tf import load_model
+    >>> features = {"rgb": tf.ones([1, 50, 12]), "flow": tf.ones([1, 50, 8])}
+    >>> load_model("model").trace(features, lengths=[50], rates=[10.0]).phi.shape
+    TensorShape([2, 2, 50])
     """
 
     class_scores: tf.Tensor
@@ -54,6 +59,12 @@ class Detected(NamedTuple):
       scores: [batch, most] float32, zeros in padding.
       counts: [batch] int32 detections.
       silent: [batch] int32, curves (class and stream) whose maximum was not positive.
+
+    >>> from cpmn_tf import load_model
+    >>> features = {"rgb": tf.ones([1, 50, 12]), "flow": tf.ones([1, 50, 8])}
+    >>> found = load_model("model")(features, lengths=[50], rates=[10.0], durations=[5.0])
+    >>> found.segments.shape[2]
+    2
     """
 
     segments: tf.Tensor

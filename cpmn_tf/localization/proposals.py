@@ -12,6 +12,10 @@ class Proposals(NamedTuple):
       row: the row each belongs to.
       start: first unit.
       end: one past the last unit.
+
+    >>> found, _ = propose(tf.constant([[[0.0, 1.0, 1.0]]]), tf.fill([1, 3], True))
+    >>> found.start.numpy(), found.end.numpy()
+    (array([1], dtype=int32), array([3], dtype=int32))
     """
 
     row: tf.Tensor

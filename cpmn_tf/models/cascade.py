@@ -23,6 +23,11 @@ class TemporalClassifier(keras.Model):
       filters: filters of each convolution.
       num_layers: convolutions, stride 1, ReLU.
       kernel_size: of the convolutions, in units.
+
+    >>> classifier = TemporalClassifier(num_classes=3, filters=16)
+    >>> logits, tcas = classifier(tf.ones([2, 50, 8]), tf.fill([2, 50], True))
+    >>> logits.shape, tcas.shape
+    (TensorShape([2, 3]), TensorShape([2, 50, 3]))
     """
 
     def __init__(
@@ -156,6 +161,10 @@ class Stage(NamedTuple):
       tcas: [rows, units, classes].
       erased: [rows, units] bool, what was hidden from this stage.
       video: [rows] int32, the video of each row.
+
+    >>> stage = Stage(tf.zeros([1, 3]), tf.zeros([1, 9, 3]), tf.fill([1, 9], False), tf.range(1))
+    >>> stage.tcas.shape
+    TensorShape([1, 9, 3])
     """
 
     logits: tf.Tensor
@@ -176,6 +185,11 @@ class CascadedClassifier(keras.Model):
     Args:
       num_classes: C.
       config: number and size of the stages, and what is erased between them; or its fields.
+
+    >>> cascade = CascadedClassifier(num_classes=3, config=CascadeConfig(filters=16))
+    >>> first, second = cascade(tf.ones([1, 9, 8]), tf.fill([1, 9], True), tf.constant([[1, 0, 0]]))
+    >>> second.erased.shape
+    TensorShape([1, 9])
     """
 
     def __init__(self, *, num_classes: int, config: CascadeConfig | dict, **kwargs: Any):

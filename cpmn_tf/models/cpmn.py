@@ -34,6 +34,11 @@ class CPMN(keras.Model):
 
     Attributes:
       manifest: what ``model.json`` says, on a model of :func:`~cpmn_tf.training.load_model` only.
+
+    >>> model = CPMN(streams={"rgb": 8}, num_classes=3, config=Config())
+    >>> found = model({"rgb": tf.ones([1, 70, 8])}, lengths=[70], rates=[6.25], durations=[11.2])
+    >>> found.counts.shape
+    TensorShape([1])
     """
 
     manifest: "ModelManifest"

@@ -28,6 +28,11 @@ class PyramidAttention(keras.Model):
     Args:
       num_classes: C.
       config: levels, their filters and lateral connections, windows; or its fields.
+
+    >>> pyramid = PyramidAttention(num_classes=3, config=PyramidConfig(filters=16))
+    >>> logits, heat = pyramid(tf.ones([2, 64, 8]), tf.fill([2, 64], True))
+    >>> heat.shape
+    TensorShape([2, 64, 3])
     """
 
     def __init__(self, *, num_classes: int, config: PyramidConfig | dict, **kwargs: Any):

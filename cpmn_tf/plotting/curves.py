@@ -20,6 +20,11 @@ class StreamCurves:
       cascaded: M(Cas).
       attention: H in [0, 1]; None where attention is off.
       phi: what proposals are cut from: Φ, or M(Cas) where attention is off.
+
+    >>> phi = np.array([0.1, 0.5, 0.2])
+    >>> curves = StreamCurves(original=phi, mining=None, cascaded=phi, attention=None, phi=phi)
+    >>> float(curves.cuts([0.5])[0])
+    0.25
     """
 
     original: np.ndarray
@@ -46,6 +51,10 @@ class ClassCurves:
       truth: [N, 2] start and end in seconds; None if no instance of the video is known.
       curves: by stream; empty if the class was not selected.
       detections: [D, 3] start and end in seconds, p_conf; best first.
+
+    >>> missed = {"p_class": None, "curves": {}, "detections": np.zeros((0, 3))}
+    >>> ClassCurves(name="Jump", score=0.1, labelled=True, truth=None, **missed).labelled
+    True
     """
 
     name: str
@@ -71,6 +80,12 @@ class RecordingCurves:
       fused: how Φ comes about, such as ``sigmoid(M)·H``.
       min_seconds: length below which proposals were dropped.
       simulated: whether the features are; the picture then says so.
+
+    >>> recording = RecordingCurves(
+    ...     id="a", duration=2.0, streams=(), edges=np.arange(3), thresholds=(0.2,), classes=()
+    ... )
+    >>> recording.detections.shape
+    (0, 3)
     """
 
     id: str

@@ -53,6 +53,10 @@ class ModelManifest:
       train_split: split trained on.
       validation_split: split validated on, '' for none of its own.
       fingerprint: digest of the training split's records.
+
+    >>> manifest = ModelManifest.load("model")
+    >>> manifest.streams, manifest.config.training.epochs
+    ({'rgb': 12, 'flow': 8}, 6)
     """
 
     config: Config

@@ -10,7 +10,11 @@ from cpmn_tf.models import CascadedClassifier, PyramidAttention
 
 
 class Loss(NamedTuple):
-    """The parts of the loss, scalars; the total is their sum."""
+    """The parts of the loss, scalars; the total is their sum.
+
+    >>> float(sum(Loss(tf.constant(2.0), tf.constant(0.5))))
+    2.5
+    """
 
     classification: tf.Tensor
     regularization: tf.Tensor
