@@ -15,7 +15,7 @@ from docutils import nodes
 from docutils.parsers.rst import Directive
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-# Whatever makes an error from a message; the message is the last text among its arguments.
+# Whatever makes an error from a message, which is an argument with a space in it.
 MAKERS = ("UserError", "Defect", "problem")
 GAP = "…"  # for what the program fills in
 
@@ -34,14 +34,23 @@ def message_of(node: ast.AST) -> str:
 def messages_of(path: pathlib.Path) -> list[str]:
     """The error messages of a module, in order and once each."""
     found = []
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if not isinstance(node, ast.Call):
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for function in ast.walk(tree):
+        if not isinstance(function, ast.FunctionDef):
             continue
-        name = getattr(node.func, "id", getattr(node.func, "attr", ""))
-        texts = [message_of(argument) for argument in node.args]
-        texts = [text for text in texts if " " in text.replace(GAP, "").strip()]
-        if name in MAKERS and texts:
-            found.append((node.lineno, texts[-1]))
+        named: dict[str, list[str]] = {}  # texts that get a name before they become a message
+        for node in ast.walk(function):
+            if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+                named.setdefault(node.targets[0].id, []).append(message_of(node.value))
+        for node in ast.walk(function):
+            if not isinstance(node, ast.Call):
+                continue
+            maker = getattr(node.func, "id", getattr(node.func, "attr", ""))
+            if maker.lstrip("_") not in MAKERS:
+                continue
+            for argument in node.args:
+                texts = [message_of(argument), *named.get(getattr(argument, "id", ""), [])]
+                found += [(node.lineno, text) for text in texts if " " in text.strip(GAP + ": ")]
     return list(dict.fromkeys(text for _, text in sorted(found)))
 
 
@@ -74,14 +83,29 @@ class Messages(Directive):
         rows = [split_message(text, hints) for path in paths for text in messages_of(path)]
         for path in paths:
             self.state.document.settings.env.note_dependency(str(path))
-        body = nodes.tbody("", *(_row(*row) for row in sorted(set(rows), key=str)))
-        head = nodes.thead("", _row("what is wrong", "what to do", nodes.Text))
-        columns = [nodes.colspec(colwidth=width) for width in (60, 40)]
-        return [nodes.table("", nodes.tgroup("", *columns, head, body, cols=2))]
+        return [_table(sorted(set(rows)))]
 
 
-def _row(wrong: str, what_to_do: str, kind=None) -> nodes.row:
-    first = nodes.literal(text=wrong) if kind is None else nodes.Text(wrong)
+class Kinds(Directive):
+    """``{kinds}``: the kinds of findings of `cpmn-validate-records`, and what to do about each."""
+
+    def run(self) -> list[nodes.Node]:
+        """The table, errors first."""
+        from tfrecords_tools.findings import KINDS
+
+        rows = [(f"{kind.level}: {kind.title}", kind.fix) for kind in KINDS.values()]
+        return [_table(rows)]
+
+
+def _table(rows: list[tuple[str, str]]) -> nodes.table:
+    body = nodes.tbody("", *(_row(*row) for row in rows))
+    head = nodes.thead("", _row("what is wrong", "what to do", literal=False))
+    columns = [nodes.colspec(colwidth=width) for width in (60, 40)]
+    return nodes.table("", nodes.tgroup("", *columns, head, body, cols=2))
+
+
+def _row(wrong: str, what_to_do: str, literal: bool = True) -> nodes.row:
+    first = nodes.literal(text=wrong) if literal else nodes.Text(wrong)
     return nodes.row(
         "",
         nodes.entry("", nodes.paragraph("", "", first)),
@@ -92,3 +116,4 @@ def _row(wrong: str, what_to_do: str, kind=None) -> nodes.row:
 def setup(app) -> None:
     """Called by Sphinx."""
     app.add_directive("messages", Messages)
+    app.add_directive("kinds", Kinds)

@@ -9,8 +9,6 @@ import shlex
 import numpy as np
 import pytest
 
-import cpmn_tf
-
 ROOT = pathlib.Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -54,10 +52,12 @@ def test_commands(here, small_settings, capsys):
     assert list((here / "pictures").glob("*.png"))
 
 
-@pytest.mark.skipif(not hasattr(cpmn_tf, "localize"), reason="not there yet")
 def test_python(here, small_settings, capsys):
     (block,) = re.findall(r"```python\n(import cpmn_tf.*?)```", README, re.DOTALL)
-    settings = dict(setting.split("=") for setting in small_settings)
+    settings = {
+        name: text if name.startswith("data.") else float(text) if "." in text else int(text)
+        for name, text in (setting.split("=") for setting in small_settings)
+    }
     assert block.count('split="training")') == 1
     block = block.replace('split="training")', f'split="training", settings={settings})')
     names: dict = {}

@@ -32,7 +32,11 @@ def tables(messages):
 
 def test_every_module_with_messages_is_in_one_table(messages, tables):
     listed = [path for paths, _ in tables for path in paths]
-    raising = [path for path in MODULES if "raise UserError(" in path.read_text(encoding="utf-8")]
+    raising = [
+        path
+        for path in MODULES
+        if re.search(r"^\s+raise UserError\(f?\"", path.read_text(encoding="utf-8"), re.MULTILINE)
+    ]
     assert len(raising) > 20
     assert not [path for path in raising if not messages.messages_of(path)]
     for path in MODULES:
@@ -40,13 +44,33 @@ def test_every_module_with_messages_is_in_one_table(messages, tables):
             assert listed.count(path) == 1, path
 
 
+def test_every_message_has_something_to_do(messages, tables):
+    rows = [
+        (path, *messages.split_message(text, hints))
+        for paths, hints in tables
+        for path in paths
+        for text in messages.messages_of(path)
+    ]
+    assert len(rows) > 200
+    assert not [(str(path), wrong) for path, wrong, what_to_do in rows if not what_to_do]
+
+
+def test_every_hint_is_of_a_message(messages, tables):
+    for paths, hints in tables:
+        texts = [text for path in paths for text in messages.messages_of(path)]
+        for fragment in hints:
+            assert any(fragment in text for text in texts), fragment
+
+
 def test_gaps_and_parts(messages, tmp_path):
     path = tmp_path / "module.py"
     path.write_text(
-        'raise UserError(f"{a}: is {b!r}; " "fix it")\nfound.add("label", f"{a}: has " + what)\n'
-        'UserError(text)\nprint("not an error")\n'
+        "def f(a):\n"
+        '    raise UserError(f"{a}: is {b!r}; " "fix it")\n'
+        '    text = f"{a}: has "\n    problem("label", text + what)\n    problem("width", text)\n'
+        '    UserError(text)\n    print("not an error")\n'
     )
-    assert messages.messages_of(path) == ["…: is …; fix it", "…: has …"]
+    assert messages.messages_of(path) == ["…: is …; fix it", "…: has no "]
     assert messages.split_message("…: is …; fix it", {}) == ("…: is …", "fix it")
     assert messages.split_message("…: has …", {"has": "drop it"}) == ("…: has …", "drop it")
     assert messages.split_message("…: has …", {}) == ("…: has …", "")
