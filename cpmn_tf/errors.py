@@ -13,7 +13,7 @@ class UserError(ValueError):
     """Something outside the program is wrong: a file, an argument, a record.
 
     Its message is one line that names the file, the video where there is one, and the fix.
-    Arguments are named as `` `fps` `` or `` `source=bsn` ``, which commands print as their flags.
+    Arguments are named between backquotes, which commands print as their flags.
     Commands print the message without a traceback and exit with code 1.
 
     >>> raise UserError("labels.json: is empty; write the videos' labels into it")

@@ -39,7 +39,7 @@ def localize(
     """Localizes actions in the videos of a split, or in one video given as arrays.
 
     Args:
-      model: of :func:`~cpmn_tf.training.load_model` or
+      model: of :func:`~cpmn_tf.load_model` or
         :func:`~cpmn_tf.serving.saved_model.load_exported`.
       data: a data set's folder, a split of it, or one video's features: [units, G] by stream.
       split: with a folder, its split; the configuration's test split by default.

@@ -38,11 +38,11 @@ napoleon_numpy_docstring = False
 napoleon_use_ivar = True
 
 # Functions and modules that docstrings refer to, and links between pages, must lead somewhere.
-# Types may be classes that have no place here, or other projects', which are not looked up, so
-# that the build needs no network.
+# Types and constants may have no place here; other projects' names are not looked up, so that the
+# build needs no network.
 nitpicky = True
 nitpick_ignore_regex = [
-    ("py:class", ".*"),
+    ("py:(class|data)", ".*"),
     ("py:.*", r"(?!cpmn_tf|tfrecords_tools).*"),
 ]
 

@@ -86,7 +86,7 @@ def analyze(
     """Analyses detections by one protocol.
 
     Args:
-      annotations, detections, protocol, tiou, subset: as :func:`cpmn_tf.evaluation.evaluate`.
+      annotations, detections, protocol, tiou, subset: as :func:`cpmn_tf.evaluate`.
       baseline: detections of another run on the same videos, to be compared with.
       bounds: bins of the instances, `thumos14` or `activitynet13`; None cuts into fifths.
       samples: number of bootstrap samples, at least 2.

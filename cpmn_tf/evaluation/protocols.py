@@ -78,7 +78,7 @@ def evaluate(
 ) -> Evaluation:
     """mAP of detections by one protocol.
 
-    The order of the input changes nothing: see :mod:`cpmn_tf.evaluation.canonical`.
+    The order of the input changes nothing: see ``cpmn_tf.evaluation.canonical``.
 
     Args:
       annotations: the truth.

@@ -33,7 +33,7 @@ class CPMN(keras.Model):
       config: a :class:`~cpmn_tf.config.Config` or its ``to_dict()``.
 
     Attributes:
-      manifest: what ``model.json`` says, on a model of :func:`~cpmn_tf.training.load_model` only.
+      manifest: what ``model.json`` says, on a model of :func:`~cpmn_tf.load_model` only.
 
     >>> model = CPMN(streams={"rgb": 8}, num_classes=3, config=Config())
     >>> found = model({"rgb": tf.ones([1, 70, 8])}, lengths=[70], rates=[6.25], durations=[11.2])

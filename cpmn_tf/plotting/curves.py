@@ -131,7 +131,7 @@ def collect_curves(
 
     Args:
       model: of one or more streams.
-      batch: one video of :func:`cpmn_tf.inference.batches`; without ``segments`` the truth counts
+      batch: one video of ``cpmn_tf.inference.batches``; without ``segments`` the truth counts
         as unknown, and so it does where a video has labels but no segment at all.
       classes: names of the model's classes.
       class_scores: [classes] external class probabilities of the video, as in ``CPMN.call``.

@@ -41,7 +41,7 @@ def export(model: CPMN, export_dir: str | os.PathLike) -> pathlib.Path:
     """Writes the next version under ``export_dir``, as TensorFlow Serving reads them.
 
     Args:
-      model: of :func:`~cpmn_tf.training.load_model`.
+      model: of :func:`~cpmn_tf.load_model`.
       export_dir: folder of the numbered version folders.
 
     Returns:

@@ -67,8 +67,10 @@ def test_gaps_and_parts(messages, tmp_path):
     path.write_text(
         "def f(a):\n"
         '    raise UserError(f"{a}: is {b!r}; " "fix it")\n'
-        '    text = f"{a}: has "\n    problem("label", text + what)\n    problem("width", text)\n'
-        '    UserError(text)\n    print("not an error")\n'
+        '    text = f"{a}: has no "\n'
+        '    problem("label", text + what)\n'
+        '    problem("width", text)\n'
+        '    print("not an error")\n'
     )
     assert messages.messages_of(path) == ["…: is …; fix it", "…: has no "]
     assert messages.split_message("…: is …; fix it", {}) == ("…: is …", "fix it")
