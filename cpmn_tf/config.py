@@ -397,13 +397,7 @@ def with_overrides(config: Config, assignments: list[str]) -> Config:
     Raises:
       UserError: on an unknown setting or a value that does not parse or is out of range.
     """
-    for assignment in assignments:
-        settings = parse_settings([assignment])
-        try:
-            config = with_settings(config, settings)
-        except UserError as error:
-            raise UserError(f"--set={assignment}: {error}") from None
-    return config
+    return with_settings(config, parse_settings(assignments))
 
 
 def parse_settings(assignments: Iterable[str]) -> dict[str, Any]:
