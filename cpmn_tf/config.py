@@ -250,7 +250,7 @@ class LocalizationConfig(_Section):
     )
     confidence: str = setting(
         "product",
-        "p_act·p_class (Eq. 8), or with p_act less its mean just outside the proposal",
+        "p_act·p_class (Eq. 8), or with the mean just outside the proposal subtracted from p_act",
         choices=("product", "outer_inner"),
     )
     outer_ratio: float = setting(

@@ -42,7 +42,7 @@ def outer_mean(
     flank = tf.maximum(tf.cast(tf.math.ceil(size * ratio), tf.int32), 1)
     low = tf.maximum(start - flank, 0)
     high = tf.minimum(end + flank, tf.gather(lengths, row))
-    # Each flank by itself: what is left of a long whole after its inside is taken off is rounding.
+    # Each flank by itself: subtracting a long inside from the whole would leave rounding errors.
     before, after = tf.cast(start - low, curve.dtype), tf.cast(high - end, curve.dtype)
     total = range_mean(curve, row, low, start) * before + range_mean(curve, row, end, high) * after
     return tf.math.divide_no_nan(total, before + after)

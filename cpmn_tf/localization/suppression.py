@@ -69,7 +69,7 @@ def suppress(
             waiting = tf.where(overlap > threshold, nothing, waiting)
         else:
             decayed = waiting * tf.exp(-tf.square(overlap) / sigma)
-            # -inf times a decay that has come down to 0 is no number: it would wait for ever.
+            # -inf times a decay of 0 is NaN, and the loop would never end.
             waiting = tf.where((waiting > nothing) & (decayed >= min_score), decayed, nothing)
         return tf.where(chosen, nothing, waiting), final
 

@@ -11,7 +11,7 @@ def extremes(values: tf.Tensor, valid: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor,
     """Minimum and maximum over the units, and whether they differ by more than rounding.
 
     Equal inputs at different places of a padded batch give sums that differ in their last digits;
-    min-max would blow such noise up to a map of its own.
+    min-max would stretch such noise over the whole of [0, 1].
 
     Args:
       values: [batch, units, channels] float32.

@@ -152,7 +152,7 @@ class PyramidAttention(keras.Model):
 
 
 def _pool(values: tf.Tensor, valid: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Max-pooling by 2 over valid units: a unit lives on if either of its two does."""
+    """Max-pooling by 2 over valid units: a pooled unit is valid if either of its two is."""
     shape = tf.shape(values)
     values = tf.where(valid[..., tf.newaxis], values, values.dtype.min)
     values = tf.reshape(values, [shape[0], shape[1] // 2, 2, values.shape[-1]])

@@ -1,4 +1,4 @@
-"""Where a video's units, the cascade's samples and the pyramid's input lie on one another."""
+"""How a video's units, the cascade's samples and the pyramid's input correspond in time."""
 
 import tensorflow as tf
 
@@ -9,7 +9,7 @@ from cpmn_tf.data import sampling
 class Timeline:
     """One stream of a batch of videos, as each module sees it at inference.
 
-    The *grid* is what Φ and proposals live on: the video's units, or the resized sequence where
+    The *grid* is what Φ and proposals are computed on: the video's units, or the resized sequence where
     both modules are resized.
 
     Args:
