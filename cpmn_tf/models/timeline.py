@@ -9,8 +9,8 @@ from cpmn_tf.data import sampling
 class Timeline:
     """One stream of a batch of videos, as each module sees it at inference.
 
-    The *grid* is what Φ and proposals are computed on: the video's units, or the resized sequence where
-    both modules are resized.
+    The *grid* is what Φ and proposals are computed on: the video's units, or the resized sequence
+    where both modules are resized.
 
     Args:
       config: sampling and resizing.
