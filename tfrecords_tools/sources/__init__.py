@@ -60,8 +60,12 @@ class SourceSettings:
         """
         for name in ("unit_frames", "fps", "resampled_fps", "split_at"):
             value = getattr(self, name)
-            if value is not None and not 0 < value < math.inf:
+            if value is None:
+                continue
+            if not isinstance(value, int | float) or not 0 < value < math.inf:
                 raise UserError(f"`{name}={value}` must be a positive number")
+            if "fps" not in name and not isinstance(value, int):
+                raise UserError(f"`{name}={value}` must be a whole number")
 
     def given(self) -> set[str]:
         """The fields that are not at their defaults."""

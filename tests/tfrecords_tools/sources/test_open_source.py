@@ -35,6 +35,8 @@ def test_a_source_opens_without_flags(folders):
         ("labels", {"seed": 1}, "is missing"),
         ("folders", {"unit_frames": 0}, "`unit_frames=0` must be a positive number"),
         ("folders", {"fps": float("nan")}, "`fps=nan` must be a positive number"),
+        ("folders", {"split_at": 2.5}, "`split_at=2.5` must be a whole number"),
+        ("folders", {"unit_frames": "16"}, "`unit_frames=16` must be a positive number"),
         ("simulated", {"difficulty": "hard"}, "`difficulty=hard` is none of easier, standard, h"),
         ("nothing", {}, "`source=nothing` is none of bsn, folders, "),
     ],
