@@ -9,8 +9,8 @@ import functools
 import sys
 
 from cpmn_tf.commands import cli, evaluation_inputs
-from cpmn_tf.evaluation import PROTOCOLS, evaluate
-from cpmn_tf.evaluation.results import facts, tables, to_json
+from cpmn_tf.evaluation import PROTOCOLS
+from cpmn_tf.evaluation.results import to_json
 from cpmn_tf.files import write_json
 
 
@@ -39,16 +39,11 @@ def run(values: cli.Flags) -> None:
       UserError: naming the file and the fix.
     """
     inputs = evaluation_inputs.load_inputs(values)
-    names = list(PROTOCOLS) if values.protocol == "both" else [values.protocol]
-    results = [
-        evaluate(inputs.annotations, inputs.detections, protocol=name, tiou=inputs.tiou)
-        for name in names
-    ]
+    results = evaluation_inputs.judge(inputs, values.protocol)
     if values.output:  # before printing, which `| head` cuts short
         written = {result.protocol: to_json(result, inputs.sources) for result in results}
-        write_json(values.output, written if len(results) > 1 else written[names[0]])
-    lines = [*facts(results[0].counts, inputs.sources), *evaluation_inputs.remarks(inputs)]
-    print("\n".join([*lines, "", *tables(results)]))
+        write_json(values.output, written if len(results) > 1 else written[values.protocol])
+    print(evaluation_inputs.report(inputs, results))
 
 
 main = functools.partial(cli.execute, "cpmn-evaluate", __doc__, define_flags, run)

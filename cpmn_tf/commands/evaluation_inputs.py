@@ -1,14 +1,15 @@
-"""Flags and files that `cpmn-evaluate` and `cpmn-analyze` share."""
+"""What the commands that judge detections share: flags, files, what is printed."""
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
 from cpmn_tf import config
 from cpmn_tf.commands import cli
 from cpmn_tf.errors import UserError
-from cpmn_tf.evaluation import parse_tiou
-from cpmn_tf.evaluation.results import Sources, many, note
+from cpmn_tf.evaluation import PROTOCOLS, Evaluation, evaluate, parse_tiou
+from cpmn_tf.evaluation.results import Sources, facts, many, note, tables
 from cpmn_tf.formats.annotations import Annotations, Detections
 from cpmn_tf.formats.detection_files import check_seconds, doubt_of_seconds, load_detection_file
 from cpmn_tf.formats.thumos_text import digest, load_truth
@@ -62,11 +63,22 @@ def load_inputs(values: cli.Flags) -> Inputs:
     """
     cli.require(values, "annotations", "detections")
     tiou = parse_tiou(values.tiou or config.TIOU.get(values.preset, _PRESETLESS_TIOU))
-    path = values.annotations
-    annotations = load_truth(path)
-    split = values.split
+    path, split = values.annotations, values.split
     if split is None and values.preset:
         split = config.preset(values.preset).data.test_split
+    chosen, split = load_split(path, split)
+    detections = load_judged(values.detections, chosen, split)
+    sources = Sources(path, digest(path), values.detections, digest(values.detections), split)
+    return Inputs(chosen, detections, tiou, sources)
+
+
+def load_split(path: str, split: str | None) -> tuple[Annotations, str]:
+    """The truth of a split, None being the only one there is, and the split's name.
+
+    Raises:
+      UserError: naming the file, if there is no such split or it holds no instance.
+    """
+    annotations = load_truth(path)
     if split is None:
         subsets = sorted({video.subset for video in annotations.videos.values()})
         if len(subsets) != 1:
@@ -79,9 +91,20 @@ def load_inputs(values: cli.Flags) -> Inputs:
         raise UserError(f"{path}: {error}") from None
     if not any(video.instances for video in chosen.videos.values()):
         raise UserError(f"{path}: the subset {split!r} holds no instance with a segment to find")
-    detections = load_judged(values.detections, chosen, split)
-    sources = Sources(path, digest(path), values.detections, digest(values.detections), split)
-    return Inputs(chosen, detections, tiou, sources)
+    return chosen, split
+
+
+def judge(inputs: Inputs, protocol: str) -> list[Evaluation]:
+    """mAP by the protocol of that name, or by each one for ``both``."""
+    names = PROTOCOLS if protocol == "both" else [protocol]
+    truth, detections, tiou = inputs.annotations, inputs.detections, inputs.tiou
+    return [evaluate(truth, detections, protocol=name, tiou=tiou) for name in names]
+
+
+def report(inputs: Inputs, results: Sequence[Evaluation]) -> str:
+    """What was judged against what, and the tables."""
+    lines = [*facts(results[0].counts, inputs.sources), *remarks(inputs)]
+    return "\n".join([*lines, "", *tables(results)])
 
 
 def load_judged(path: str, annotations: Annotations, split: str) -> Detections:

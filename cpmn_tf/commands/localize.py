@@ -11,16 +11,17 @@ The rows of the paper's Table 3 come from one training:
 """
 
 import functools
-import pathlib
+import os
 import sys
 
 from absl import flags
 
-from cpmn_tf.commands import cli
+from cpmn_tf.commands import cli, evaluation_inputs
 from cpmn_tf.config import TIOU, parse_settings
 from cpmn_tf.errors import UserError
-from cpmn_tf.evaluation import PROTOCOLS, evaluate, parse_tiou
-from cpmn_tf.evaluation.results import tables
+from cpmn_tf.evaluation import PROTOCOLS, parse_tiou
+from cpmn_tf.evaluation.results import Sources
+from cpmn_tf.files import file_sha256
 
 
 def define_flags(values: cli.Flags) -> None:
@@ -96,6 +97,7 @@ def run(values: cli.Flags) -> None:
         model = load_model(values.model_dir, parse_settings(values.set), values.streams)
     config = model.manifest.config
     split = Split.open(values.data_dir, values.split or config.data.test_split)
+    annotations = os.path.join(values.data_dir, "annotations.json")
     scores = None
     if values.class_scores:
         ids = list(split.lengths)
@@ -106,7 +108,7 @@ def run(values: cli.Flags) -> None:
             scale=values.class_scores_scale,
             rows=values.class_scores_rows,
             columns=values.class_scores_classes,
-            known_ids=load_annotations(pathlib.Path(values.data_dir) / "annotations.json").videos,
+            known_ids=load_annotations(annotations).videos,
         )
         scores = dict(zip(ids, table, strict=True))
     detections = localize(
@@ -119,14 +121,12 @@ def run(values: cli.Flags) -> None:
     save_detections(values.output, detections, details)
     print(f"{len(detections)} detections in {len(detections.videos)} videos: {values.output}")
     if values.evaluate:
-        truth = load_annotations(pathlib.Path(values.data_dir) / "annotations.json")
-        names = PROTOCOLS if values.evaluate == "both" else [values.evaluate]
+        truth, _ = evaluation_inputs.load_split(annotations, split.name)
+        sources = Sources(annotations, file_sha256(annotations), values.output, None, split.name)
         tiou = parse_tiou(TIOU[config.preset])
-        results = [
-            evaluate(truth, detections, protocol=name, tiou=tiou, subset=split.name)
-            for name in names
-        ]
-        print("\n".join(["", *tables(results)]))
+        inputs = evaluation_inputs.Inputs(truth, detections, tiou, sources)
+        results = evaluation_inputs.judge(inputs, values.evaluate)
+        print(f"\n{evaluation_inputs.report(inputs, results)}")
 
 
 main = functools.partial(cli.execute, "cpmn-localize", __doc__, define_flags, run)

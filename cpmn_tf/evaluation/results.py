@@ -49,12 +49,15 @@ class Evaluation:
 
 @dataclasses.dataclass(frozen=True)
 class Sources:
-    """Which files a result comes from; digests are SHA-256 in hexadecimal."""
+    """Which files a result comes from; digests are SHA-256 in hexadecimal.
+
+    ``detection_sha256`` is None for detections that were judged as they were found.
+    """
 
     annotation_file: str
     annotation_sha256: str
     detection_file: str
-    detection_sha256: str
+    detection_sha256: str | None
     split: str
 
 
@@ -102,7 +105,7 @@ def facts(counts: Counts, sources: Sources) -> list[str]:
         f"{many(counts.instances, 'instance')} of {many(counts.classes, 'class')}"
         + (f", {many(ambiguous, 'ambiguous interval')}" if ambiguous else ""),
         f"detections   {sources.detection_file}",
-        f"             SHA-256 {sources.detection_sha256}",
+        *([f"             SHA-256 {sources.detection_sha256}"] if sources.detection_sha256 else []),
         f"             {many(counts.detections, 'detection')}; "
         f"{many(counts.videos_without_detections, 'video')} without detections",
     ]

@@ -1,5 +1,6 @@
 """`cpmn-localize`: class scores, refusals; and the videos at the edges of what there is."""
 
+import hashlib
 import json
 import shutil
 
@@ -92,21 +93,37 @@ def test_wrong_flags_end_with_2(capsys, arguments, tmp_path, change, expected):
 
 
 @pytest.mark.parametrize("protocol", ["thumos14", "both"])
-def test_evaluating_at_once_gives_the_tables_of_cpmn_evaluate(
+def test_evaluating_at_once_prints_what_cpmn_evaluate_prints(
     arguments, data_set, tmp_path, capsys, protocol
 ):
+    """All of it but the SHA-256 of the detections, which are not read back."""
+    annotations = data_set / "annotations.json"
     assert localize.main([*arguments, f"--evaluate={protocol}"]) == 0
-    _, tables = capsys.readouterr().out.split("\n\n", 1)
-    assert tables.startswith("mAP [%] at tIoU") and "\nthumos14 " in tables
-    assert ("\nactivitynet " in tables) == (protocol == "both")
+    _, shown = capsys.readouterr().out.split("\n\n", 1)
+    sha256 = hashlib.sha256(annotations.read_bytes()).hexdigest()
+    assert shown.startswith(f"annotations  {annotations}\n             SHA-256 {sha256}\n")
+    assert "             testing: 5 videos, " in shown and "; 0 videos without detect" in shown
+    assert f"detections   {tmp_path / 'detections.json'}\n" in shown
+    assert "\nmAP [%] at tIoU" in shown and "\nthumos14 " in shown
+    assert ("\nactivitynet " in shown) == (protocol == "both")
     flags = [
-        f"--annotations={data_set / 'annotations.json'}",
+        f"--annotations={annotations}",
         f"--detections={tmp_path / 'detections.json'}",
         "--split=testing",
         f"--protocol={protocol}",
     ]
     assert evaluate.main(flags) == 0
-    assert capsys.readouterr().out.endswith(f"\n\n{tables}")
+    lines = capsys.readouterr().out.splitlines()
+    del lines[4]  # the SHA-256 of the detections
+    assert shown.splitlines() == lines
+
+
+def test_evaluating_at_once_notes_what_has_no_detections(arguments, capsys):
+    silent = "--set=localization.min_seconds=1e6"
+    assert localize.main([*arguments, "--evaluate=thumos14", silent]) == 0
+    shown = capsys.readouterr().out
+    assert "0 detections; 5 videos without detections\n" in shown
+    assert "note         3 classes without detections, with an AP of 0\n" in shown
 
 
 def test_simulated_features_are_called_so(data_set, model_dir, small_settings, tmp_path, capsys):
