@@ -65,7 +65,7 @@ class SourceSettings:
             if not isinstance(value, int | float) or not 0 < value < math.inf:
                 raise UserError(f"`{name}={value}` must be a positive number")
             if "fps" not in name and not isinstance(value, int):
-                raise UserError(f"`{name}={value}` must be a whole number")
+                raise UserError(f"`{name}={value}` must be a whole number; round it")
 
     def given(self) -> set[str]:
         """The fields that are not at their defaults."""
