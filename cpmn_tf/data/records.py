@@ -174,13 +174,13 @@ def parse_with_segments(
     start, end, label = (parsed[field.key] for field in schema.SEGMENTS)
     sizes = [tf.size(start), tf.size(end), tf.size(label)]
     same = tf.logical_and(sizes[0] == sizes[1], sizes[1] == sizes[2])
-    with tf.control_dependencies([_require(same, video_id, "its segments' counts differ", sizes)]):
+    with tf.control_dependencies([_require(video_id, same, "its segments' counts differ", *sizes)]):
         inside = _inside(label, len(manifest.classes))
         ordered = tf.reduce_all(end >= start)  # also false where either is NaN
     with tf.control_dependencies(
         [
-            _require(inside, video_id, "a segment's label is outside the classes", [label]),
-            _require(ordered, video_id, "a segment ends before it starts", [start, end]),
+            _require(video_id, inside, "a segment's label is outside the classes", label),
+            _require(video_id, ordered, "a segment ends before it starts", start, end),
         ]
     ):
         segments = tf.stack([start, end], axis=-1)
@@ -196,7 +196,9 @@ def _wanted(manifest: Manifest, streams: Sequence[str] | None) -> list[StreamSpe
     return [manifest.stream(name) for name in streams]
 
 
-def _require(condition: tf.Tensor, video_id: tf.Tensor, message: str, data: list) -> tf.Operation:
+def _require(
+    video_id: tf.Tensor, condition: tf.Tensor, message: str, *data: tf.Tensor
+) -> tf.Operation:
     return tf.debugging.Assert(condition, ["video", video_id, message, *data], summarize=8)
 
 
@@ -205,39 +207,40 @@ def _inside(index: tf.Tensor, size: int) -> tf.Tensor:
 
 
 def _decode(parsed: dict, manifest: Manifest, streams: Sequence[str] | None) -> dict:
-    """Checks parsed features against the manifest, then decodes them."""
+    """Compares parsed features with the manifest, then decodes them."""
     fields = (schema.ID, schema.LABEL_INDEX, schema.DURATION, schema.RATE, schema.DTYPE)
     video_id, label, duration, rate, dtype = (parsed[field.key] for field in fields)
+    count, stored = len(manifest.classes), manifest.dtype
+    positive = tf.reduce_all([duration > 0, rate > 0, duration < np.inf, rate < np.inf])
+    numbers = "clip/duration and feature/rate are not positive numbers"
+    inside = _inside(label, count)
     checks = [
-        _require(
-            dtype == manifest.dtype,
-            video_id,
-            f"feature/dtype is not the manifest's {manifest.dtype}",
-            [dtype],
-        ),
-        _require(
-            _inside(label, len(manifest.classes)),
-            video_id,
-            f"a label is outside the {len(manifest.classes)} classes",
-            [label],
-        ),
-        _require(
-            tf.reduce_all([duration > 0, rate > 0, duration < np.inf, rate < np.inf]),
-            video_id,
-            "clip/duration and feature/rate are not positive numbers",
-            [duration, rate],
-        ),
+        _require(video_id, dtype == stored, f"feature/dtype is not the manifest's {stored}", dtype),
+        _require(video_id, inside, f"a label is outside the {count} classes", label),
+        _require(video_id, positive, numbers, duration, rate),
     ]
     features, length = {}, None
     for stream in _wanted(manifest, streams):
         data, dimensions = (parsed[field.key] for field in schema.stream_fields(stream.name))
         length = dimensions[0] if length is None else length
-        shape_checks = _shape_checks(data, dimensions, length, stream, manifest, video_id)
-        with tf.control_dependencies([*checks, *shape_checks]):
-            flat = tf.io.decode_raw(data, tf.as_dtype(manifest.dtype))
+        size = tf.cast(tf.strings.length(data), tf.int64)
+        fits = [
+            dimensions[0] == length,
+            dimensions[1] == stream.width,
+            length > 0,
+            length <= schema.MAX_UNITS,
+            size == length * stream.width * np.dtype(stored).itemsize,
+        ]
+        text = (
+            f"{stream.name} is not {stream.width} values for each of the first stream's units; "
+            "dimensions, units, bytes"
+        )
+        shape = _require(video_id, tf.reduce_all(fits), text, dimensions, length, size)
+        with tf.control_dependencies([*checks, shape]):
+            flat = tf.io.decode_raw(data, tf.as_dtype(stored))
             features[stream.name] = tf.reshape(flat, [-1, stream.width])
     with tf.control_dependencies(checks):
-        hot = tf.one_hot(label, len(manifest.classes), dtype=tf.float32)
+        hot = tf.one_hot(label, count, dtype=tf.float32)
         labels = tf.reduce_max(tf.pad(hot, [[1, 0], [0, 0]]), axis=0)  # zeros without any label
     return {
         "id": video_id,
@@ -247,38 +250,6 @@ def _decode(parsed: dict, manifest: Manifest, streams: Sequence[str] | None) -> 
         "labels": labels,
         "features": features,
     }
-
-
-def _shape_checks(
-    data: tf.Tensor,
-    dimensions: tf.Tensor,
-    length: tf.Tensor,
-    stream: StreamSpec,
-    manifest: Manifest,
-    video_id: tf.Tensor,
-) -> list[tf.Operation]:
-    """A stream's bytes must be exactly [length, width] values of the manifest's dtype."""
-    fits = tf.logical_and(dimensions[0] == length, dimensions[1] == stream.width)
-    fits = tf.logical_and(fits, tf.logical_and(length > 0, length <= schema.MAX_UNITS))
-    size = tf.strings.length(data, unit="BYTE")
-    row = stream.width * np.dtype(manifest.dtype).itemsize
-    # Clipped, so that a wild length cannot overflow the product (2^31 · 2^20 · 4 = 2^53).
-    expected = tf.clip_by_value(length, 0, schema.MAX_UNITS) * row
-    return [
-        _require(
-            fits,
-            video_id,
-            f"{stream.name} does not have {stream.width} values for each of the first stream's "
-            "units; dimensions, units",
-            [dimensions, length],
-        ),
-        _require(
-            tf.cast(size, tf.int64) == expected,
-            video_id,
-            f"{stream.name} has another number of bytes than its dimensions say",
-            [size, expected],
-        ),
-    ]
 
 
 def explain_read_error(error: Exception, manifest: Manifest, split: str) -> UserError:
