@@ -29,7 +29,7 @@ def propose(
     """Cuts every curve at each threshold (Section 3.5); all streams' runs form one list.
 
     A unit belongs to a run where Φ > θ·max_t Φ. A curve whose maximum is not positive proposes
-    nothing: a share of it would be no bound.
+    nothing: no unit is above a share of it, θ in [0, 1].
 
     Args:
       curves: [rows, streams, units] float.
@@ -43,7 +43,7 @@ def propose(
     peak = tf.reduce_max(tf.where(inside, curves, curves.dtype.min), axis=-1, keepdims=True)
     cuts = tf.constant(thresholds, curves.dtype)[:, tf.newaxis] * peak[:, :, tf.newaxis]
     # [rows, streams, thresholds, units]
-    active = (curves[:, :, tf.newaxis] > cuts) & ((peak > 0) & inside)[:, :, tf.newaxis]
+    active = (curves[:, :, tf.newaxis] > cuts) & inside[:, :, tf.newaxis]
     edge = tf.zeros_like(active[..., :1])
     before = tf.concat([edge, active[..., :-1]], axis=-1)
     after = tf.concat([active[..., 1:], edge], axis=-1)
