@@ -69,8 +69,8 @@ def suppress(
             waiting = tf.where(overlap > threshold, nothing, waiting)
         else:
             decayed = waiting * tf.exp(-tf.square(overlap) / sigma)
-            # -inf times a decay of 0 is NaN, and the loop would never end.
-            waiting = tf.where((waiting > nothing) & (decayed >= min_score), decayed, nothing)
+            # -inf times a decay of 0 is NaN, which is not at least min_score either.
+            waiting = tf.where(decayed >= min_score, decayed, nothing)
         return tf.where(chosen, nothing, waiting), final
 
     if method == "soft":

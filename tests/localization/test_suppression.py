@@ -114,6 +114,7 @@ def test_soft_drops_what_falls_below_the_least_score():
     ours = suppressed([(0, 2), (0, 2)], [0.9, 0.8], method="soft", sigma=0.1, min_score=0.001)
     assert ours == [pytest.approx(0.9), -math.inf]  # 0.8 · exp(-10) = 4e-5
     assert kept([(0, 2), (5, 6)], [0.9, 0.0005], method="soft", min_score=0.001) == [0]
+    assert kept([(0, 2), (5, 6)], [0.0004, 0.0005], method="soft", min_score=0.001) == []
 
 
 def test_soft_ends_where_the_decay_comes_down_to_zero():
