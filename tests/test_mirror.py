@@ -101,5 +101,5 @@ def test_every_module_is_tested_in_the_folder_that_mirrors_its_own():
 
 
 def test_every_folder_of_tests_mirrors_a_package():
-    folders = {mirror(path) for path in modules()} | {TESTS / "docs"}
+    folders = {mirror(path) for path in modules()} | {TESTS / "docs", TESTS / "notebooks"}
     assert {path.parent for path in TESTS.rglob("test_*.py")} <= folders
