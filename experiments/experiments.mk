@@ -40,11 +40,18 @@ $(STAMPS)/simulated_%/records: | $(VENV)/installed
 $(STAMPS)/watch/%: $(STAMPS)/watch/records
 	$(RUN) $* --preset=watch --data_dir=runs/watch --output_dir=runs/results/watch --seeds=5
 	$(STAMP)
+# The pictures are of seed 0.
+$(STAMPS)/watch/fig4_fig6: $(STAMPS)/watch/records
+	$(RUN) fig4_fig6 --preset=watch --data_dir=runs/watch --output_dir=runs/results/watch
+	$(STAMP)
 $(STAMPS)/watch_val/%: $(STAMPS)/watch_val/records
 	$(RUN) $* --preset=watch --data_dir=runs/watch_val --split=validation --output_dir=runs/results/watch_val --seeds=3
 	$(STAMP)
 $(STAMPS)/simulated/%: $(STAMPS)/simulated/records
 	$(RUN) $* $(SHORTENED) --data_dir=runs/simulated --output_dir=runs/results/simulated --seeds=3
+	$(STAMP)
+$(STAMPS)/simulated/fig4_fig6: $(STAMPS)/simulated/records
+	$(RUN) fig4_fig6 $(SHORTENED) --data_dir=runs/simulated --output_dir=runs/results/simulated
 	$(STAMP)
 $(STAMPS)/simulated_%/table3: $(STAMPS)/simulated_%/records
 	$(RUN) table3 $(SHORTENED) --data_dir=runs/simulated_$* --output_dir=runs/results/simulated_$* --seeds=3

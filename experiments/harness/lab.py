@@ -33,7 +33,6 @@ def define_flags(values: cli.Flags) -> None:
         "Folder for trained models and results; experiments that name the same one share them.",
     )
     values.string("split", "Split to evaluate on; the preset's by default.")
-    values.integer("seeds", "Trainings, of seeds 0, 1, ...", default=3, least=1)
     values.choice(
         "precision",
         ["float32", "mixed_float16", "mixed_bfloat16"],
@@ -41,6 +40,11 @@ def define_flags(values: cli.Flags) -> None:
         default="float32",
     )
     values.repeated("set", "Change one setting, as section.field=value.")
+
+
+def define_seeds(values: cli.Flags) -> None:
+    """The flag of experiments that train more than once."""
+    values.integer("seeds", "Trainings, of seeds 0, 1, ...", default=3, least=1)
 
 
 def by_phase(settings: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -149,5 +153,4 @@ class Lab:
             "preset": self.flags.preset,
             "set": list(self.flags.set),
             "precision": self.flags.precision,
-            "seeds": self.flags.seeds,
         }

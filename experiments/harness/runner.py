@@ -11,8 +11,10 @@ from experiments.harness.study import Study
 
 
 def define_flags(module: ModuleType, values: cli.Flags) -> None:
-    """Flags of every experiment, and the module's own."""
+    """Flags of every experiment, and the module's own; only what trains over seeds has --seeds."""
     lab.define_flags(values)
+    if hasattr(module, "STUDY"):
+        lab.define_seeds(values)
     if hasattr(module, "define_flags"):
         module.define_flags(values)
 
@@ -43,7 +45,8 @@ def run_study(study: Study, values: cli.Flags) -> None:
     here = lab.Lab(values)
     variants = here.distinct(study.variants)
     results = here.results(variants)
-    facts = {"title": study.title, "paper": study.paper, **here.describe()}
+    facts = {"title": study.title, "paper": study.paper}
+    facts |= {**here.describe(), "seeds": values.seeds}
     data = ("SIMULATED: " if facts["simulated"] else "") + facts["data"]
     appendix = published.table(beside, results, data) if beside else ""
     report.publish(here.output / study.name, facts, variants, results, study.reference, appendix)

@@ -114,6 +114,7 @@ def run(lab: Lab) -> None:
     detections = localize(model, lab.split)
     figures = {
         **lab.describe(),
+        "seed": 0,
         "streams": streams,
         "settings": lab.config.to_dict(),
         "operations": operations,

@@ -25,9 +25,11 @@ from cpmn_tf.files import write_text
 from cpmn_tf.models import fusion
 from cpmn_tf.models.cpmn import Combine
 from cpmn_tf.training import load_model
-from experiments.harness.lab import Lab
+from experiments.harness.lab import Lab, define_seeds
 from experiments.harness.report import difference, heading, markdown, spread
 from experiments.harness.study import Variant
+
+define_flags = define_seeds
 
 VARIANTS: dict[str, Combine] = {
     "M(A)": lambda curves, valid: curves[0],
@@ -74,7 +76,8 @@ def run(lab: Lab) -> None:
     """Measures the models of all seeds and writes their means."""
     models = [lab.trained(Variant("CPMN"), seed)[0] for seed in range(lab.flags.seeds)]
     found = [measure(folder, lab) for folder in models]
-    head = heading({"title": "What the mining T-CAS adds", **lab.describe()})
+    facts = {"title": "What the mining T-CAS adds", **lab.describe(), "seeds": lab.flags.seeds}
+    head = heading(facts)
     text = f"{head} Averages over tIoU, protocol activitynet.\n\n{table(found)}"
     write_text(lab.output / "why_mining.md", text)
     print(text)

@@ -7,6 +7,9 @@ import subprocess
 
 import pytest
 
+from cpmn_tf.commands import cli
+from experiments import run
+
 ROOT = pathlib.Path(__file__).parents[2]
 
 
@@ -37,6 +40,17 @@ def test_every_table_of_the_targets_data_sets_is_made(folder):
     shown = {command.split(" --seeds")[0] for command in shown}
     assert len(shown) > 15
     assert {command for command in shown if "simulated_full" not in command} <= made
+
+
+def test_the_targets_give_flags_that_the_experiments_take(folder, monkeypatch):
+    execute = cli.execute
+    monkeypatch.chdir(ROOT)  # of the flag file
+    monkeypatch.setattr(
+        cli, "execute", lambda name, text, define, _, argv: execute(name, text, define, id, argv)
+    )
+    targets = ("experiments-watch", "experiments-simulated", "experiments-folds")
+    for command in commands(folder, *targets):
+        assert run.main(command.split()[3:]) == 0, command
 
 
 def test_an_interrupted_make_goes_on_where_it_was(folder):

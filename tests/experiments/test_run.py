@@ -112,6 +112,13 @@ def test_an_option_that_the_preset_has_is_no_row():
     assert here.distinct(rows) == rows[:2]
 
 
+@pytest.mark.parametrize("name", ["fig4_fig6", "rehearsal"])
+def test_what_trains_once_takes_no_number_of_seeds(name, data_set, tmp_path, capsys):
+    arguments = [f"--data_dir={data_set}", f"--output_dir={tmp_path}", "--seeds=2"]
+    assert run.main([name, *arguments]) == 2
+    assert "'seeds'" in capsys.readouterr().err
+
+
 def commands_of_the_page() -> list[str]:
     page = (ROOT / "experiments" / "README.md").read_text("utf-8")
     found = re.findall(r"python -m experiments\.[^`\n]+", page)
