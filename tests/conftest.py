@@ -118,6 +118,18 @@ def model_dir(data_set, tmp_path_factory) -> pathlib.Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def drawn_model_dir(data_set, tmp_path_factory) -> pathlib.Path:
+    """A model folder of ``data_set`` with the weights that training starts from; quickly made."""
+    from cpmn_tf.config import Config, with_overrides
+    from cpmn_tf.training import train
+
+    folder = tmp_path_factory.mktemp("drawn") / "model"
+    none = ["training.epochs=0", "training.final_epochs=0", "localization.class_threshold=0.5"]
+    train(data_dir=data_set, model_dir=folder, config=with_overrides(Config(), [*SMALL, *none]))
+    return folder
+
+
 @pytest.fixture
 def small_settings() -> list[str]:
     """`--set` assignments that make training quick."""

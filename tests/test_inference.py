@@ -1,25 +1,38 @@
 """Running a model over videos: a split's records and one video's arrays give the same."""
 
+import json
+import shutil
+
 import numpy as np
 import pytest
 
 from cpmn_tf import inference
 from cpmn_tf.data import pipeline
+from cpmn_tf.errors import UserError
+from cpmn_tf.formats.annotations import Detections
 from cpmn_tf.inference import localize
+from cpmn_tf.serving.saved_model import export, load_exported
 from cpmn_tf.training import load_model
 
-COLUMNS = ("start", "end", "score")
+
+@pytest.fixture(scope="module")
+def model(drawn_model_dir):
+    return load_model(drawn_model_dir)
 
 
 @pytest.fixture(scope="module")
-def model(model_dir):
-    return load_model(model_dir)
+def exported(model, tmp_path_factory):
+    return load_exported(export(model, tmp_path_factory.mktemp("export")))
 
 
 @pytest.fixture(scope="module")
-def videos(data_set) -> list[dict]:
-    """The testing videos one by one."""
-    split = pipeline.Split.open(data_set, "testing")
+def split(data_set) -> pipeline.Split:
+    return pipeline.Split.open(data_set, "testing")
+
+
+@pytest.fixture(scope="module")
+def videos(split) -> list[dict]:
+    """The testing videos one by one, as a user would have them."""
     return [
         {
             "id": batch["id"].numpy()[0].decode(),
@@ -31,27 +44,243 @@ def videos(data_set) -> list[dict]:
     ]
 
 
-def rows(detections, video: str) -> list[tuple]:
+def rows(detections: Detections, video: str) -> list[tuple]:
     """(class, start, end, score) of one video's detections, in their order."""
-    mine = np.flatnonzero(detections.video == detections.videos.index(video))
-    return [
-        (
-            detections.classes[detections.label[row]],
-            *(float(getattr(detections, column)[row]) for column in COLUMNS),
-        )
-        for row in mine
-    ]
+    mine = detections.video == detections.videos.index(video)
+    columns = (detections.start, detections.end, detections.score)
+    names = [detections.classes[label] for label in detections.label[mine]]
+    return list(zip(names, *(column[mine].tolist() for column in columns), strict=True))
 
 
-def test_arrays_give_what_the_records_give(model, data_set, videos):
+def test_arrays_give_what_the_records_give(model, exported, data_set, videos):
     whole = localize(model, data_set, split="testing")
     assert len(whole) > 0 and whole.videos == tuple(video["id"] for video in videos)
     for video in videos:
-        one = localize(model, video["features"], rate=video["rate"], duration=video["duration"])
-        assert one.videos == ("video",)
-        assert rows(one, "video") == rows(whole, video["id"])
+        given = {"rate": video["rate"], "duration": video["duration"]}
+        for one in (model, exported):
+            found = localize(one, video["features"], **given)
+            assert found.videos == ("video",)
+            assert rows(found, "video") == rows(whole, video["id"])
 
 
-def test_the_split_is_the_configurations_by_default(model, data_set):
+def test_detections_are_those_of_the_model_best_first(model, split, videos):
+    """Against one call of the model for each video: class, place and score of every detection."""
+    whole = localize(model, split)
+    for video in videos:
+        features = {name: values[np.newaxis] for name, values in video["features"].items()}
+        units = len(video["features"]["rgb"])
+        found = model(
+            features,
+            np.array([units], np.int32),
+            np.array([video["rate"]], np.float32),
+            np.array([video["duration"]], np.float32),
+        )
+        count = int(found.counts[0])
+        expected = [
+            (split.manifest.classes[label], *segment, score)
+            for label, segment, score in zip(
+                found.labels.numpy()[0, :count],
+                found.segments.numpy()[0, :count].tolist(),
+                found.scores.numpy()[0, :count].tolist(),
+                strict=True,
+            )
+        ]
+        got = rows(whole, video["id"])
+        assert [row[0] for row in got] == [row[0] for row in expected]
+        np.testing.assert_allclose(
+            [row[1:] for row in got], [row[1:] for row in expected], rtol=1e-4, atol=1e-4
+        )
+        scores = [row[3] for row in got]
+        assert scores == sorted(scores, reverse=True)
+
+
+def test_the_split_is_the_configurations_test_split_by_default(model, data_set):
     assert localize(model, data_set).videos == localize(model, data_set, split="testing").videos
     assert len(localize(model, data_set, split="training").videos) == 10
+
+
+def test_batches_change_nothing_but_the_padding(model, split):
+    one, three = localize(model, split), localize(model, split, batch_size=3)
+    assert one.videos == three.videos
+    for video in one.videos:
+        ours, theirs = rows(one, video), rows(three, video)
+        assert [row[0] for row in ours] == [row[0] for row in theirs]
+        np.testing.assert_allclose(
+            [row[1:] for row in ours], [row[1:] for row in theirs], rtol=1e-4, atol=1e-4
+        )
+
+
+def test_duration_is_the_units_by_default_and_clips(model, videos):
+    video = videos[0]
+    units = len(video["features"]["rgb"])
+    assert rows(localize(model, video["features"], rate=10.0), "video") == rows(
+        localize(model, video["features"], rate=10.0, duration=units / 10.0), "video"
+    )
+    short = localize(model, video["features"], rate=10.0, duration=1.5)
+    assert len(short) > 0 and short.end.max() <= 1.5
+    slow = localize(model, video["features"], rate=5.0)
+    fast = localize(model, video["features"], rate=10.0)
+    np.testing.assert_allclose(slow.end.max(), 2 * fast.end.max(), rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["model", "exported"])
+def test_class_scores_select_and_weigh(request, name, split, videos):
+    one = request.getfixturevalue(name)
+    assert one.manifest.config.localization.top_k == 2
+    chosen = {video["id"]: [0.0, 0.25, 0.75] for video in videos}
+    whole = localize(one, split, class_scores=chosen)
+    assert set(whole.classes) == {"Jump", "Throw"}
+    # A score is p_class plus the mean activation of a segment: other scores move it as much.
+    more = localize(one, split, class_scores={key: [0.0, 0.25, 1.0] for key in chosen})
+    ours, theirs = (rows(found, "video_010") for found in (whole, more))
+    difference = {
+        label: {(s, e): score for kind, s, e, score in theirs if kind == label}
+        for label in ("Jump", "Throw")
+    }
+    for label, start, end, score in ours:
+        other = difference[label][start, end]
+        assert (other != score) == (label == "Throw")
+    arrays = localize(
+        one,
+        videos[0]["features"],
+        rate=videos[0]["rate"],
+        duration=videos[0]["duration"],
+        class_scores=[0.0, 0.25, 0.75],
+    )
+    assert rows(arrays, "video") == ours
+
+
+def test_each_video_has_its_own_class_scores(model, split, videos):
+    """Whatever the order of the mapping and the size of a batch."""
+    scores = {video["id"]: np.eye(3)[number % 3] for number, video in enumerate(videos)}
+    found = localize(model, split, class_scores=dict(reversed(scores.items())), batch_size=2)
+    for video in videos:
+        one = localize(
+            model,
+            video["features"],
+            rate=video["rate"],
+            duration=video["duration"],
+            class_scores=scores[video["id"]],
+        )
+        ours, theirs = rows(one, "video"), rows(found, video["id"])
+        assert [row[0] for row in ours] == [row[0] for row in theirs]
+        np.testing.assert_allclose(
+            [row[1:] for row in ours], [row[1:] for row in theirs], rtol=1e-4, atol=1e-4
+        )
+
+
+def test_silent_curves_are_reported(model, split, monkeypatch):
+    lines = []
+    localize(model, split, report=lines.append)
+    detect = inference.compiled(model, False)
+
+    def two_silent(*inputs):
+        found = detect(*inputs)
+        return found._replace(silent=0 * found.silent + 2)
+
+    monkeypatch.setattr(inference, "compiled", lambda *_: two_silent)
+    said = []
+    localize(model, split, report=said.append)
+    # Two in each of five videos.
+    (line,) = said
+    assert line.startswith("10 times a class's T-CAS in one stream was nowhere positive")
+    assert all("nowhere positive" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    "change, expected",
+    [
+        ({"features": {"rgb": 12}}, r"features: their streams are \['rgb'\], the model's are"),
+        ({"features": {"rgb": 12, "flow": 8, "audio": 4}}, r"\['audio', 'flow', 'rgb'\]"),
+        (
+            {"features": {"rgb": 12, "flow": 9}},
+            r"\['flow'\]: its shape is \[30, 9\]; .* \[units, 8",
+        ),
+        ({"rate": None}, "`rate=None`: give a positive number of units per second"),
+        ({"rate": 0.0}, "`rate=0.0`"),
+        ({"rate": float("nan")}, "`rate=nan`"),
+        ({"duration": -1.0}, "`duration=-1.0`: give a positive number of seconds"),
+        ({"split": "testing"}, "`split=testing` is of a data set"),
+        ({"class_scores": [0.1, 0.2]}, r"class_scores: its shape is \[2\]; it must be \[3\]"),
+        ({"class_scores": [0.1, 0.2, np.inf]}, "class_scores: holds values that are NaN"),
+    ],
+)
+def test_wrong_arrays_are_named(model, change, expected):
+    given = {"features": {"rgb": 12, "flow": 8}, "rate": 10.0, **change}
+    features = {
+        name: np.zeros((30, width), np.float32) for name, width in given.pop("features").items()
+    }
+    with pytest.raises(UserError, match=expected):
+        localize(model, features, **given)
+
+
+@pytest.mark.parametrize(
+    "values, expected",
+    [
+        (np.zeros((29, 8)), "the streams' units are .*'rgb': 30.*'flow': 29"),
+        (np.full((30, 8), np.nan), r"features\['flow'\]: holds values that are NaN"),
+        (np.full((30, 8), 1e300), r"features\['flow'\]: .*too large for float32"),
+        (np.zeros((30, 8), complex), r"features\['flow'\]: is no array of numbers"),
+        ([["a"] * 8] * 30, r"features\['flow'\]: is no array of numbers"),
+        (np.zeros(8), r"features\['flow'\]: its shape is \[8\]"),
+        ([[0.0] * 8, [0.0]], r"features\['flow'\]: is no array of numbers"),
+    ],
+)
+def test_a_wrong_array_is_named(model, values, expected):
+    with pytest.raises(UserError, match=expected):
+        localize(model, {"rgb": np.zeros((30, 12)), "flow": values}, rate=10.0)
+
+
+def test_no_unit_is_refused(model):
+    empty = {"rgb": np.zeros((0, 12)), "flow": np.zeros((0, 8))}
+    with pytest.raises(UserError, match="all need the same, above 0"):
+        localize(model, empty, rate=10.0)
+
+
+def test_arrays_of_other_kinds_are_taken(model, videos):
+    half = {name: values.astype(np.float16) for name, values in videos[0]["features"].items()}
+    wide = {name: values.astype(np.float64) for name, values in half.items()}
+    lists = {name: values.tolist() for name, values in half.items()}
+    first = rows(localize(model, half, rate=10.0), "video")
+    assert first == rows(localize(model, wide, rate=10.0), "video")
+    assert first == rows(localize(model, lists, rate=10.0), "video")
+
+
+def test_wrong_use_of_a_data_set_is_named(model, data_set, split):
+    with pytest.raises(UserError, match="`rate` and `duration` are given with arrays"):
+        localize(model, data_set, rate=10.0)
+    with pytest.raises(UserError, match="`rate` and `duration` are given with arrays"):
+        localize(model, data_set, duration=10.0)
+    scores = dict.fromkeys(list(split.lengths)[:-1], (0.1, 0.2, 0.3))
+    with pytest.raises(UserError, match="`class_scores` has none of the video 'video_014'"):
+        localize(model, data_set, class_scores=scores)
+    scores = dict.fromkeys(split.lengths, (0.1, 0.2))
+    with pytest.raises(UserError, match=r"class_scores\['video_010'\]: its shape is \[2\]"):
+        localize(model, data_set, class_scores=scores)
+
+
+def test_a_data_set_of_other_streams_is_refused(model, data_set, tmp_path):
+    other = shutil.copytree(data_set, tmp_path / "other")
+    text = json.loads((other / "manifest.json").read_text())
+    text["classes"][0] = "Climb"
+    (other / "manifest.json").write_text(json.dumps(text))
+    with pytest.raises(UserError, match="its classes are"):
+        localize(model, other)
+
+
+def test_one_stream_alone(drawn_model_dir, data_set, videos):
+    flow = load_model(drawn_model_dir, streams=["flow"])
+    assert list(flow.streams) == ["flow"]
+    whole = localize(flow, data_set)
+    only = {"flow": videos[0]["features"]["flow"]}
+    found = localize(flow, only, rate=videos[0]["rate"], duration=videos[0]["duration"])
+    assert rows(found, "video") == rows(whole, "video_010")
+
+
+def test_detections_print_their_number_and_the_best(model, split):
+    found = localize(model, split)
+    lines = str(found).splitlines()
+    assert lines[0] == f"{len(found)} detections in 5 videos"
+    best = int(np.argmax(found.score))
+    assert found.videos[found.video[best]] in lines[1]
+    assert lines[1].endswith(f"{found.score[best]:.3f}") and len(lines) == 6

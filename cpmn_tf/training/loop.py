@@ -119,7 +119,7 @@ class ModuleTrainer:
             optimizer=plain_variables(self._optimizer),
             step=tf.Variable(0, dtype=tf.int64),
             totals=tf.Variable([0.0, 0.0]),  # of the losses in the running epoch
-            finished=tf.Variable(self.steps == 0),
+            finished=tf.Variable(False),
         )
         self._manager = tf.train.CheckpointManager(self._state, str(folder), max_to_keep=2)
         pathlib.Path(folder).mkdir(parents=True, exist_ok=True)
