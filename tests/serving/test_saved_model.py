@@ -7,9 +7,13 @@ import sys
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from cpmn_tf.commands import export, localize
+from cpmn_tf.errors import UserError
+from cpmn_tf.serving import saved_model
 from cpmn_tf.serving.saved_model import load_exported
+from cpmn_tf.training import load_model
 
 
 @pytest.fixture(scope="module")
@@ -139,3 +143,105 @@ def test_an_unfinished_model_is_refused(capsys, data_set, model_dir, tmp_path):
     assert export.main(arguments) == 1
     assert "run cpmn-train to its end" in capsys.readouterr().err
     assert not (tmp_path / "e").exists()
+
+
+@pytest.fixture(scope="module")
+def drawn(drawn_model_dir):
+    return load_model(drawn_model_dir)
+
+
+def test_score_gives_the_models_trace(drawn, tmp_path):
+    """Every output that the module's page names, and no other."""
+    folder = saved_model.export(drawn, tmp_path)
+    rng = np.random.default_rng(0)
+    features = {
+        name: rng.normal(size=(2, 50, width)).astype(np.float32)
+        for name, width in drawn.streams.items()
+    }
+    lengths, rates = tf.constant([50, 30]), tf.constant([10.0, 5.0])
+    loaded = tf.saved_model.load(str(folder))
+    found = loaded.signatures["score"](**features, lengths=lengths, rates=rates)
+    trace = drawn.trace(features, lengths, rates)._asdict()
+    trace["grid_lengths"] = trace.pop("lengths")
+    assert set(found) == set(trace)
+    for name, value in trace.items():
+        assert f"`{name}`" in saved_model.__doc__
+        np.testing.assert_allclose(found[name].numpy(), value.numpy(), rtol=1e-4, atol=1e-5)
+    detected = loaded.signatures["detect"](
+        **features, lengths=lengths, rates=rates, durations=tf.constant([5.0, 6.0])
+    )
+    assert set(loaded.signatures) == {
+        "detect",
+        "detect_with_class_scores",
+        "score",
+        "serving_default",
+    }
+    for name in detected:
+        assert f"`{name}`" in saved_model.__doc__
+
+
+def test_the_newest_version_is_loaded_unless_one_is_named(drawn, tmp_path):
+    for number, top_k in ((9, 1), (10, 2)):
+        (tmp_path / str(number - 1)).mkdir(exist_ok=True)
+        manifest = drawn.manifest.with_inference_settings({"localization.top_k": top_k})
+        drawn.manifest, before = manifest, drawn.manifest
+        version = saved_model.export(drawn, tmp_path)
+        drawn.manifest = before
+        assert version == tmp_path / str(number)
+    (tmp_path / "notes").mkdir()
+    newest = load_exported(tmp_path)
+    assert newest.manifest.config.localization.top_k == 2  # 10 is newer than 9
+    assert newest.manifest.classes == drawn.manifest.classes and newest.streams == drawn.streams
+    assert load_exported(tmp_path / "9").manifest.config.localization.top_k == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["10", "8", "9", "notes"]
+
+
+def test_a_version_that_appears_meanwhile_is_not_touched(drawn, tmp_path, monkeypatch):
+    rename, taken = saved_model.os.rename, []
+
+    def another_first(source, target):
+        if not taken:
+            taken.append(target)
+            (target / "theirs").mkdir(parents=True)
+        rename(source, target)
+
+    monkeypatch.setattr(saved_model.os, "rename", another_first)
+    assert saved_model.export(drawn, tmp_path) == tmp_path / "2"
+    assert [path.name for path in (tmp_path / "1").iterdir()] == ["theirs"]
+
+
+def test_a_folder_that_cannot_be_written_is_named(drawn, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="file: cannot be written"):
+        saved_model.export(drawn, tmp_path / "file")
+    with pytest.raises(UserError, match=r"file/inner: cannot be written"):
+        saved_model.export(drawn, tmp_path / "file" / "inner")
+
+
+def test_a_failed_export_leaves_nothing_behind(drawn, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(saved_model.os, "rename", full)
+    with pytest.raises(OSError, match="No space left"):
+        saved_model.export(drawn, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_savedmodels_of_others_are_refused(tmp_path):
+    tf.saved_model.save(tf.Module(), str(tmp_path / "other"))
+    with pytest.raises(UserError, match="is a SavedModel, but not one of cpmn-export"):
+        load_exported(tmp_path / "other")
+    with pytest.raises(UserError, match="holds no SavedModel; give a folder that cpmn-export made"):
+        load_exported(tmp_path / "nowhere")
+
+
+def test_an_export_without_its_signatures_is_refused(drawn, tmp_path):
+    folder = saved_model.export(drawn, tmp_path / "ours")
+    tf.saved_model.save(tf.Module(), str(tmp_path / "other"))
+    (folder / "saved_model.pb").write_bytes((tmp_path / "other/saved_model.pb").read_bytes())
+    with pytest.raises(UserError, match=r"cannot be loaded .*export it anew"):
+        load_exported(folder)
+    (folder / "assets" / "model.json").write_text("{}")
+    with pytest.raises(UserError, match=r"model\.json: is damaged"):
+        load_exported(folder)

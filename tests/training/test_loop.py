@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -18,10 +19,10 @@ from cpmn_tf.errors import UserError
 from cpmn_tf.training.loop import Interrupted, ModuleTrainer, Runtime
 
 
-def trainer(data_set, folder, settings, module="cascade", **runtime) -> ModuleTrainer:
+def trainer(data_set, folder, settings, module="cascade", stream="rgb", **runtime) -> ModuleTrainer:
     return ModuleTrainer(
         module=module,
-        stream="rgb",
+        stream=stream,
         split=Split.open(data_set, "training"),
         config=with_overrides(Config(), settings),
         folder=folder / "checkpoints",
@@ -81,7 +82,8 @@ def test_batches_of_varying_length_share_one_graph(data_set, tmp_path, small_set
     assert "retracing" not in caplog.text
 
 
-def events(folder) -> dict[tuple[str, int], float]:
+def events(folder, *prefixes: str) -> dict[tuple[str, int], float | None]:
+    """Values by tag and step; None for tags of other prefixes."""
     found = {}
     for path in sorted((folder / "events").glob("events*")):
         for event in tf.compat.v1.train.summary_iterator(str(path)):
@@ -89,7 +91,7 @@ def events(folder) -> dict[tuple[str, int], float]:
                 key = (value.tag, event.step)
                 assert key not in found, f"{key} was written twice"
                 found[key] = (
-                    float(tf.make_ndarray(value.tensor)) if value.tag.startswith("loss") else None
+                    float(tf.make_ndarray(value.tensor)) if value.tag.startswith(prefixes) else None
                 )
     return found
 
@@ -115,15 +117,174 @@ def test_resumed_curves_are_those_of_an_uninterrupted_run(data_set, tmp_path, sm
     resumed = trainer(data_set, tmp_path / "cut", every)
     assert resumed.step == 6
     resumed.run(nothing)
-    whole, cut = events(tmp_path / "whole"), events(tmp_path / "cut")
+    whole, cut = (events(tmp_path / name, "loss") for name in ("whole", "cut"))
     losses = {key: value for key, value in whole.items() if key[0].startswith("loss/")}
     assert {step for _, step in losses} == {3, 6, 9, 12}
     assert losses == {key: value for key, value in cut.items() if key[0].startswith("loss/")}
 
 
+# With a step that trains nothing, what the loop itself does is quick to see.
+
+
+class Recorder:
+    """Stands for the step: the losses of step n are (n, 10), and it notes what it is given."""
+
+    def __init__(self, trained: ModuleTrainer):
+        self.numbers, self.batches = [], []
+        trained._step_function = self
+
+    def __call__(self, batch, number):
+        self.numbers.append(int(number))
+        self.batches.append(batch)
+        return tf.stack([tf.cast(number, tf.float32), 10.0])
+
+
+FEW = ["training.epochs=2", "training.final_epochs=3", "training.learning_rate=0.5"]
+
+
+def test_steps_are_numbered_through_all_epochs(data_set, tmp_path, small_settings):
+    settings = [*small_settings, *FEW, "training.batch_size=4"]
+    trained = trainer(data_set, tmp_path, settings)
+    # 10 videos in batches of 4 are 3 steps, in 2 + 3 epochs.
+    assert (trained.steps_per_epoch, trained.epochs, trained.steps) == (3, 5, 15)
+    assert not trained.finished
+    recorder = Recorder(trained)
+    trained.run(nothing)
+    assert recorder.numbers == list(range(15))
+    assert [len(batch["labels"]) for batch in recorder.batches] == [4, 4, 2] * 5
+    assert trained.finished and trained.step == 15
+
+
+def test_the_pyramids_steps_are_counted_by_windows(data_set, tmp_path, small_settings):
+    trained = trainer(data_set, tmp_path, [*small_settings, *FEW], "pyramid")
+    recorder = Recorder(trained)
+    trained.run(nothing)
+    assert recorder.numbers == list(range(5 * trained.steps_per_epoch))
+    windows = sum(len(batch["labels"]) for batch in recorder.batches)
+    assert -(-windows // 5 // 4) == trained.steps_per_epoch > 3
+
+
+def test_a_resumed_run_takes_the_batches_that_were_left(data_set, tmp_path, small_settings):
+    settings = [*small_settings, *FEW]
+    whole = trainer(data_set, tmp_path / "whole", settings)
+    ours = Recorder(whole)
+    whole.run(nothing)
+    cut = trainer(data_set, tmp_path / "cut", settings, stop=stop_after(7))
+    before = Recorder(cut)
+    with pytest.raises(Interrupted, match="rgb cascade"):
+        cut.run(nothing)
+    assert before.numbers == list(range(7)) and not cut.finished
+    resumed = trainer(data_set, tmp_path / "cut", settings)
+    after = Recorder(resumed)
+    resumed.run(nothing)
+    assert after.numbers == list(range(7, 15))
+    for one, two in zip(ours.batches, [*before.batches, *after.batches], strict=True):
+        np.testing.assert_array_equal(one["features"], two["features"])
+
+
+def test_validation_is_every_few_epochs_and_after_the_last(data_set, tmp_path, small_settings):
+    seen = []
+    trained = trainer(data_set, tmp_path, [*small_settings, *FEW, "training.validate_every=2"])
+    Recorder(trained)
+    trained.run(lambda model, events, epoch, step: seen.append((model, epoch, step)))
+    assert [(epoch, step) for _, epoch, step in seen] == [(2, 6), (4, 12), (5, 15)]
+    assert all(model is trained.model for model, _, _ in seen)
+
+
+def test_checkpoints_are_every_few_epochs(data_set, tmp_path, small_settings):
+    """A kill without warning goes back to the last of them."""
+    settings = [*small_settings, *FEW, "training.checkpoint_every=2", "training.validate_every=1"]
+
+    def kill(_model, _events, epoch, _step):
+        if epoch == last:
+            raise RuntimeError("killed")
+
+    for last, step in ((2, 0), (3, 6), (5, 12)):
+        killed = trainer(data_set, tmp_path / str(last), settings)
+        Recorder(killed)
+        with pytest.raises(RuntimeError):
+            killed.run(kill)
+        assert trainer(data_set, tmp_path / str(last), settings).step == step
+
+
+def test_curves_are_means_over_an_epoch(data_set, tmp_path, small_settings):
+    trained = trainer(data_set, tmp_path, [*small_settings, *FEW])
+    Recorder(trained)
+    trained.run(nothing)
+    found = events(tmp_path, "loss", "rate/learning_rate")
+    # Epoch e has the steps 3e, 3e + 1 and 3e + 2, whose numbers are their losses.
+    for epoch in range(5):
+        step = 3 * (epoch + 1)
+        assert found["loss/classification", step] == 3 * epoch + 1
+        assert found["loss/regularization", step] == 10
+        assert found["loss/total", step] == 3 * epoch + 11
+        # The rate of the epoch's last step: 2 epochs at the first rate, 3 at the second.
+        rate = 0.5 if epoch < 2 else Config().training.final_learning_rate
+        assert found["rate/learning_rate", step] == pytest.approx(rate)
+
+
+def test_progress_tells_the_first_and_the_last_step(data_set, tmp_path, small_settings):
+    told = []
+    trained = trainer(
+        data_set, tmp_path, [*small_settings, *FEW], progress=lambda *what: told.append(what)
+    )
+    Recorder(trained)
+    trained.run(nothing)
+    assert told[0] == ("rgb cascade", 1, 15, {"loss": 10.0})
+    assert told[-1] == ("rgb cascade", 15, 15, {"loss": 24.0})
+    assert len(told) == len({step for _, step, _, _ in told}) < 15  # twice a second
+
+
+def test_without_epochs_the_model_is_saved_as_it_was_drawn(data_set, tmp_path, small_settings):
+    settings = [*small_settings, "training.epochs=0", "training.final_epochs=0"]
+    trained = trainer(data_set, tmp_path, settings)
+    trained.run(nothing)
+    again = trainer(data_set, tmp_path, settings)
+    assert again.finished and again.step == 0
+    assert_same_bits(weights(trained.model), weights(again.model))
+
+
+def test_weights_are_drawn_from_seed_stream_and_module_alone(data_set, tmp_path, small_settings):
+    def drawn(name: str, **which) -> tuple[int, bytes]:
+        """The seed, and a kernel that has the same shape in both streams."""
+        made = trainer(data_set, tmp_path / name, small_settings, **which)
+        kernels = [item for item in made.model.trainable_variables if len(item.shape) > 1]
+        return made._seed, kernels[-1].numpy().tobytes()
+
+    keras.utils.set_random_seed(1)
+    first = drawn("first")
+    keras.utils.set_random_seed(2)
+    assert drawn("again") == first
+    others = [
+        drawn("seed", seed=1),
+        drawn("stream", stream="flow"),
+        drawn("pyramid", module="pyramid"),
+    ]
+    for part in (0, 1):
+        assert len({first[part], *(other[part] for other in others)}) == 4
+
+
+def test_random_erasing_draws_by_seed_and_step(data_set, tmp_path, small_settings):
+    """With the same weights and batch, so that nothing else makes the losses differ."""
+    settings = [*small_settings, "cascade.erasing=random"]
+    one, other = (
+        trainer(data_set, tmp_path / str(seed), [*settings, "training.learning_rate=0"], seed=seed)
+        for seed in (0, 1)
+    )
+    for ours, theirs in zip(other.model.variables, one.model.variables, strict=True):
+        ours.assign(theirs)
+    batch = next(iter(one._dataset(0)))
+    losses = [
+        float(each._step_function(batch, tf.constant(step, tf.int64))[0])
+        for each, step in ((one, 0), (one, 1), (other, 0))
+    ]
+    assert len(set(losses)) == 3
+
+
 def test_a_finished_module_is_left_alone(data_set, tmp_path, small_settings):
     settings = [*small_settings, "training.epochs=1", "training.final_epochs=0"]
     first = trainer(data_set, tmp_path, settings)
+    Recorder(first)
     first.run(nothing)
     again = trainer(data_set, tmp_path, settings)
     assert again.finished
@@ -153,6 +314,9 @@ def test_a_truncated_checkpoint_is_refused(data_set, tmp_path, small_settings):
 def test_mixed_precision_learns_and_resumes(data_set, tmp_path, small_settings, precision):
     settings = [*small_settings, "training.epochs=2", "training.final_epochs=0"]
     whole = trainer(data_set, tmp_path / "whole", settings, precision=precision)
+    assert whole.model.dtype_policy.name == precision
+    scaled = isinstance(whole._optimizer, keras.optimizers.LossScaleOptimizer)
+    assert scaled == (precision == "mixed_float16")
     before = weights(whole.model)
     whole.run(nothing)
     assert all(np.isfinite(value).all() for value in weights(whole.model))
@@ -173,6 +337,7 @@ def test_xla_takes_the_same_steps(data_set, tmp_path, small_settings):
     plain.run(nothing)
     compiled = trainer(data_set, tmp_path / "xla", settings, xla=True)
     compiled.run(nothing)
+    assert compiled._step_function._jit_compile and not plain._step_function._jit_compile
     for one, two in zip(weights(plain.model), weights(compiled.model), strict=True):
         np.testing.assert_allclose(one, two, atol=2e-3)
 
