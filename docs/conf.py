@@ -8,7 +8,6 @@ import sys
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "docs")]  # the repository's own code, and messages.py
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
 project = "cpmn_tf"
@@ -18,6 +17,7 @@ html_theme = "alabaster"
 html_theme_options = {"page_width": "1200px", "body_max_width": "100%", "fixed_sidebar": True}
 exclude_patterns = ["conf.py"]
 html_show_sphinx = False
+smartquotes = False  # --flag is no dash
 extensions = [
     "messages",
     "myst_parser",
@@ -66,4 +66,7 @@ def relocate(app, path, docname, source):
 
 def setup(app):
     """Called by Sphinx."""
+    from cpmn_tf.commands.cli import load_tensorflow
+
+    load_tensorflow()  # without its notices
     app.connect("include-read", relocate)

@@ -80,10 +80,10 @@ class Messages(Directive):
     def run(self) -> list[nodes.Node]:
         """The table."""
         paths, hints = parse_directive(self.arguments[0], "\n".join(self.content))
-        rows = [split_message(text, hints) for path in paths for text in messages_of(path)]
+        rows = {split_message(text, hints) for path in paths for text in messages_of(path)}
         for path in paths:
             self.state.document.settings.env.note_dependency(str(path))
-        return [_table(sorted(set(rows)))]
+        return [_table(sorted(row for row in rows if row[0].strip(GAP + ": ")))]
 
 
 class Kinds(Directive):
@@ -105,12 +105,14 @@ def _table(rows: list[tuple[str, str]]) -> nodes.table:
 
 
 def _row(wrong: str, what_to_do: str, literal: bool = True) -> nodes.row:
-    first = nodes.literal(text=wrong) if literal else nodes.Text(wrong)
-    return nodes.row(
-        "",
-        nodes.entry("", nodes.paragraph("", "", first)),
-        nodes.entry("", nodes.paragraph("", what_to_do)),
-    )
+    first = [nodes.literal(text=wrong)] if literal else [nodes.Text(wrong)]
+    # Every second part is between backquotes.
+    second = [
+        nodes.literal(text=part) if number % 2 else nodes.Text(part)
+        for number, part in enumerate(what_to_do.split("`"))
+    ]
+    cells = [nodes.entry("", nodes.paragraph("", "", *cell)) for cell in (first, second)]
+    return nodes.row("", *cells)
 
 
 def setup(app) -> None:
