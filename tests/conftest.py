@@ -12,6 +12,7 @@ import pytest
 
 CLASSES = ("Dive", "Jump", "Throw")
 STREAMS = {"rgb": 12, "flow": 8}
+BESIDE = pathlib.Path(__file__).resolve().parents[2] / "shared" / "data" / "thumos14"
 
 
 def make_videos(count: int, *, seed: int = 0, lengths: tuple[int, int] = (60, 160)) -> list[dict]:
@@ -142,11 +143,23 @@ def dataset_writer():
     return write_data_set, make_videos
 
 
+def thumos14_dir() -> pathlib.Path | None:
+    """The folder that ``CPMN_THUMOS14_DIR`` names, else the one beside the repository, else None.
+
+    Raises:
+      NotADirectoryError: for a ``CPMN_THUMOS14_DIR`` that is no folder.
+    """
+    named = os.environ.get("CPMN_THUMOS14_DIR")
+    if named and not os.path.isdir(named):
+        raise NotADirectoryError(f"CPMN_THUMOS14_DIR={named} is not a folder")
+    if named:
+        return pathlib.Path(named)
+    return BESIDE if BESIDE.is_dir() else None
+
+
 @pytest.fixture(scope="session")
 def thumos14() -> pathlib.Path:
     """THUMOS14's annotations and STPN's published detections, which are not ours to pass on."""
-    from experiments.harness.thumos14_data import thumos14_dir
-
     folder = thumos14_dir()
     if folder is None:
         pytest.skip("THUMOS14's files are not here; CPMN_THUMOS14_DIR names their folder")

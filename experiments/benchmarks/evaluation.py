@@ -1,13 +1,12 @@
 """How fast `evaluate` is, against ActivityNet's algorithm, and how much memory it takes.
 
-    python -m experiments.benchmarks.evaluation            # both, about a minute
-    python -m experiments.benchmarks.evaluation --memory   # memory alone
+    python -m experiments.benchmarks.evaluation   # about a minute
 
 The algorithm is that of ActivityNet's eval_detection.py (see :func:`activitynet_loop`): a loop over
 the detections of each class, tIoU vectorised over the video's instances, free instances looked for
 in falling tIoU at each threshold. Dictionaries of arrays spare it the original's pandas look-ups,
-which take most of the original's time. Both are timed from the same objects to mAP.
-Where THUMOS14's files are (``CPMN_THUMOS14_DIR``), both first give the golden values.
+which take most of the original's time. Both are timed from the same objects to mAP,
+which must be equal.
 """
 
 import subprocess
@@ -16,20 +15,11 @@ import time
 
 import numpy as np
 
-from cpmn_tf.commands import cli
 from cpmn_tf.evaluation import PROTOCOLS, evaluate
-from cpmn_tf.formats.annotations import (
-    Annotations,
-    Detections,
-    Instance,
-    Video,
-    load_annotations,
-    load_detections,
-)
-from experiments.harness.thumos14_data import thumos14_dir
+from cpmn_tf.formats.annotations import Annotations, Detections, Instance, Video
 
+VIDEOS, CLASSES, DETECTIONS = 5000, 200, 200_000
 ACTIVITYNET_TIOU = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))
-GOLDEN = "52.12 44.20 34.70 26.06 17.70 10.09 4.99"
 
 
 def activitynet_loop(truth: dict, found: dict, tiou: tuple[float, ...]) -> np.ndarray:
@@ -67,12 +57,8 @@ def activitynet_loop(truth: dict, found: dict, tiou: tuple[float, ...]) -> np.nd
                 if miss[place, rank] == 0 and hit[place, rank] == 0:
                     miss[place, rank] = 1
         hits, misses = np.cumsum(hit, axis=1), np.cumsum(miss, axis=1)
-        rows.append(
-            [
-                interpolated_precision(one / (one + other), one / total)
-                for one, other in zip(hits, misses, strict=True)
-            ]
-        )
+        precision, recall = hits / (hits + misses), hits / total
+        rows.append([interpolated_precision(*pair) for pair in zip(precision, recall, strict=True)])
     return np.mean(rows, axis=0)
 
 
@@ -96,16 +82,14 @@ def interpolated_precision(precision: np.ndarray, recall: np.ndarray) -> float:
 
 def grouped(annotations: Annotations, detections: Detections) -> tuple[dict, dict]:
     """The arguments of :func:`activitynet_loop`."""
-    lists: dict = {}
+    truth: dict = {}
     for video in annotations.videos.values():
         for item in sorted(video.instances):
-            lists.setdefault(item.label, {}).setdefault(video.id, []).append((item.start, item.end))
-    truth: dict = {}
-    for label, by_video in lists.items():
+            truth.setdefault(item.label, {}).setdefault(video.id, []).append((item.start, item.end))
+    for by_video in truth.values():
         first = 0
         for video, rows in by_video.items():
-            numbers = np.arange(first, first + len(rows))
-            truth.setdefault(label, {})[video] = (numbers, np.array(rows))
+            by_video[video] = (np.arange(first, first + len(rows)), np.array(rows))
             first += len(rows)
     found = {}
     for number, label in enumerate(detections.classes):
@@ -116,56 +100,35 @@ def grouped(annotations: Annotations, detections: Detections) -> tuple[dict, dic
     return truth, found
 
 
-def synthetic(number: int, *, videos: int = 5000, classes: int = 200, seed: int = 0):
+def synthetic(number: int) -> tuple[Annotations, Detections]:
     """A data set of ActivityNet's shape; 85 % of the detections are of their video's class."""
-    generator = np.random.default_rng(seed)
-    names = tuple(f"class {place:03d}" for place in range(classes))
-    duration = generator.uniform(30, 240, videos)
+    generator = np.random.default_rng(0)
+    names = tuple(f"class {place:03d}" for place in range(CLASSES))
+    durations = generator.uniform(30, 240, VIDEOS)
     database = {}
-    for place in range(videos):
-        begins = np.sort(generator.uniform(0, 0.8, 1 + generator.poisson(0.6))) * duration[place]
-        lengths = generator.uniform(0.02, 0.5, len(begins)) * duration[place]
-        name, label = f"v_{place:05d}", names[place % classes]
-        instances = tuple(
-            Instance(float(begin), float(min(begin + length, duration[place])), label)
-            for begin, length in zip(begins, lengths, strict=True)
-        )
-        database[name] = Video(
-            name, "validation", (label,), instances, duration=float(duration[place])
-        )
-    video = np.sort(generator.integers(0, videos, number)).astype(np.int32)
-    other = generator.integers(0, classes, number)
-    label = np.where(generator.random(number) < 0.85, video % classes, other).astype(np.int32)
-    start = generator.uniform(0, 0.9, number) * duration[video]
-    end = np.minimum(
-        start + generator.uniform(0.02, 0.6, number) * duration[video], duration[video]
-    )
-    detections = Detections(
-        tuple(database), names, video, label, start, end, generator.random(number)
-    )
-    return Annotations(database, names), detections
+    for place, duration in enumerate(durations.tolist()):
+        starts = np.sort(generator.uniform(0, 0.8, 1 + generator.poisson(0.6))) * duration
+        ends = np.minimum(starts + generator.uniform(0.02, 0.5, len(starts)) * duration, duration)
+        name, label = f"v_{place:05d}", names[place % CLASSES]
+        spans = zip(starts.tolist(), ends.tolist(), strict=True)
+        instances = tuple(Instance(start, end, label) for start, end in spans)
+        database[name] = Video(name, "validation", (label,), instances, duration=duration)
+    video = np.sort(generator.integers(0, VIDEOS, number)).astype(np.int32)
+    other = generator.integers(0, CLASSES, number)
+    label = np.where(generator.random(number) < 0.85, video % CLASSES, other).astype(np.int32)
+    last = durations[video]
+    start = generator.uniform(0, 0.9, number) * last
+    end = np.minimum(start + generator.uniform(0.02, 0.6, number) * last, last)
+    score = generator.random(number)
+    found = Detections(tuple(database), names, video, label, start, end, score)
+    return Annotations(database, names), found
 
 
-def show_golden() -> None:
-    """Both evaluators on STPN's published detections."""
-    data = thumos14_dir()
-    if data is None:
-        print("golden values: skipped; CPMN_THUMOS14_DIR names the folder of THUMOS14's files")
-        return
-    annotations = load_annotations(data / "stpn_groundtruth_210.json")
-    detections = load_detections(data / "stpn_detections.json")
-    result = evaluate(annotations, detections, protocol="activitynet")
-    loop = activitynet_loop(*grouped(annotations, detections), result.tiou)
-    for name, values in (("evaluate", result.map), ("ActivityNet's loop", loop)):
-        figures = " ".join(f"{100 * value:.2f}" for value in values)
-        print(f"golden values, {name}: {figures} ({'as' if figures == GOLDEN else 'NOT as'} known)")
-
-
-def show_speed(number: int, repeats: int = 12) -> None:
+def show_speed() -> None:
     """Both evaluators in turn on the same detections; the best processor time of each."""
-    annotations, detections = synthetic(number)
-    times = {"evaluate": [], "loop": []}
-    for repeat in range(repeats):
+    annotations, detections = synthetic(DETECTIONS)
+    times: dict[str, list[float]] = {"evaluate": [], "loop": []}
+    for repeat in range(12):
         begin = time.process_time()
         result = evaluate(annotations, detections, protocol="activitynet", tiou=ACTIVITYNET_TIOU)
         times["evaluate"].append(time.process_time() - begin)
@@ -176,8 +139,8 @@ def show_speed(number: int, repeats: int = 12) -> None:
     np.testing.assert_allclose(result.map, loop, rtol=0, atol=1e-12)
     fast, slow = min(times["evaluate"]), min(times["loop"])
     print(
-        f"speed, {number} detections, {len(annotations.videos)} videos, "
-        f"{len(annotations.classes)} classes, {len(ACTIVITYNET_TIOU)} thresholds, equal mAP: "
+        f"speed, {DETECTIONS} detections, {VIDEOS} videos, {CLASSES} classes, "
+        f"{len(ACTIVITYNET_TIOU)} thresholds, equal mAP: "
         f"evaluate {fast:.3f} s, ActivityNet's loop {slow:.2f} s, {slow / fast:.0f} times"
     )
 
@@ -194,21 +157,8 @@ def show_memory(number: int, protocol: str) -> None:
     print(f"memory, {number} detections, {protocol}: {peak} MiB")
 
 
-def define_flags(values: cli.Flags) -> None:
-    """Flags of the benchmark."""
-    values.integer("detections", "Detections of the speed's data.", default=200_000)
-    values.boolean("memory", "Measure memory only.")
-
-
-def run(values: cli.Flags) -> None:
-    """Measures what the flags ask for."""
-    if not values.memory:
-        show_golden()
-        show_speed(values.detections)
-    for number in (0, 250_000, 500_000, 1_000_000):
-        for protocol in PROTOCOLS:
-            show_memory(number, protocol)
-
-
 if __name__ == "__main__":
-    sys.exit(cli.execute("experiments.benchmarks.evaluation", __doc__, define_flags, run))
+    show_speed()
+    for count in (0, 250_000, 500_000, 1_000_000):
+        for name in PROTOCOLS:
+            show_memory(count, name)

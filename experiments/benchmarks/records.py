@@ -12,6 +12,8 @@ are written of a part of the videos and scaled up, for they take long.
     python -m experiments.benchmarks.records
 """
 
+import collections
+import functools
 import json
 import pathlib
 import shutil
@@ -32,29 +34,28 @@ VIDEOS, ROUNDS = 1000, 3
 LISTED = 20  # videos written as lists of floats
 
 
-def write_folder(folder: pathlib.Path) -> int:
-    """Writes features and annotations; returns the features' bytes."""
+def write_folder(folder: pathlib.Path) -> None:
+    """Writes features and annotations."""
     rng = np.random.default_rng(0)
     values = rng.normal(size=(UNITS, WIDTH)).astype(np.float32)
-    database, total = {}, 0
+    database = {}
     for stream in STREAMS:
         (folder / "features" / stream).mkdir(parents=True)
     for number in range(VIDEOS):
         key = f"video_{number:05d}"
         for place, stream in enumerate(STREAMS):
             values[0, place] = number  # no two are the same
-            path = folder / "features" / stream / f"{key}.npy"
-            np.save(path, values)
-            total += path.stat().st_size
+            np.save(folder / "features" / stream / f"{key}.npy", values)
         database[key] = {
             "subset": "training" if number % 5 else "testing",
             "fps": FPS,
             "duration": UNITS * UNIT_FRAMES / FPS,
-            "annotations": [{"label": f"class {number % 5 * 4 % CLASSES}", "segment": [1, 2]}],
+            "annotations": [
+                {"label": f"class {number % 5 * 4 % CLASSES}", "segment": [1, 2]},
+                {"label": f"class {number % 7}", "segment": [3, 4]},
+            ],
         }
-        database[key]["annotations"].append({"label": f"class {number % 7}", "segment": [3, 4]})
     (folder / "annotations.json").write_text(json.dumps({"database": database}))
-    return total
 
 
 def write_lists(folder: pathlib.Path, place: pathlib.Path, listed: bool) -> None:
@@ -70,47 +71,32 @@ def write_lists(folder: pathlib.Path, place: pathlib.Path, listed: bool) -> None
             writer.write(example.SerializeToString())
 
 
-def open_records(built: pathlib.Path) -> list[tf.data.Dataset]:
-    """The splits' records as training reads them."""
+def open_records(built: pathlib.Path) -> tf.data.Dataset:
+    """All records as training reads them."""
     manifest = Manifest.load(built)
-    return [
-        tf.data.TFRecordDataset(manifest.shard_paths(split))
-        .map(
-            lambda item: records.parse_training(item, manifest),
-            num_parallel_calls=tf.data.AUTOTUNE,
-        )
-        .prefetch(tf.data.AUTOTUNE)
-        for split in manifest.splits
-    ]
-
-
-def read(datasets: list[tf.data.Dataset]) -> None:
-    """Reads and parses every record."""
-    for dataset in datasets:
-        for _ in dataset:
-            pass
+    shards = [path for split in manifest.splits for path in manifest.shard_paths(split)]
+    parse = functools.partial(records.parse_training, manifest=manifest)
+    dataset = tf.data.TFRecordDataset(shards).map(parse, num_parallel_calls=tf.data.AUTOTUNE)
+    return dataset.prefetch(tf.data.AUTOTUNE)
 
 
 def measure(folder: pathlib.Path) -> dict[str, float]:
     """Seconds of everything, medians over the rounds, and what follows from them."""
-    size = write_folder(folder)
-    source = {
-        "features_dir": folder / "features",
-        "annotations": folder / "annotations.json",
-        "unit_frames": UNIT_FRAMES,
-    }
+    write_folder(folder)
+    features, built = folder / "features", folder / "records"
+    source = {"features_dir": features, "annotations": folder / "annotations.json"}
+    source |= {"unit_frames": UNIT_FRAMES}
     tasks = {
         "build": lambda place: tfrecords_tools.build_records(**source, output_dir=place),
-        "copy": lambda place: shutil.copytree(folder / "features", place),
+        "copy": lambda place: shutil.copytree(features, place),
         "float_lists": lambda place: write_lists(folder, place, listed=False),
         "float_lists_of_lists": lambda place: write_lists(folder, place, listed=True),
-        "read_records": lambda _: read(datasets),
+        "read_records": lambda _: collections.deque(dataset, maxlen=0),
         "validate_source": lambda _: tfrecords_tools.validate_records(**source),
         "validate_records": lambda _: tfrecords_tools.validate_records(data_dir=built),
     }
-    built = folder / "records"
     tasks["build"](built)  # warms up: imports, page cache
-    datasets = open_records(built)
+    dataset = open_records(built)
     times: dict[str, list[float]] = {name: [] for name in tasks}
     for number in range(ROUNDS):
         for name, task in tasks.items():
@@ -122,6 +108,7 @@ def measure(folder: pathlib.Path) -> dict[str, float]:
     seconds = {name: statistics.median(taken) for name, taken in times.items()}
     for name in ("float_lists", "float_lists_of_lists"):
         seconds[name] *= VIDEOS / LISTED
+    size = sum(path.stat().st_size for path in features.rglob("*.npy"))
     stored = sum(path.stat().st_size for path in built.glob("*.tfrecord"))
     return {
         "videos": VIDEOS,

@@ -13,7 +13,6 @@ features, both modules.
     python -m experiments.benchmarks.training
 """
 
-import itertools
 import pathlib
 import statistics
 import tempfile
@@ -33,6 +32,10 @@ from tfrecords_tools.writing import SplitWriter
 
 BATCH, UNITS, WIDTH, FILTERS, KERNEL, CLASSES = 16, 400, 101, 512, 3, 20
 ROUNDS, VIDEOS = 15, 200
+MODULES = {
+    "cascade": (CascadedClassifier, cascade_loss, pipeline.cascade_batches),
+    "pyramid": (PyramidAttention, pyramid_loss, pipeline.pyramid_batches),
+}
 
 
 def cascade_operations(config: Config, width: int, classes: int = 0) -> float:
@@ -49,12 +52,11 @@ def cascade_operations(config: Config, width: int, classes: int = 0) -> float:
 
 def make(module: str, config: Config):
     """A module's compiled step."""
-    build = CascadedClassifier if module == "cascade" else PyramidAttention
-    model = build(num_classes=CLASSES, config=getattr(config, module))
+    kind, loss, _ = MODULES[module]
+    model = kind(num_classes=CLASSES, config=getattr(config, module))
     model.build((None, None, WIDTH))
     initialize(model, 0)
     optimizer = make_optimizer(config, 13, model.trainable_variables)
-    loss = cascade_loss if module == "cascade" else pyramid_loss
     return make_step(model, optimizer, loss, config, seed=0)
 
 
@@ -67,8 +69,8 @@ def make_product() -> tuple[Callable[[], tf.Tensor], float]:
     return product, 2.0 * BATCH * UNITS * KERNEL * FILTERS * FILTERS
 
 
-def measure_step() -> dict[str, float]:
-    """Rates of the step and of the product, taken in turns; medians."""
+def measure_step() -> tuple[float, float]:
+    """Operations a second of the step and of the product, taken in turns; medians."""
     rng = np.random.default_rng(0)
     batch = {
         "features": tf.constant(rng.normal(size=(BATCH, UNITS, WIDTH)), tf.float16),
@@ -91,12 +93,7 @@ def measure_step() -> dict[str, float]:
             times["step"].append(middle - start)
             times["product"].append((end - middle) / repeats)
     step_rate = cascade_operations(preset("thumos14"), WIDTH) / statistics.median(times["step"])
-    product_rate = operations / statistics.median(times["product"])
-    return {
-        "step_gflops": step_rate / 1e9,
-        "product_gflops": product_rate / 1e9,
-        "ratio": step_rate / product_rate,
-    }
+    return step_rate, operations / statistics.median(times["product"])
 
 
 def write_data(folder: pathlib.Path) -> pipeline.Split:
@@ -123,31 +120,29 @@ def write_data(folder: pathlib.Path) -> pipeline.Split:
 def measure_waiting(split: pipeline.Split, module: str, epochs: int) -> tuple[float, int]:
     """The share of the time that the loop waits for its next batch, and of how many steps."""
     config = preset("thumos14")
-    batches = pipeline.cascade_batches if module == "cascade" else pipeline.pyramid_batches
     step = make(module, config)
     waiting = working = 0.0
-    iterator = iter(batches(split, "rgb", config, seed=0, last_epoch=epochs))
+    batches = iter(MODULES[module][2](split, "rgb", config, seed=0, last_epoch=epochs))
     shapes, steps = set(), 0
-    for number in itertools.count():
-        start = time.perf_counter()
-        batch = next(iterator, None)
+    start = time.perf_counter()
+    for number, batch in enumerate(batches):
         middle = time.perf_counter()
-        if batch is None:
-            break
         step(batch, tf.constant(number, tf.int64)).numpy()
         end = time.perf_counter()
         shape = tuple(batch["features"].shape)
         if shape in shapes:  # a new shape's first step traces
             waiting, working, steps = waiting + middle - start, working + end - middle, steps + 1
         shapes.add(shape)
+        start = time.perf_counter()
     return waiting / (waiting + working), steps
 
 
 def main() -> None:
     """Measures and prints."""
+    step, product = measure_step()
     print(
-        "cascade step {step_gflops:.1f} GFLOP/s, matrix product {product_gflops:.1f} GFLOP/s, "
-        "ratio {ratio:.3f}".format(**measure_step())
+        f"cascade step {step / 1e9:.1f} GFLOP/s, matrix product {product / 1e9:.1f} GFLOP/s, "
+        f"ratio {step / product:.3f}"
     )
     with tempfile.TemporaryDirectory() as folder:
         split = write_data(pathlib.Path(folder))

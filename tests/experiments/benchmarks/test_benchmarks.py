@@ -1,6 +1,17 @@
 """The benchmarks run, on a few videos; what they measure is for a machine that is idle."""
 
-from experiments.benchmarks import records, training
+import numpy as np
+
+from cpmn_tf.evaluation import evaluate
+from experiments.benchmarks import evaluation, records, training
+
+
+def test_both_evaluators_give_the_same():
+    truth, found = evaluation.synthetic(3000)
+    ours = evaluate(truth, found, protocol="activitynet", tiou=(0.3, 0.7)).map
+    loop = evaluation.activitynet_loop(*evaluation.grouped(truth, found), (0.3, 0.7))
+    np.testing.assert_allclose(ours, loop, rtol=0, atol=1e-12)
+    assert ours[0] > ours[1] > 0
 
 
 def test_records(tmp_path, monkeypatch):
