@@ -7,7 +7,7 @@
 - Instances given twice stay two, each to be found.
 - Segments of zero length match each other (see `overlap.intersection_over_union`).
 - Of instances that overlap equally well, the one that ActivityNet's reversed quicksort puts first
-  is tried first: the later, where a video has up to 16 instances of the class (see `_settle_ties`).
+  is tried first: the later, where a video has up to 16 instances of the class (see `_order`).
 """
 
 import dataclasses
@@ -15,47 +15,24 @@ import dataclasses
 import numpy as np
 
 from cpmn_tf.evaluation.canonical import CanonicalSplit
-from cpmn_tf.evaluation.matching import Matching, Protocol, assign_in_turn, by_preference
-from cpmn_tf.evaluation.overlap import Pairs, group_rows, intersection_over_union, overlapping
+from cpmn_tf.evaluation.matching import Protocol, by_preference
+from cpmn_tf.evaluation.overlap import Pairs, group_rows, intersection_over_union
 
 # Up to so many elements NumPy's quicksort is an insertion sort, which keeps the order of equals.
 _INSERTION_SORTED = 16
 
 
-def _match(split: CanonicalSplit, tiou: tuple[float, ...]) -> Matching:
-    """True positives at every threshold."""
-    pairs = overlapping(split, min(tiou), intersection_over_union)
-    pairs = pairs.take(by_preference(pairs.detection, pairs.tiou, -pairs.instance))
-    pairs = _settle_ties(split, pairs)
-    detections, instances = [], []
-    for threshold in tiou:
-        reach = np.flatnonzero(pairs.tiou >= threshold)
-        detection, instance = pairs.detection.take(reach), pairs.instance.take(reach)
-        hits = assign_in_turn(detection, instance)
-        detections.append(detection.take(hits))
-        instances.append(instance.take(hits))
-    return Matching(
-        protocol=ACTIVITYNET,
-        split=split,
-        tiou=tiou,
-        detection=tuple(detections),
-        instance=tuple(instances),
-        ignored=np.zeros(len(split.detections), bool),
-    )
+def _order(split: CanonicalSplit, pairs: Pairs) -> Pairs:
+    """By detection, equally overlapping instances in the order of ActivityNet's `argsort()[::-1]`.
 
-
-def _settle_ties(split: CanonicalSplit, pairs: Pairs) -> Pairs:
-    """Puts equally overlapping instances in the order of ActivityNet's `argsort()[::-1]`.
-
-    A long detection around instances of one length meets this in earnest: on STPN's THUMOS14
+    A long detection around instances of one length meets such ties in earnest: on STPN's THUMOS14
     detections always taking the later gives 52.10 where ActivityNet prints 52.12, the earlier
     52.17. NumPy's quicksort of doubles now differs by processor; that of long doubles is still the
     plain one that the published figures come from, so it is asked.
     """
+    pairs = pairs.take(by_preference(pairs.detection, pairs.tiou, -pairs.instance))
     tied = (pairs.tiou[1:] == pairs.tiou[:-1]) & (pairs.detection[1:] == pairs.detection[:-1])
     detections = np.unique(pairs.detection[1:][tied])
-    if not len(detections):
-        return pairs
     truth, found = split.instances, split.detections
     first, count = group_rows(split.cells(found.take(detections)), split.cells(truth), split.size)
     instance = pairs.instance.copy()
@@ -77,6 +54,8 @@ ACTIVITYNET = Protocol(
     name="activitynet",
     overlap=intersection_over_union,
     reaches=np.greater_equal,
+    detections_choose=True,
+    order=_order,
+    excuses=False,
     interpolated=True,
-    match=_match,
 )

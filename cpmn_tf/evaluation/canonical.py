@@ -161,7 +161,7 @@ def prepare(
     videos = tuple(sorted([*split, *named.difference(split)]))  # fast where most are in order
     index = {name: position for position, name in enumerate(videos)}
     numbers = np.array([index[name] for name in split], np.int32)
-    instances, classes = _instances(split.values(), numbers, annotations.classes, subset)
+    instances, classes = _instances(split.values(), numbers, annotations.classes)
     found, unscored = _detections(detections, index, classes)
     listed, duration = np.zeros(len(videos), bool), np.full(len(videos), np.nan)
     listed[numbers] = True
@@ -195,13 +195,12 @@ def prepare(
 
 
 def _instances(
-    videos: Collection[Video], numbers: np.ndarray, classes: tuple[str, ...], subset: str | None
+    videos: Collection[Video], numbers: np.ndarray, classes: tuple[str, ...]
 ) -> tuple[Segments, tuple[str, ...]]:
     """The videos' instances in canonical order, and the classes that have one."""
     items = [item for video in videos for item in video.instances]
     if not items:
-        where = "the annotations" if subset is None else f"the subset {subset!r}"
-        raise UserError(f"{where} hold no instance with a segment, so there is nothing to find")
+        raise UserError("these videos hold no instance with a segment, so there is nothing to find")
     names = [item.label for item in items]
     with_instances = set(names)
     classes = tuple(name for name in classes if name in with_instances)
@@ -238,12 +237,7 @@ def _detections(
 
 
 def _ambiguous(videos: Collection[Video], index: dict[str, int]) -> Segments:
-    rows = [
-        (index[video.id], start, end)
-        for video in videos
-        if video.ambiguous
-        for start, end in video.ambiguous
-    ]
+    rows = [(index[video.id], *interval) for video in videos for interval in video.ambiguous]
     table = np.array(sorted(rows), np.float64).reshape(-1, 3)
     video = table[:, 0].astype(np.int32)
     return Segments(video, np.zeros_like(video), table[:, 1], table[:, 2])

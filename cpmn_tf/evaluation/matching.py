@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 
 from cpmn_tf.evaluation.canonical import CanonicalSplit
-from cpmn_tf.evaluation.overlap import Tiou
+from cpmn_tf.evaluation.overlap import Pairs, Tiou, overlapping, touches
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -17,8 +17,10 @@ class Protocol:
       name: what commands and results call it.
       overlap: tIoU of segments, row by row.
       reaches: (tIoU [P], threshold) to [P] bool: whether it is enough for a true positive.
+      detections_choose: detections take instances in turn, else instances take detections.
+      order: (split, pairs) to the pairs in the order of turns and, in each, of preference.
+      excuses: detections near an ambiguous interval are ignored where they are no true positives.
       interpolated: AP takes the best precision at a recall or above.
-      match: (split, thresholds) to the true positives.
 
     >>> from cpmn_tf.evaluation import PROTOCOLS
     >>> PROTOCOLS["thumos14"].interpolated
@@ -28,8 +30,32 @@ class Protocol:
     name: str
     overlap: Tiou
     reaches: Callable[[np.ndarray, float], np.ndarray]
+    detections_choose: bool
+    order: Callable[[CanonicalSplit, Pairs], Pairs]
+    excuses: bool
     interpolated: bool
-    match: Callable[[CanonicalSplit, tuple[float, ...]], "Matching"]
+
+    def match(self, split: CanonicalSplit, tiou: tuple[float, ...]) -> "Matching":
+        """The true positives at every threshold, and the detections that ambiguity excuses."""
+        pairs = self.order(split, overlapping(split, min(tiou), self.overlap))
+        hits = []
+        for threshold in tiou:
+            reach = pairs.take(np.flatnonzero(self.reaches(pairs.tiou, threshold)))
+            sides = (reach.detection, reach.instance)
+            reach = reach.take(assign_in_turn(*(sides if self.detections_choose else sides[::-1])))
+            hits.append(reach.take(np.argsort(reach.detection)))
+        found = split.detections
+        ignored = np.zeros(len(found), bool)
+        if self.excuses:
+            ignored = touches(found, split.ambiguous, len(split.videos))
+        return Matching(
+            protocol=self,
+            split=split,
+            tiou=tiou,
+            detection=tuple(pair.detection for pair in hits),
+            instance=tuple(pair.instance for pair in hits),
+            ignored=ignored,
+        )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

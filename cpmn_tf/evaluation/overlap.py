@@ -115,7 +115,8 @@ def overlapping(split: CanonicalSplit, least: float, tiou: Tiou) -> Pairs:
     """
     found, truth = split.detections, split.instances
     first, count = group_rows(split.cells(found), split.cells(truth), split.size)
-    parts = []
+    empty = np.zeros(0, np.intp)
+    parts = [(empty, empty, np.zeros(0))]
     for detection, instance in expand(first, count):
         value = tiou(
             found.start.take(detection),
@@ -125,9 +126,6 @@ def overlapping(split: CanonicalSplit, least: float, tiou: Tiou) -> Pairs:
         )
         keep = np.flatnonzero(value >= least)
         parts.append((detection.take(keep), instance.take(keep), value.take(keep)))
-    if not parts:
-        empty = np.zeros(0, np.int32)
-        return Pairs(empty, empty, np.zeros(0))
     return Pairs(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 

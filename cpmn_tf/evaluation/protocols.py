@@ -43,15 +43,13 @@ def parse_tiou(text: str) -> tuple[float, ...]:
             return thresholds(float(part) for part in text.split(",") if part.strip())
         first, step, last = map(float, text.split(":"))
         if not (0 < first <= last <= 1 and 1e-4 <= step <= 1):
-            raise ValueError("range")
+            raise ValueError
         count = int((last - first) / step + 1e-6) + 1
-        return thresholds(float(first + step * k) for k in range(count))
-    except UserError as error:
-        raise UserError(f"--tiou={text}: {error}") from None
+        return thresholds(first + step * k for k in range(count))
     except ValueError:
         raise UserError(
             f"--tiou={text}: write first:step:last such as 0.1:0.1:0.7, or a comma list, "
-            "with thresholds in (0, 1] and a step of at least 0.0001"
+            "with different thresholds in (0, 1] and a step of at least 0.0001"
         ) from None
 
 

@@ -14,34 +14,21 @@
 import numpy as np
 
 from cpmn_tf.evaluation.canonical import CanonicalSplit
-from cpmn_tf.evaluation.matching import Matching, Protocol, assign_in_turn, by_preference
-from cpmn_tf.evaluation.overlap import intersection_over_hull, overlapping, touches
+from cpmn_tf.evaluation.matching import Protocol, by_preference
+from cpmn_tf.evaluation.overlap import Pairs, intersection_over_hull
 
 
-def _match(split: CanonicalSplit, tiou: tuple[float, ...]) -> Matching:
-    """True positives at every threshold, and the detections that ambiguity excuses."""
-    pairs = overlapping(split, min(tiou), intersection_over_hull)
-    # Detections are in the order of their scores, so the row decides between equal overlaps.
-    pairs = pairs.take(by_preference(pairs.instance, pairs.tiou, pairs.detection))
-    hits = []
-    for threshold in tiou:
-        reach = pairs.take(np.flatnonzero(pairs.tiou > threshold))
-        reach = reach.take(assign_in_turn(reach.instance, reach.detection))
-        hits.append(reach.take(np.argsort(reach.detection)))
-    return Matching(
-        protocol=THUMOS14,
-        split=split,
-        tiou=tiou,
-        detection=tuple(pair.detection for pair in hits),
-        instance=tuple(pair.instance for pair in hits),
-        ignored=touches(split.detections, split.ambiguous, len(split.videos)),
-    )
+def _order(_: CanonicalSplit, pairs: Pairs) -> Pairs:
+    """By instance; detections are in the order of their scores, so the row decides ties."""
+    return pairs.take(by_preference(pairs.instance, pairs.tiou, pairs.detection))
 
 
 THUMOS14 = Protocol(
     name="thumos14",
     overlap=intersection_over_hull,
     reaches=np.greater,
+    detections_choose=False,
+    order=_order,
+    excuses=True,
     interpolated=False,
-    match=_match,
 )
