@@ -1,7 +1,6 @@
 """The analysis on one page of plots."""
 
 import os
-import pathlib
 import warnings
 from typing import Any, Literal
 
@@ -13,7 +12,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from cpmn_tf.analysis.bootstrap import Interval
 from cpmn_tf.analysis.diagnosis import Analysis
-from cpmn_tf.analysis.sensitivity import LEAST_PRECISION, Sensitivity
+from cpmn_tf.analysis.sensitivity import MISSED, NORMALIZED
 from cpmn_tf.evaluation.results import Sources, many
 from cpmn_tf.files import replaced
 
@@ -30,6 +29,11 @@ _KINDS = {
 _CLASSES = 24  # more are cut to the best and the worst
 _TIOU = 10  # more thresholds are drawn without their values
 
+_Style = dict[str, Any]  # keyword arguments of Matplotlib
+_SMALL: _Style = {"fontsize": 8, "va": "center"}
+_MEDIUM: _Style = {"fontsize": 9, "va": "center"}
+_WHITE: _Style = {"facecolor": "white", "edgecolor": "none"}
+
 
 def save_page(
     path: str | os.PathLike, analysis: Analysis, sources: Sources, baseline: str = "baseline"
@@ -38,12 +42,11 @@ def save_page(
 
     ``baseline`` is the other run's file, where there is one.
     """
-    suffix = pathlib.Path(path).suffix.lstrip(".")
     with matplotlib.rc_context({"text.parse_math": False}), warnings.catch_warnings():  # names: "$"
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         figure = _page(analysis, sources, baseline)
         with replaced(path) as temporary:
-            figure.savefig(temporary, format=suffix, dpi=110)
+            figure.savefig(temporary, dpi=110)
 
 
 def _page(analysis: Analysis, sources: Sources, baseline: str) -> Figure:
@@ -59,22 +62,13 @@ def _page(analysis: Analysis, sources: Sources, baseline: str) -> Figure:
     _draw_profile(figure.add_subplot(top[1]), analysis)
     _draw_gains(figure.add_subplot(top[2]), analysis)
     below = rows[1].subgridspec(2, 2, width_ratios=(2.2, 0.95))
-    groups = analysis.sensitivities
     found, missed = figure.add_subplot(below[0, 0]), figure.add_subplot(below[1, 0])
-    _draw_bins(found, groups, [item.map_n for item in groups], analysis.overall.map_n, _RUN)
+    _draw_bins(found, analysis, "map_n", _RUN)
     found.set_ylabel("average mAP, normalised [%]")
-    _tidy(
-        found,
-        "Which instances are found well: average mAP on each group alone "
-        "(normalised: as if all groups were equally large)",
-    )
-    _draw_bins(missed, groups, [item.missed for item in groups], analysis.overall.missed, _MISSED)
+    _tidy(found, f"Which instances are found well: average mAP on each group alone ({NORMALIZED})")
+    _draw_bins(missed, analysis, "missed", _MISSED)
     missed.set_ylabel("missed instances [%]")
-    _tidy(
-        missed,
-        f"Which instances are missed: no detection finds them before precision falls to "
-        f"{100 * LEAST_PRECISION:.0f} %",
-    )
+    _tidy(missed, f"Which instances are missed: {MISSED}")
     _draw_classes(figure.add_subplot(below[:, 1]), analysis)
     return figure
 
@@ -140,10 +134,8 @@ def _draw_map(axes: Axes, analysis: Analysis) -> None:
         if len(tiou) <= _TIOU and number == 0:  # this run is to the right of the baseline
             axes.set_xticks(tiou, [f"{value:g}" for value in tiou], fontsize=9)
             for x, y in zip(place, middle, strict=True):
-                axes.annotate(
-                    f"{y:.1f}", (x, y), xytext=(6, 0), textcoords="offset points", fontsize=8,
-                    va="center", color=colour,
-                )  # fmt: skip
+                beside_it: _Style = {"textcoords": "offset points", "color": colour}
+                axes.annotate(f"{y:.1f}", (x, y), (6, 0), **beside_it, **_SMALL)
     axes.set_xlim(tiou.min() - 4 * beside, tiou.max() + 6 * beside)
     axes.set(xlabel="tIoU threshold", ylabel="mAP [%]", ylim=(0, max(axes.get_ylim()[1], 1)))
     if len(runs) > 1:
@@ -156,16 +148,14 @@ def _draw_profile(axes: Axes, analysis: Analysis) -> None:
     errors = analysis.errors
     place = np.arange(len(errors.shares))
     bottom = np.zeros(len(place))
-    outline: dict[str, Any] = {"edgecolor": "white", "linewidth": 0.6}
+    outline: _Style = {"edgecolor": "white", "linewidth": 0.6}
     for kind, share in zip(errors.kinds, 100 * np.nan_to_num(errors.shares).T, strict=True):
         colour, meaning = _KINDS[kind]
         axes.bar(place, share, 0.85, bottom, color=colour, label=meaning, **outline)
         for column, value in enumerate(share):
             if value >= 7:
-                axes.text(
-                    column, bottom[column] + value / 2, f"{value:.0f}", ha="center", va="center",
-                    fontsize=8,
-                )  # fmt: skip
+                middle = bottom[column] + value / 2
+                axes.text(column, middle, f"{value:.0f}", ha="center", **_SMALL)
         bottom += share
     numbers = np.nan_to_num(errors.detections)
     names = [f"{row}G\n{number:.0f}" for row, number in enumerate(numbers, start=1)]
@@ -177,10 +167,8 @@ def _draw_profile(axes: Axes, analysis: Analysis) -> None:
         ylim=(0, 100),
     )
     handles, labels = axes.get_legend_handles_labels()
-    axes.legend(
-        handles[::-1], labels[::-1], frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5),
-        fontsize=8,
-    )  # fmt: skip
+    right: _Style = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5), "fontsize": 8}
+    axes.legend(handles[::-1], labels[::-1], frameon=False, **right)
     _tidy(axes, "What the detections are, from the best scored on")
 
 
@@ -194,12 +182,10 @@ def _draw_gains(axes: Axes, analysis: Analysis) -> None:
 
 
 def _draw_bins(
-    axes: Axes,
-    groups: tuple[Sensitivity, ...],
-    values: list[np.ndarray],
-    overall: float,
-    colour: str,
+    axes: Axes, analysis: Analysis, what: Literal["map_n", "missed"], colour: str
 ) -> None:
+    groups, overall = analysis.sensitivities, getattr(analysis.overall, what)
+    values = [getattr(group, what) for group in groups]
     ticks: list[float] = []
     names: list[str] = []
     begin = 0
@@ -208,24 +194,17 @@ def _draw_bins(
         place = begin + np.arange(len(row))
         bars = axes.bar(place, 100 * np.nan_to_num(row), 0.8, color=colour)
         texts = ["–" if np.isnan(value) else f"{100 * value:.1f}" for value in row]
-        axes.bar_label(
-            bars, texts, padding=2, fontsize=8,
-            bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.6},
-        )  # fmt: skip
-        axes.text(
-            place.mean(), 1.18 * top, group.title, ha="center", va="center", fontsize=9,
-            fontweight="bold",
-        )  # fmt: skip
+        axes.bar_label(bars, texts, padding=2, fontsize=8, bbox={**_WHITE, "pad": 0.6})
+        middle = place.mean()
+        axes.text(middle, 1.18 * top, group.title, ha="center", fontweight="bold", **_MEDIUM)
         ticks.extend(place)
         for text, number in zip(group.bins, group.instances, strict=True):
             text = text if len(text) < 9 else text.replace("–", "–\n")  # beside its neighbours
             names.append(f"{text}\nn={number}")
         begin += len(row) + 1
     axes.axhline(100 * overall, color="black", linestyle="--", linewidth=1, zorder=1.5)
-    axes.text(
-        begin - 1.4, 100 * overall, f"all: {100 * overall:.1f}", va="center", ha="left", fontsize=9,
-        bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.5},
-    )  # fmt: skip
+    box = {**_WHITE, "pad": 1.5}
+    axes.text(begin - 1.4, 100 * overall, f"all: {100 * overall:.1f}", bbox=box, **_MEDIUM)
     axes.set_xticks(ticks, names, fontsize=8)
     axes.set(ylim=(0, 1.25 * top), xlim=(-0.7, begin - 0.3))
     axes.set_yticks([tick for tick in axes.get_yticks() if 0 <= tick <= min(100, 1.1 * top)])
@@ -244,24 +223,15 @@ def _draw_classes(axes: Axes, analysis: Analysis) -> None:
     values = [100 * value for value, _ in rows]
     axes.barh(place, values, 0.7, color=_RUN)
     for row, value in zip(place, values, strict=True):
-        axes.text(
-            1.0, float(row), f"{value:.1f}", va="center", ha="right", fontsize=8,
-            transform=axes.get_yaxis_transform(),
-        )  # fmt: skip
+        right: _Style = {"ha": "right", "transform": axes.get_yaxis_transform()}
+        axes.text(1.0, float(row), f"{value:.1f}", **right, **_SMALL)
     longest = max(*values, 1.0)
     if analysis.comparison is not None:
         other = analysis.comparison.baseline.per_class
         others = [100 * float(other[name].mean()) for _, name in rows]
         longest = max(longest, *others)
-        axes.plot(
-            others,
-            place,
-            "|",
-            markersize=13,
-            markeredgewidth=2.5,
-            color=_BASELINE,
-            label="baseline",
-        )  # fmt: skip
+        mark: _Style = {"markersize": 13, "markeredgewidth": 2.5, "color": _BASELINE}
+        axes.plot(others, place, "|", label="baseline", **mark)
         axes.legend(frameon=False, loc="lower right", bbox_to_anchor=(1.0, 1.0), borderaxespad=0)
     axes.set_xlim(0, 1.12 * longest)
     axes.axvline(100 * analysis.evaluation.average_map, color="black", linestyle="--", linewidth=1)

@@ -6,7 +6,7 @@ import numpy as np
 
 from cpmn_tf.analysis.bootstrap import Interval
 from cpmn_tf.analysis.diagnosis import Analysis
-from cpmn_tf.analysis.sensitivity import LEAST_PRECISION
+from cpmn_tf.analysis.sensitivity import MISSED
 from cpmn_tf.evaluation.results import map_rows, percents, table
 
 
@@ -51,8 +51,8 @@ def analysis_text(analysis: Analysis) -> list[str]:
     return [
         *lines,
         *table(groups),
-        "normalised: average mAP on the group alone, as if all groups were equally large; missed: "
-        f"no detection finds them before precision falls to {100 * LEAST_PRECISION:.0f} %",
+        "normalised: average mAP on the group alone, as if all groups were equally large; "
+        f"missed: {MISSED}",
     ]
 
 

@@ -18,6 +18,8 @@ from cpmn_tf.evaluation.precision import average_precision, curve
 
 # A hit so deep in the ranking that normalised precision is no higher is no use: it is a miss.
 LEAST_PRECISION = 0.05
+NORMALIZED = "normalised: as if all groups were equally large"
+MISSED = f"no detection finds them before precision falls to {100 * LEAST_PRECISION:.0f} %"
 
 _INF = math.inf
 # DETAD's bounds: a bin holds what is above its lower bound, up to and with its upper one.
