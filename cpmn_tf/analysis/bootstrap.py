@@ -46,12 +46,17 @@ def bootstrap_map(matching: Matching, weights: np.ndarray) -> np.ndarray:
       matching: true positives by the protocol.
       weights: [samples, videos of the split], the split's videos by their sorted ids.
     """
-    split, hits = matching.split, _Hits(matching)
+    split, classes = matching.split, len(matching.split.classes)
+    row = np.concatenate(matching.detection)  # [K] true positives of all thresholds
+    threshold = np.repeat(np.arange(len(matching.tiou)), [*map(len, matching.detection)])
+    cell = threshold * classes + split.detections.label[row]  # [K] ascending
     result = np.empty((len(weights), len(matching.tiou)))
     weight = np.ones(len(split.videos))
     for sample, drawn in enumerate(weights):
         weight[split.listed] = drawn
-        result[sample] = hits.mean_precision(weight)
+        precision = _precision(matching, row, cell, weight)
+        total = np.bincount(split.instances.label, weight[split.instances.video], classes)
+        result[sample] = (precision[:, total > 0] / total[total > 0]).mean(axis=1)
     return result
 
 
@@ -63,44 +68,30 @@ def interval(maps: np.ndarray) -> Interval:
     return Interval(low, high, float(average_low), float(average_high))
 
 
-class _Hits:
-    """True positives of all thresholds in one list, so that a sample takes few array operations."""
+def _precision(
+    matching: Matching, row: np.ndarray, cell: np.ndarray, weight: np.ndarray
+) -> np.ndarray:
+    """[T, C] sum of the precision at the true positives where video v counts weight[v] times.
 
-    def __init__(self, matching: Matching):
-        self._matching, self._classes = matching, len(matching.split.classes)
-        self._row = np.concatenate(matching.detection)  # [K] detections
-        threshold = np.repeat(np.arange(len(matching.tiou)), [*map(len, matching.detection)])
-        # [K] ascending: the class and threshold of each.
-        self._cell = threshold * self._classes + matching.split.detections.label[self._row]
-
-    def mean_precision(self, weight: np.ndarray) -> np.ndarray:
-        """[T] mAP where video v counts weight[v] times."""
-        split, row, cell = self._matching.split, self._row, self._cell
-        ignored, interpolated = self._matching.ignored, self._matching.protocol.interpolated
-        cells = self._classes * len(self._matching.tiou)
-        each = weight[split.detections.video]
-        ranked = np.append(0.0, np.cumsum(np.where(ignored, 0.0, each)))
-        step = each[row]
-        begins = np.searchsorted(cell, np.arange(cells))
-        hits = _running(step, begins, cell)
-        # Ranked although ignored: those that are true positives.
-        excused = _running(np.where(ignored[row], step, 0.0), begins, cell)
-        class_begin = split.class_starts()[cell % self._classes]
-        among = ranked[row + 1] - ranked[class_begin] + excused
-        if interpolated:
-            # A hit drawn 0 times before any other detection would divide 0 by 0; it weighs nothing.
-            misses = np.where(among > 0, among - hits, 1.0)
-            corners = Curve(row, cell, hits, misses)
-            precision = average_precision(corners, step, classes=cells, interpolated=True)
-        else:
-            sums = _copies_precision(among, among - hits, step)
-            precision = np.bincount(cell, sums, minlength=cells)
-        precision = precision.reshape(-1, self._classes)
-        instances = split.instances
-        total = np.bincount(
-            instances.label, weights=weight[instances.video], minlength=self._classes
-        )
-        return (precision[:, total > 0] / total[total > 0]).mean(axis=1)
+    ``row`` holds their detections, ``cell`` T and C as one ascending number.
+    """
+    split, classes = matching.split, len(matching.split.classes)
+    cells = classes * len(matching.tiou)
+    each = weight[split.detections.video]
+    ranked = np.append(0.0, np.cumsum(np.where(matching.ignored, 0.0, each)))
+    step = each[row]
+    begins = np.searchsorted(cell, np.arange(cells))
+    hits = _running(step, begins, cell)
+    # Ranked although ignored: those that are true positives.
+    excused = _running(np.where(matching.ignored[row], step, 0.0), begins, cell)
+    among = ranked[row + 1] - ranked[split.class_starts()[cell % classes]] + excused
+    if matching.protocol.interpolated:
+        # A hit drawn 0 times before any other detection would divide 0 by 0; it weighs nothing.
+        corners = Curve(row, cell, hits, np.where(among > 0, among - hits, 1.0))
+        precision = average_precision(corners, step, classes=cells, interpolated=True)
+    else:
+        precision = np.bincount(cell, _copies_precision(among, among - hits, step), cells)
+    return precision.reshape(-1, classes)
 
 
 def _copies_precision(rank: np.ndarray, misses: np.ndarray, copies: np.ndarray) -> np.ndarray:

@@ -58,8 +58,8 @@ class Analysis:
     >>> from cpmn_tf import load_annotations
     >>> truth = load_annotations("records/annotations.json").subset("testing")
     >>> found = Detections.from_rows(truth.videos, [("video_010", "Jump", 1.0, 2.0, 0.5)])
-    >>> analyze(truth, found, protocol="activitynet", samples=10).errors.kinds[0]
-    'true positive'
+    >>> analyze(truth, found, protocol="activitynet", samples=10).errors.gains["confusion"]
+    0.0
     """
 
     evaluation: Evaluation

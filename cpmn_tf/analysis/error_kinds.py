@@ -39,16 +39,14 @@ class ErrorProfile:
     """What the detections are, and what average mAP would gain without each kind of error.
 
     Attributes:
-      kinds: names, parallel to the columns of ``shares``; the first is the true positives.
       shares: [10, K] row g: of each class's detections ranked from g·G to (g + 1)·G, G being its
-        number of instances, the share of each kind, averaged over thresholds; NaN where no class
-        has so many detections.
+        number of instances, the share of each of KINDS, averaged over thresholds; NaN where no
+        class has so many detections.
       detections: [10] number of detections behind each row, averaged over thresholds.
       gains: for each kind of error what average mAP gains, as a fraction, if its false positives
         vanish.
     """
 
-    kinds: tuple[str, ...]
     shares: np.ndarray
     detections: np.ndarray
     gains: dict[str, float]
@@ -58,16 +56,15 @@ def kinds_of(matching: Matching) -> np.ndarray:
     """[T, N] int8 index into KINDS, or −1 for detections that the protocol leaves out."""
     own, other = _best_overlaps(matching)
     best, of_class = np.maximum(own, other), own >= other
-    rows = []
-    for threshold, hits in zip(matching.tiou, matching.detection, strict=True):
-        near = np.where(of_class, KINDS.index("localization"), KINDS.index("confusion"))
-        full = np.where(of_class, KINDS.index("double detection"), KINDS.index("wrong label"))
-        kind = np.where(best >= _LEAST, near, KINDS.index("background"))
-        kind = np.where(matching.protocol.reaches(best, threshold), full, kind)
-        kind[matching.ignored] = _EXCUSED
-        kind[hits] = 0
-        rows.append(kind.astype(np.int8))
-    return np.array(rows)
+    near = np.where(of_class, KINDS.index("localization"), KINDS.index("confusion"))
+    near[best < _LEAST] = KINDS.index("background")
+    full = np.where(of_class, KINDS.index("double detection"), KINDS.index("wrong label"))
+    rows = np.empty((len(matching.tiou), len(best)), np.int8)
+    for row, threshold, hits in zip(rows, matching.tiou, matching.detection, strict=True):
+        row[:] = np.where(matching.protocol.reaches(best, threshold), full, near)
+        row[matching.ignored] = _EXCUSED
+        row[hits] = 0
+    return rows
 
 
 def error_profile(matching: Matching) -> ErrorProfile:
@@ -81,7 +78,7 @@ def error_profile(matching: Matching) -> ErrorProfile:
     counts = np.array([_counts(matching, row) for row in kinds], float)
     total = counts.sum(axis=2, keepdims=True)
     shares = np.divide(counts, total, out=np.full(counts.shape, np.nan), where=total > 0)
-    return ErrorProfile(KINDS, shares.mean(axis=0), counts.sum(axis=2).mean(axis=0), gains)
+    return ErrorProfile(shares.mean(axis=0), counts.sum(axis=2).mean(axis=0), gains)
 
 
 def _counts(matching: Matching, kind: np.ndarray) -> np.ndarray:

@@ -12,6 +12,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from cpmn_tf.analysis.bootstrap import Interval
 from cpmn_tf.analysis.diagnosis import Analysis
+from cpmn_tf.analysis.error_kinds import KINDS
 from cpmn_tf.analysis.sensitivity import MISSED, NORMALIZED
 from cpmn_tf.evaluation.results import Sources, many
 from cpmn_tf.files import replaced
@@ -149,7 +150,7 @@ def _draw_profile(axes: Axes, analysis: Analysis) -> None:
     place = np.arange(len(errors.shares))
     bottom = np.zeros(len(place))
     outline: _Style = {"edgecolor": "white", "linewidth": 0.6}
-    for kind, share in zip(errors.kinds, 100 * np.nan_to_num(errors.shares).T, strict=True):
+    for kind, share in zip(KINDS, 100 * np.nan_to_num(errors.shares).T, strict=True):
         colour, meaning = _KINDS[kind]
         axes.bar(place, share, 0.85, bottom, color=colour, label=meaning, **outline)
         for column, value in enumerate(share):

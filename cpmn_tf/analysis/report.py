@@ -6,6 +6,7 @@ import numpy as np
 
 from cpmn_tf.analysis.bootstrap import Interval
 from cpmn_tf.analysis.diagnosis import Analysis
+from cpmn_tf.analysis.error_kinds import KINDS
 from cpmn_tf.analysis.sensitivity import MISSED
 from cpmn_tf.evaluation.results import map_rows, percents, table
 
@@ -22,34 +23,26 @@ def analysis_text(analysis: Analysis) -> list[str]:
             ["difference", *percents([*other.difference, other.average_difference])],
             *_interval_rows(other.difference_interval),
         ]
-    kinds = [
-        ["kind of detection", "gain [points]", "% of 1G", *(f"{row}G" for row in range(2, 11))],
-        *(
-            [
-                kind,
-                f"+{100 * errors.gains[kind]:.2f}" if kind in errors.gains else "",
-                *(_share(errors.shares[row, place]) for row in range(10)),
-            ]
-            for place, kind in enumerate(errors.kinds)
-        ),
-    ]
-    lines = [*table(rows), "", *table(kinds)]
-    lines += [
-        "gain: of average mAP, if the kind vanished; nG: detections ranked from (n-1)G to nG in "
-        "their class, G being its number of instances",
-        "",
-    ]
+    kinds = [["kind of detection", "gain [points]", "% of 1G", *(f"{n}G" for n in range(2, 11))]]
+    for kind, shares in zip(KINDS, errors.shares.T, strict=True):
+        gain = f"+{100 * errors.gains[kind]:.2f}" if kind in errors.gains else ""
+        kinds.append([kind, gain, *map(_share, shares)])
     groups = [["instances", "number", "normalised mAP [%]", "missed [%]"]]
     overall = analysis.overall
     groups.append(["all", str(result.counts.instances), *percents([overall.map_n, overall.missed])])
     for item in analysis.sensitivities:
         groups.append([item.title, "", "", ""])
-        for name, number, value, missed in zip(
+        for name, number, *values in zip(
             item.bins, item.instances, item.map_n, item.missed, strict=True
         ):
-            groups.append([f"  {name}", str(number), _share(value, 2), _share(missed, 2)])
+            groups.append([f"  {name}", str(number), *(_share(value, 2) for value in values)])
     return [
-        *lines,
+        *table(rows),
+        "",
+        *table(kinds),
+        "gain: of average mAP, if the kind vanished; nG: detections ranked from (n-1)G to nG in "
+        "their class, G being its number of instances",
+        "",
         *table(groups),
         "normalised: average mAP on the group alone, as if all groups were equally large; "
         f"missed: {MISSED}",
@@ -72,7 +65,7 @@ def analysis_json(analysis: Analysis) -> dict[str, Any]:
     result: dict[str, Any] = {
         "bootstrap": {"samples": analysis.samples, **_interval_json(analysis.interval)},
         "errors": {
-            "kinds": list(analysis.errors.kinds),
+            "kinds": list(KINDS),
             "shares_by_rank": _listed(analysis.errors.shares),
             "detections_by_rank": _listed(analysis.errors.detections),
             "average_map_gains": analysis.errors.gains,
