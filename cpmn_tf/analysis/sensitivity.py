@@ -8,7 +8,6 @@ class had the average number of instances N, mAP_N (Hoiem et al., ECCV 2012).
 import dataclasses
 import itertools
 import math
-from collections.abc import Sequence
 
 import numpy as np
 
@@ -84,8 +83,8 @@ def sensitivities(
     Coverage is left out where no duration is known.
     """
     found = _found(matching)
-    everything = np.ones(len(matching.split.instances), bool)
-    overall = Overall(_normalized(matching, everything), float((~found).mean()))
+    everything = np.ones((1, len(matching.split.instances)), bool)
+    overall = Overall(*(float(values[0]) for values in _judged(matching, found, everything)))
     result = []
     for name, values in _characteristics(matching.split).items():
         known = np.isfinite(values)
@@ -93,20 +92,30 @@ def sensitivities(
             continue
         edges = BOUNDS[bounds][name] if bounds else _fifths(values[known])
         place = np.searchsorted(np.asarray(edges[1:-1], float), values)
-        members = [(place == number) & known for number in range(len(edges) - 1)]
+        members = (place == np.arange(len(edges) - 1)[:, np.newaxis]) & known
+        map_n, missed = _judged(matching, found, members)
         result.append(
             Sensitivity(
                 name=name,
                 title=TITLES[name],
-                bins=_bin_names(name, edges),
-                instances=tuple(int(member.sum()) for member in members),
-                map_n=np.array([_normalized(matching, member) for member in members]),
-                missed=np.array(
-                    [float((~found[:, m]).mean()) if m.any() else np.nan for m in members]
-                ),
+                bins=tuple(_bin_name(name, *ends) for ends in itertools.pairwise(edges)),
+                instances=tuple(members.sum(axis=1).tolist()),
+                map_n=map_n,
+                missed=missed,
             )
         )
     return overall, tuple(result)
+
+
+def _judged(
+    matching: Matching, found: np.ndarray, members: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """[B] normalised mAP and share of misses of B groups of instances; NaN for an empty one."""
+    map_n, missed = np.full((2, len(members)), np.nan)
+    for number in np.flatnonzero(members.any(axis=1)):
+        map_n[number] = _normalized(matching, members[number])
+        missed[number] = (~found[:, members[number]]).mean()
+    return map_n, missed
 
 
 def _characteristics(split: CanonicalSplit) -> dict[str, np.ndarray]:
@@ -115,8 +124,7 @@ def _characteristics(split: CanonicalSplit) -> dict[str, np.ndarray]:
     length = truth.end - truth.start
     coverage = length / split.duration[truth.video]
     coverage[coverage > 1] = np.nan  # the annotated duration is wrong
-    key = truth.label.astype(np.int64) * len(split.videos) + truth.video
-    _, inverse, counts = np.unique(key, return_inverse=True, return_counts=True)
+    _, inverse, counts = np.unique(split.cells(truth), return_inverse=True, return_counts=True)
     return {"length": length, "coverage": coverage, "instances": counts[inverse].astype(float)}
 
 
@@ -137,16 +145,12 @@ def _normalized(matching: Matching, member: np.ndarray) -> float:
     label, number = matching.split.instances.label, len(matching.split.classes)
     total = np.bincount(label[member], minlength=number)
     classes = total > 0
-    if not classes.any():
-        return math.nan
     typical = len(label) / number
-    weight = np.divide(1.0, total, out=np.zeros(len(total)), where=classes)
+    weight = 1.0 / np.maximum(total, 1)
     values = []
-    for threshold, (row, instance) in enumerate(
-        zip(matching.detection, matching.instance, strict=True)
-    ):
+    for threshold, row in enumerate(matching.detection):
         others = np.zeros(len(matching.ignored), bool)
-        others[row[~member[instance]]] = True
+        others[row[~member[matching.instance[threshold]]]] = True
         corners = curve(matching, threshold, others)
         step = weight[corners.label]
         corners = dataclasses.replace(corners, hits=corners.hits * step * typical)
@@ -165,19 +169,12 @@ def _fifths(values: np.ndarray) -> tuple[float, ...]:
     return (0.0, *(inner[place] for place in filled[:-1]), _INF)
 
 
-def _bin_names(name: str, edges: Sequence[float]) -> tuple[str, ...]:
+def _bin_name(name: str, low: float, high: float) -> str:
+    if name == "instances":  # whole numbers: 2–4 and not 1–4
+        first, last = f"{np.floor(low) + 1:g}", f"{np.floor(high):g}"
+        return f"≥ {first}" if high == _INF else first if first == last else f"{first}–{last}"
     scale = 100 if name == "coverage" else 1
-    names = []
-    for low, high in itertools.pairwise(edges):
-        first, last = f"{low * scale:.4g}", f"{high * scale:.4g}"
-        if name == "instances":
-            first = f"{math.floor(low) + 1}"
-            last = f"{math.floor(high)}" if high < _INF else ""
-            names.append(
-                f"≥ {first}" if not last else first if first == last else f"{first}–{last}"
-            )
-        elif high == _INF:
-            names.append(f"> {first}")
-        else:
-            names.append(f"≤ {last}" if low == 0 else f"{first}–{last}")
-    return tuple(names)
+    first, last = f"{low * scale:.4g}", f"{high * scale:.4g}"
+    if high == _INF:
+        return f"> {first}"
+    return f"≤ {last}" if low == 0 else f"{first}–{last}"
