@@ -3,12 +3,10 @@
 Nothing here touches pyplot: figures are made while a model trains.
 """
 
-import dataclasses
 import functools
 import io
 import warnings
 from collections.abc import Callable
-from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -38,71 +36,62 @@ def render(drawn: Figure, file_format: str = "png") -> bytes:
     return buffer.getvalue()
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class _Row:
-    """One panel.
-
-    Attributes:
-      label: left of it.
-      height: inches.
-      draw: fills its axes.
-      opens: the class whose block begins with it, or None.
-      ends: whether it ends a block, and shows the seconds.
-    """
-
-    label: str
-    height: float
-    draw: Callable[[Axes], None]
-    opens: ClassCurves | None = None
-    ends: bool = False
+_Panel = tuple[str, float, Callable[[Axes], None]]  # label, height in inches, what fills the axes
 
 
 def figure(recording: RecordingCurves) -> Figure:
     """Draws a recording: a block of panels per class, all on one axis of seconds."""
     shown = recording.predicted[:MOST_PREDICTED] + recording.missed[:MOST_MISSED]
-    rows = [row for item in shown for row in _rows(recording, item)]
+    blocks = [(item, _panels(recording, item)) for item in shown]
     height = _TOP + _BOTTOM
-    height += sum(row.height + _GAP + _HEADING * bool(row.opens) + _AXIS * row.ends for row in rows)
+    for _, block in blocks:
+        height += _HEADING + _AXIS + sum(tall + _GAP for _, tall, _ in block)
     drawn = Figure(figsize=(_WIDTH, height), dpi=110, facecolor="white")
     FigureCanvasAgg(drawn)
     first, top, width = None, height - _TOP, _WIDTH - _LEFT - _RIGHT
-    for row in rows:
-        top -= _HEADING * bool(row.opens) + row.height
-        box = (_LEFT / _WIDTH, top / height, width / _WIDTH, row.height / height)
-        axes = drawn.add_axes(box, sharex=first, label=row.label)
-        first = first or axes
-        _frame(axes, row)
-        row.draw(axes)
-        top -= _GAP + _AXIS * row.ends
+    for item, block in blocks:
+        top -= _HEADING
+        for number, (label, tall, draw) in enumerate(block, start=1):
+            top -= tall
+            box = (_LEFT / _WIDTH, top / height, width / _WIDTH, tall / height)
+            axes = drawn.add_axes(box, sharex=first, label=label)
+            first = first or axes
+            _frame(axes, label, last=number == len(block))
+            if number == 1:
+                _heading(axes, item)
+            draw(axes)
+            top -= _GAP
+        top -= _AXIS
     if first is not None:
         first.set_xlim(0.0, recording.duration)
     _title(drawn, recording, len(recording.classes) - len(shown))
     return drawn
 
 
-def _rows(recording: RecordingCurves, item: ClassCurves) -> list[_Row]:
-    """The panels of one class, from top to bottom."""
+def _panels(recording: RecordingCurves, item: ClassCurves) -> list[_Panel]:
+    """One class, from top to bottom."""
 
-    def row(label: str, height: float, draw: Callable, *values: Any) -> _Row:
-        draw = functools.partial(draw, recording=recording, item=item)
-        return _Row(label=label, height=height, draw=lambda axes: draw(axes, *values))
+    def panel(label: str, height: float, draw: Callable, **values: str) -> _Panel:
+        return label, height, functools.partial(draw, recording=recording, item=item, **values)
 
-    rows = [row("truth", 0.2, panels.draw_truth)]
-    if item.p_class is not None:
-        rows.append(row("detections\n(p_conf)", 0.62, panels.draw_detections))
-        curves = {_short(name, 14): item.curves[name] for name in recording.streams}
-        attention = any(curve.attention is not None for curve in curves.values())
-        rows += [row(f"T-CAS\n{name}", 0.75, panels.draw_tcas, curves[name]) for name in curves]
-        if attention:
-            rows += [
-                row(f"attention\n{name}", 0.27, panels.draw_attention, curves[name])
-                for name in curves
-            ]
-        phi = "Φ" if attention else "M(Cas), cut"
-        rows += [row(f"{phi}\n{name}", 0.75, panels.draw_phi, curves[name]) for name in curves]
-    rows[0] = dataclasses.replace(rows[0], opens=item)
-    rows[-1] = dataclasses.replace(rows[-1], ends=True)
-    return rows
+    truth = panel("truth", 0.2, panels.draw_truth)
+    if item.p_class is None:
+        return [truth]
+    kinds = [("T-CAS", 0.75, panels.draw_tcas)]
+    if any(curves.attention is not None for curves in item.curves.values()):
+        kinds.append(("attention", 0.27, panels.draw_attention))
+        kinds.append(("Φ", 0.75, panels.draw_phi))
+    else:
+        kinds.append(("M(Cas), cut", 0.75, panels.draw_phi))
+    return [
+        truth,
+        panel("detections\n(p_conf)", 0.62, panels.draw_detections),
+        *(
+            panel(f"{kind}\n{_short(stream, 14)}", height, draw, stream=stream)
+            for kind, height, draw in kinds
+            for stream in recording.streams
+        ),
+    ]
 
 
 def _describe(item: ClassCurves) -> str:
@@ -122,18 +111,16 @@ def _count(number: int, noun: str) -> str:
     return f"{number or 'no'} {noun}{'' if number == 1 else 's'}"
 
 
-def _frame(axes: Axes, row: _Row) -> None:
+def _frame(axes: Axes, label: str, *, last: bool) -> None:
     """What all panels share."""
-    axes.set_ylabel(row.label, rotation=0, ha="right", va="center", fontsize=9)
+    axes.set_ylabel(label, rotation=0, ha="right", va="center", fontsize=9)
     axes.yaxis.set_label_coords(-0.42 / (_WIDTH - _LEFT - _RIGHT), 0.5)
-    axes.tick_params(labelsize=8.5, length=2.5, labelbottom=row.ends, bottom=row.ends)
+    axes.tick_params(labelsize=8.5, length=2.5, labelbottom=last, bottom=last)
     axes.yaxis.set_major_locator(MaxNLocator(nbins=3, steps=[1, 2, 5, 10]))
     axes.xaxis.set_major_locator(MaxNLocator(nbins=12, steps=[1, 2, 5, 10]))
     axes.spines[["top", "right"]].set_visible(False)
-    if row.ends:
+    if last:
         axes.set_xlabel("time (s)", fontsize=9, labelpad=1)
-    if row.opens:
-        _heading(axes, row.opens)
 
 
 def _heading(axes: Axes, item: ClassCurves) -> None:

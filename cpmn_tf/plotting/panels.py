@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
 
-from cpmn_tf.plotting.curves import ClassCurves, RecordingCurves, StreamCurves
+from cpmn_tf.plotting.curves import ClassCurves, RecordingCurves
 
 Style = dict[str, Any]  # keyword arguments of Matplotlib
 
@@ -22,19 +22,14 @@ MINING: Style = {"color": RED, "linewidth": 1.2, "linestyle": (0, (4, 1.5))}
 PHI: Style = {"color": GREEN, "linewidth": 1.2}
 CUT: Style = {"color": BLACK, "linewidth": 1.0, "linestyle": (0, (1, 1.5))}
 
-TRUTH: Style = {"facecolor": GREY, "edgecolor": BLACK, "linewidth": 0.6, "label": "truth"}
-OTHER: Style = {
-    "facecolor": "none",
-    "edgecolor": "#8c8c8c",
-    "linewidth": 0.7,
-    "label": "truth, other classes",
-}
-DETECTION: Style = {
-    "facecolor": (0.0, 0.62, 0.45, 0.65),
-    "edgecolor": DARK_GREEN,
-    "linewidth": 0.8,
-    "label": "detection",
-}
+
+def _bar(label: str, face: Any, edge: str, width: float) -> Style:
+    return {"label": label, "facecolor": face, "edgecolor": edge, "linewidth": width}
+
+
+TRUTH = _bar("truth", GREY, BLACK, 0.6)
+OTHER = _bar("truth, other classes", "none", "#8c8c8c", 0.7)
+DETECTION = _bar("detection", (0.0, 0.62, 0.45, 0.65), DARK_GREEN, 0.8)
 
 
 def _bars(axes: Axes, spans: np.ndarray, heights: np.ndarray, **style: Any) -> None:
@@ -47,18 +42,9 @@ def _bars(axes: Axes, spans: np.ndarray, heights: np.ndarray, **style: Any) -> N
 
 def _note(axes: Axes, text: str) -> None:
     """Says why a panel is empty."""
-    axes.text(
-        0.5,
-        0.5,
-        text,
-        transform=axes.transAxes,
-        ha="center",
-        va="center",
-        fontsize=9,
-        style="italic",
-        color=GREY,
-        bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.5},
-    )
+    style: Style = {"ha": "center", "va": "center", "fontsize": 9, "style": "italic", "color": GREY}
+    box = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}
+    axes.text(0.5, 0.5, text, transform=axes.transAxes, bbox=box, **style)
 
 
 def draw_truth(axes: Axes, recording: RecordingCurves, item: ClassCurves) -> None:
@@ -107,43 +93,32 @@ def _steps(axes: Axes, recording: RecordingCurves, values: np.ndarray, **style: 
     axes.plot(recording.edges, _per_edge(values), drawstyle="steps-post", **style)
 
 
-def draw_tcas(
-    axes: Axes, curves: StreamCurves, recording: RecordingCurves, item: ClassCurves
-) -> None:
+def draw_tcas(axes: Axes, recording: RecordingCurves, item: ClassCurves, stream: str) -> None:
     """M(A) and M(mining) upon their maximum."""
     _shade_truth(axes, item)
     axes.axhline(0.0, color=GREY, linewidth=0.5, zorder=1)
-    lines = [("cascaded", CASCADED), ("original", ORIGINAL), ("mining", MINING)]
-    for name, style in lines:
-        values = getattr(curves, name)
+    for name, style in {"cascaded": CASCADED, "original": ORIGINAL, "mining": MINING}.items():
+        values = getattr(item.curves[stream], name)
         if values is not None:
             _steps(axes, recording, values, label=name, zorder=2, **style)
 
 
-def draw_attention(
-    axes: Axes, curves: StreamCurves, recording: RecordingCurves, item: ClassCurves
-) -> None:
+def draw_attention(axes: Axes, recording: RecordingCurves, item: ClassCurves, stream: str) -> None:
     """H as a strip, white at 0 and dark at 1."""
-    assert curves.attention is not None
+    attention = item.curves[stream].attention
+    assert attention is not None
     axes.set_yticks([])
-    axes.imshow(
-        curves.attention[np.newaxis],
-        extent=(0.0, recording.edges[-1], 0.0, 1.0),
-        aspect="auto",
-        cmap="Purples",
-        vmin=0.0,
-        vmax=1.0,
-        label="attention",
-    )
+    style: Style = {"cmap": "Purples", "vmin": 0.0, "vmax": 1.0, "label": "attention"}
+    extent = (0.0, recording.edges[-1], 0.0, 1.0)
+    axes.imshow(attention[np.newaxis], extent=extent, aspect="auto", **style)
     axes.spines[:].set_visible(True)
     axes.spines[:].set_linewidth(0.4)
 
 
-def draw_phi(
-    axes: Axes, curves: StreamCurves, recording: RecordingCurves, item: ClassCurves
-) -> None:
+def draw_phi(axes: Axes, recording: RecordingCurves, item: ClassCurves, stream: str) -> None:
     """Φ and θ·max Φ; what is above it, and so proposed, is filled."""
     _shade_truth(axes, item)
+    curves = item.curves[stream]
     cuts = curves.cuts(recording.thresholds)
     for cut in cuts:
         above = _per_edge(np.where(curves.phi > cut, curves.phi, 0.0))
