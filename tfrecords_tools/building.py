@@ -40,6 +40,10 @@ class BuiltRecords:
       odd_lengths: videos whose units and duration disagree by more than 10 % and two units.
       notes: what the source has to tell.
       dtype_reason: why float32 was taken; '' otherwise.
+
+    >>> data = {"features_dir": "features", "annotations": "labels.json", "unit_frames": 16}
+    >>> build_records(source="folders", output_dir="built", **data).manifest.rate
+    1.5625
     """
 
     manifest: Manifest

@@ -6,9 +6,11 @@ The public classes are those of the API page, which has every class that a packa
 import doctest
 import importlib
 import inspect
+import json
 import pathlib
 import re
 
+import numpy as np
 import pytest
 
 DOCS = pathlib.Path(__file__).parents[2] / "docs"
@@ -62,7 +64,14 @@ EXAMPLES = {
 
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_example(name, data_set, model_dir, tmp_path, monkeypatch):
-    """Runs it where ``records`` and ``model`` are a small data set and a model trained on it."""
+    """Runs it where ``records`` and ``model`` are a small data set and a model trained on it.
+
+    ``features`` and ``labels.json`` are what records are built from.
+    """
+    (tmp_path / "features" / "rgb").mkdir(parents=True)
+    np.save(tmp_path / "features" / "rgb" / "video_000.npy", np.ones([40, 8], np.float32))
+    entry = {"subset": "training", "fps": 25, "annotations": [{"label": "Jump"}]}
+    (tmp_path / "labels.json").write_text(json.dumps({"database": {"video_000": entry}}))
     (tmp_path / "records").symlink_to(data_set)
     (tmp_path / "model").symlink_to(model_dir)
     monkeypatch.chdir(tmp_path)
