@@ -2,32 +2,27 @@
 
   cpmn-inspect-records --data_dir=/data/watch
   cpmn-inspect-records --data_dir=/data/watch --id=person01_left_000
-  cpmn-inspect-records --data_dir=/data/watch --verify
 
---verify reads every byte: it recomputes the shards' SHA-256, parses every record and compares it
-with the manifest and annotations.json. Whether training would go well, cpmn-validate-records says.
+Whether the records are whole, and training would go well, cpmn-validate-records says.
 """
 
 import functools
 import json
 import statistics
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 from cpmn_tf.commands import cli
 from cpmn_tf.data.manifest import Manifest
 from cpmn_tf.errors import UserError
-from cpmn_tf.formats.annotations import Annotations, Video, load_annotations
-
-# What validation finds where records are not what was built.
-BROKEN = ("source", "annotation", "duplicate", "overlap", "unreadable", "missing", "nan")
+from cpmn_tf.formats.annotations import load_annotations
 
 
 def define_flags(values: cli.Flags) -> None:
     """Defines this command's flags."""
     values.string("data_dir", "Folder of the records.")
     values.string("id", "Show this video's record.")
-    values.boolean("verify", "Read and check everything.")
     values.boolean("json", "Print JSON.")
 
 
@@ -42,33 +37,38 @@ def run(values: cli.Flags) -> None:
     if values.id is not None:
         content, text = describe_video(manifest, values.id), _video_text
     else:
-        annotations = load_annotations(manifest.folder / "annotations.json")
-        content, text = describe(manifest, annotations), _text
-        if values.verify:
-            content["verified"] = verify(manifest)
+        content, text = describe(manifest), _text
     print(json.dumps(content, indent=1, ensure_ascii=False) if values.json else text(content))
 
 
-def describe(manifest: Manifest, annotations: Annotations) -> dict[str, Any]:
+def describe(manifest: Manifest) -> dict[str, Any]:
     """What is in the data set, as plain values; durations in seconds."""
+    annotated = load_annotations(manifest.folder / "annotations.json").videos.values()
     splits = {}
     for split, shards in manifest.splits.items():
         manifest.shard_paths(split)  # all there, and of their size
-        videos = [video for video in annotations.videos.values() if video.subset == split]
-        durations = [video.duration for video in videos if video.duration is not None]
+        videos = [video for video in annotated if video.subset == split]
+        durations = [video.duration or 0.0 for video in videos] or [0.0]
+        instances = [item.label for video in videos for item in video.instances]
         splits[split] = {
             "videos": manifest.num_videos(split),
             "units": sum(shard.units for shard in shards),
             "hours": sum(durations) / 3600,
             "seconds": {
-                "min": min(durations, default=None),
-                "median": statistics.median(durations) if durations else None,
-                "max": max(durations, default=None),
+                "min": min(durations),
+                "median": statistics.median(durations),
+                "max": max(durations),
             },
             "bytes": sum(shard.bytes for shard in shards),
             "shards": {shard.file: shard.bytes for shard in shards},
             "fingerprint": manifest.fingerprint(split),
-            "classes": {name: _counts(videos, name) for name in manifest.classes},
+            "classes": {
+                name: {
+                    "videos": sum(name in video.labels for video in videos),
+                    "instances": instances.count(name),
+                }
+                for name in manifest.classes
+            },
         }
     return {
         "data_dir": str(manifest.folder),
@@ -78,13 +78,6 @@ def describe(manifest: Manifest, annotations: Annotations) -> dict[str, Any]:
         "dtype": manifest.dtype,
         "units_per_second": manifest.rate,
         "splits": splits,
-    }
-
-
-def _counts(videos: list[Video], name: str) -> dict[str, int]:
-    return {
-        "videos": sum(name in video.labels for video in videos),
-        "instances": sum(item.label == name for video in videos for item in video.instances),
     }
 
 
@@ -98,38 +91,17 @@ def _text(content: dict[str, Any]) -> str:
     ]
     for split, part in content["splits"].items():
         seconds, shards = part["seconds"], part["shards"]
-        lines.append(
+        lines += [
             f"{split}: {part['videos']} videos, {part['units']} units, {part['hours']:.2f} hours, "
             f"{len(shards)} shards of {min(shards.values()) / 2**20:.1f} to "
-            f"{max(shards.values()) / 2**20:.1f} MiB"
-        )
-        if seconds["min"] is not None:
-            lines.append(
-                f"  seconds per video: min {seconds['min']:.1f}, "
-                f"median {seconds['median']:.1f}, max {seconds['max']:.1f}"
-            )
+            f"{max(shards.values()) / 2**20:.1f} MiB",
+            f"  seconds per video: min {seconds['min']:.1f}, median {seconds['median']:.1f}, "
+            f"max {seconds['max']:.1f}",
+        ]
         for name, count in part["classes"].items():
             known = f", {count['instances']} instances" if count["instances"] else ""
             lines.append(f"  {name}: {count['videos']} videos{known}")
-    if "verified" in content:
-        lines.append(f"verified: {content['verified']} records are whole")
     return "\n".join(lines)
-
-
-def verify(manifest: Manifest) -> int:
-    """Reads and checks everything; returns the number of records.
-
-    Raises:
-      UserError: saying the first thing that is wrong.
-    """
-    cli.load_tensorflow()
-    from tfrecords_tools.validation import validate_records
-
-    found = validate_records(data_dir=manifest.folder)
-    for item in found.findings.to_json():
-        if item["kind"] in BROKEN:
-            raise UserError(item["findings"][0]["message"])
-    return found.videos
 
 
 def describe_video(manifest: Manifest, video_id: str) -> dict[str, Any]:
@@ -145,15 +117,12 @@ def describe_video(manifest: Manifest, video_id: str) -> dict[str, Any]:
         for shard in shards:
             for record in shard_records(manifest, split, shard):
                 if record["id"].decode() == video_id:
-                    return _plain(manifest, split, record)
+                    return {"id": video_id, "split": split, **_plain(record, manifest.classes)}
     raise UserError(f"{manifest.folder}: has no video {video_id!r}; check --id")
 
 
-def _plain(manifest: Manifest, split: str, record: dict[str, Any]) -> dict[str, Any]:
-    names = manifest.classes
+def _plain(record: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
     return {
-        "id": record["id"].decode(),
-        "split": split,
         "units": int(record["length"]),
         "seconds": float(record["duration"]),
         "units_per_second": float(record["rate"]),

@@ -31,8 +31,7 @@ def test_text(built, capsys):
 
 
 def test_json(built, capsys):
-    content = json.loads(inspect(built, capsys, "--json", "--verify"))
-    assert content["verified"] == 4
+    content = json.loads(inspect(built, capsys, "--json"))
     assert content["streams"] == {"flow": 2, "rgb": 4}
     assert content["splits"]["test"]["classes"]["run"] == {"videos": 1, "instances": 1}
     assert content["source"]["unit_frames"] == 5
@@ -49,44 +48,14 @@ def test_one_record(built, capsys):
     assert "has no video 'none'" in inspect(built, capsys, "--id=none", code=1)
 
 
-def test_verify(built, capsys):
-    assert "verified: 4 records are whole" in inspect(built, capsys, "--verify")
+def test_shards_are_measured_and_not_read(built, capsys):
     shard = built.output / "test-00000-of-00001.tfrecord"
     data = bytearray(shard.read_bytes())
     data[40] ^= 1
     shard.write_bytes(data)
-    line = inspect(built, capsys, "--verify", code=1)
-    assert f"{shard}: record 0 is broken" in line and line.count("\n") == 1
-    inspect(built, capsys)  # does not read the records
+    inspect(built, capsys)
     shard.write_bytes(data[:-1])
     assert "bytes instead of" in inspect(built, capsys, code=1)
-
-
-def test_verify_finds_a_wrong_digest(built, capsys):
-    path = built.output / "manifest.json"
-    content = json.loads(path.read_text())
-    content["splits"]["test"][0]["sha256"] = 64 * "0"
-    path.write_text(json.dumps(content))
-    assert "SHA-256 is not the manifest's" in inspect(built, capsys, "--verify", code=1)
-
-
-def test_verify_holds_records_against_annotations(built, capsys):
-    path = built.output / "annotations.json"
-    content = json.loads(path.read_text())
-    content["database"]["-first"]["annotations"].pop()
-    path.write_text(json.dumps(content))
-    line = inspect(built, capsys, "--verify", code=1)
-    assert "'-first': its record says 'training', ['jump', 'run'] and 1 instances" in line
-    assert "annotations.json 'training', ['run'] and 1; build" in line
-    content["database"]["more"] = content["database"].pop("-first")
-    path.write_text(json.dumps(content))
-    line = inspect(built, capsys, "--verify", code=1)
-    assert "'-first' has a record, but is not in annotations.json" in line
-    content["database"]["-first"] = content["database"].pop("more")
-    content["database"]["-first"]["annotations"][0]["label"] = "jump"
-    content["database"]["-first"]["annotations"].append({"label": "run"})
-    path.write_text(json.dumps(content))  # the labels of the record, in another instance
-    assert "['jump', 'run'] and 1; build" in inspect(built, capsys, "--verify", code=1)
 
 
 def test_flags(tmp_path, capsys):

@@ -222,15 +222,40 @@ def built(data):
 
 def test_whole_records(built, capsys):
     code, found = validate(capsys, f"--data_dir={built.output}")
-    assert (
-        code == 0
-        and found[""]["videos"] == 4
-        and found[""]["splits"]
-        == {
-            "training": 3,
-            "test": 1,
-        }
-    )
+    assert code == 0 and found[""]["videos"] == 4
+    assert found[""]["splits"] == {"training": 3, "test": 1}
+
+
+def test_a_wrong_digest(built, capsys):
+    path = built.output / "manifest.json"
+    content = json.loads(path.read_text())
+    content["splits"]["test"][0]["sha256"] = 64 * "0"
+    path.write_text(json.dumps(content))
+    _, found = validate(capsys, f"--data_dir={built.output}")
+    assert "SHA-256 is not the manifest's" in found["unreadable"]["findings"][0]["message"]
+
+
+def test_records_are_held_against_the_annotations(built, capsys):
+    path = built.output / "annotations.json"
+    content = json.loads(path.read_text())
+
+    def message() -> str:
+        path.write_text(json.dumps(content))
+        _, found = validate(capsys, f"--data_dir={built.output}")
+        (item,) = found["annotation"]["findings"]
+        return item["message"]
+
+    content["database"]["-first"]["annotations"].pop()
+    text = message()
+    assert "'-first': its record says 'training', ['jump', 'run'] and 1 instances" in text
+    assert "annotations.json 'training', ['run'] and 1; build" in text
+    content["database"]["more"] = content["database"].pop("-first")
+    assert "'-first' has a record, but is not in annotations.json" in message()
+    content["database"]["-first"] = content["database"].pop("more")
+    content["database"]["-first"]["annotations"][0]["label"] = "jump"
+    content["database"]["-first"]["annotations"].append({"label": "run"})
+    # the labels of the record, in another instance
+    assert "['jump', 'run'] and 1; build" in message()
 
 
 def test_all_defects_of_records_at_once(built, capsys):
