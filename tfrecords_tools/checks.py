@@ -23,15 +23,7 @@ MANY = 0.5  # of the videos whose durations are known; that many wrong ones are 
 # 47 % if units are taken for a tenth too short, 67 % at 30 instead of 25 frames per second.
 MANY_OUTSIDE = 0.25
 SOME_OUTSIDE = 3  # videos at least
-TRAINING_NAMES = ("training", "train", "validation")
-
-
-def training_split(splits: Mapping[str, int]) -> str | None:
-    """The split that is trained on: `training`, `train`, `validation`, else the first there is."""
-    for name in (*TRAINING_NAMES, *splits):
-        if name in splits:
-            return name
-    return None
+TRAINING_NAMES = ("training", "train", "validation")  # the first that there is is trained on
 
 
 def check_names(annotations: Annotations, problem: Problem) -> None:
@@ -70,13 +62,8 @@ def odd_length(units: int, rate: float, duration: float) -> bool:
 class Checker:
     """Looks at videos one by one, then at all of them; what is wrong goes to ``findings``."""
 
-    def __init__(self, *, findings: Findings):
-        """Makes the checker; nothing was seen yet.
-
-        Args:
-          findings: where defects go.
-        """
-        self._findings = findings
+    def __init__(self) -> None:
+        self.findings = Findings()
         self._first: dict[str, tuple[int, int, str]] = {}  # width, units and id, by stream
         self._digests: dict[bytes, tuple[str, str]] = {}
         # By video: how many times as long as they are said to be its units are; and what to tell.
@@ -91,19 +78,16 @@ class Checker:
         """The width of each stream, of its first video."""
         return {name: width for name, (width, _, _) in self._first.items()}
 
-    def video(
-        self, known: Video, split: str, rate: float, features: Mapping[str, np.ndarray]
-    ) -> None:
+    def video(self, known: Video, rate: float, features: Mapping[str, np.ndarray]) -> None:
         """Checks one video.
 
         Args:
-          known: its annotations.
-          split: its split.
+          known: its annotations; ``subset`` is its split.
           rate: units per second.
           features: [T, G] per stream.
         """
-        self.videos[known.id] = split
-        units = common_units(known.id, features, self._findings.add)
+        self.videos[known.id] = known.subset
+        units = common_units(known.id, features, self.findings.add)
         self.units += units
         if not units:
             return
@@ -112,7 +96,7 @@ class Checker:
             for name, values in features.items()
             if not self._stream(known.id, name, values)
         }
-        self._copies(known.id, split, varying)
+        self._copies(known.id, known.subset, varying)
         self._times(known, rate, units)
 
     def _stream(self, key: str, name: str, values: np.ndarray) -> bool:
@@ -123,22 +107,22 @@ class Checker:
             text = f"video {key!r}: {name} has {width} values per unit, {first!r} {first_width}"
             if height in (first_width, first_height):
                 text += "; is it [G, T] instead of [T, G]? then transpose it"
-            self._findings.add("width", text, key)
+            self.findings.add("width", text, key)
         if not all_finite(values):
             unit = int(np.argwhere(~np.isfinite(values))[0][0])
             text = f"video {key!r}: {name} holds NaN or infinite values, first in unit {unit}"
-            self._findings.add("nan", text, key)
+            self.findings.add("nan", text, key)
             return False
         if (values[0] == values[-1]).all() and (values == values[0]).all():
             if len(values) > 1 or not values.any():
                 what = "all the same" if values.any() else "all zero"
                 text = f"video {key!r}: {name}: {len(values)} units, {what}"
-                self._findings.add("constant", text, key)
+                self.findings.add("constant", text, key)
             return True
         zero = int((~values.any(axis=1)).sum())
         if zero:
             text = f"video {key!r}: {name}: {zero} of {len(values)} units are zero"
-            self._findings.add("zero", text, key)
+            self.findings.add("zero", text, key)
         return False
 
     def _copies(self, key: str, split: str, features: Mapping[str, np.ndarray]) -> None:
@@ -155,10 +139,10 @@ class Checker:
         other, where = copied
         if where == split:
             text = f"videos {other!r} and {key!r} have the same features"
-            self._findings.add("same", text, key)
+            self.findings.add("same", text, key)
         else:
             text = f"video {other!r} of {where!r} and {key!r} of {split!r} have the same features"
-            self._findings.add("overlap", text, key)
+            self.findings.add("overlap", text, key)
 
     def _times(self, known: Video, rate: float, units: int) -> None:
         """Holds units against the duration, and segments against both."""
@@ -179,7 +163,7 @@ class Checker:
                     f"video {known.id!r}: {item.label!r} at {item.start:g} to {item.end:g} s, the "
                     f"video lasts {duration:.1f} s"
                 )
-                self._findings.add("outside", text, known.id)
+                self.findings.add("outside", text, known.id)
         # Records without a duration are given that of their units, which tells nothing either.
         if known.instances and math.isclose(duration, spanned, rel_tol=1e-5):
             self._untimed += 1
@@ -190,33 +174,30 @@ class Checker:
                 )
                 self._beyond[known.id] = end / spanned, text
 
-    def finish(
-        self, videos: Mapping[str, Video], classes: tuple[str, ...], training: str | None
-    ) -> None:
+    def finish(self, annotations: Annotations, training: str | None) -> None:
         """Checks what only all videos together show.
 
         Args:
-          videos: all annotated videos, ``subset`` being their split.
-          classes: the data set's.
+          annotations: of all videos, ``subset`` being their split.
           training: the split that is trained on.
         """
         self._rates()
-        if not videos:  # what is wrong with them all was said
+        if not annotations.videos:  # what is wrong with them all was said
             return
         trained: set[str] = set()
         used: set[str] = set()
-        for video in videos.values():
+        for video in annotations.videos.values():
             used.update(video.labels)
             if video.subset == training:
                 trained.update(video.labels)
                 if not video.labels:
-                    self._findings.add("unlabelled", f"video {video.id!r}", video.id)
-        for name in classes:
+                    self.findings.add("unlabelled", f"video {video.id!r}", video.id)
+        for name in annotations.classes:
             if name not in used:
-                self._findings.add("unused", f"class {name!r}")
+                self.findings.add("unused", f"class {name!r}")
             elif name not in trained:
                 text = f"class {name!r} has no video in the split {training!r}"
-                self._findings.add("class", text)
+                self.findings.add("class", text)
 
     def _rates(self) -> None:
         """A few odd lengths are the videos' fault, many are the settings'."""
@@ -224,7 +205,7 @@ class Checker:
             self._settings(self._odd, "")
         else:
             for key, (_, text) in self._odd.items():
-                self._findings.add("few", text, key)
+                self.findings.add("few", text, key)
         if len(self._beyond) >= max(SOME_OUTSIDE, MANY_OUTSIDE * self._untimed):
             self._settings(self._beyond, "at least ")
 
@@ -236,5 +217,5 @@ class Checker:
             "median of these videos; "
         )
         for key, (_, text) in videos.items():
-            self._findings.add("rate", lead + text, key)
+            self.findings.add("rate", lead + text, key)
             lead = ""

@@ -3,7 +3,7 @@
 import dataclasses
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import tensorflow as tf
@@ -12,8 +12,8 @@ from cpmn_tf.data import records
 from cpmn_tf.data.manifest import Manifest, Shard
 from cpmn_tf.errors import UserError, reported
 from cpmn_tf.files import file_sha256
-from cpmn_tf.formats.annotations import Video
-from tfrecords_tools.checks import Checker, check_names, training_split
+from cpmn_tf.formats.annotations import Annotations, Video
+from tfrecords_tools.checks import TRAINING_NAMES, Checker, check_names
 from tfrecords_tools.findings import ERROR, WARNING, Findings
 from tfrecords_tools.reading.databases import parse, read_database
 from tfrecords_tools.sources import SourceSettings, open_source
@@ -49,8 +49,7 @@ class Validation:
 
     def to_json(self) -> dict[str, Any]:
         """The same as plain values, with every finding."""
-        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        return {**fields, "findings": self.findings.to_json()}
+        return {**vars(self), "findings": self.findings.to_json()}
 
     def __str__(self) -> str:
         splits = ", ".join(f"{name} {count}" for name, count in self.splits.items()) or "none"
@@ -85,14 +84,18 @@ def validate_records(
       UserError: if both a folder of records and a source are given.
     """
     chosen = SourceSettings(**settings)
-    findings = Findings()
-    checker = Checker(findings=findings)
+    checker = Checker()
+    findings = checker.findings
     if data_dir is None:
-        training = _check_source(source or "folders", chosen, checker, findings, train_split)
+        annotations = _check_source(source or "folders", chosen, checker)
+        splits = list(dict.fromkeys(video.subset for video in annotations.videos.values()))
     else:
         for name in (*(["source"] if source else []), *sorted(chosen.given())):
             raise UserError(f"`{name}` does not go with `data_dir`; give one of them")
-        training = _check_records(data_dir, checker, findings, train_split)
+        annotations, splits = _check_records(data_dir, checker)
+    usual = (name for name in (*TRAINING_NAMES, *splits) if name in splits)
+    training = train_split or next(usual, None)
+    checker.finish(annotations, training)
     return Validation(
         videos=len(checker.videos),
         units=checker.units,
@@ -105,61 +108,48 @@ def validate_records(
     )
 
 
-def _check_source(
-    name: str,
-    settings: SourceSettings,
-    checker: Checker,
-    findings: Findings,
-    training: str | None,
-) -> str | None:
-    """Checks a source; returns the split that is trained on."""
-    try:
-        source = open_source(name, settings, findings.add)
-    except UserError as error:
-        findings.add(getattr(error, "kind", "source"), str(error))
-        return training
-    videos = source.annotations.videos
-    splits = {key: video.subset for key, video in videos.items()}
-    check_names(source.annotations, findings.add)
-    with reported(findings.add, "source"):
-        for video in source.videos(splits):
-            known = videos[video.id]
-            checker.video(known, known.subset, video.rate, video.features)
-    training = training or training_split(dict.fromkeys(splits.values(), 0))
-    checker.finish(videos, source.annotations.classes, training)
-    return training
+def _check_source(name: str, settings: SourceSettings, checker: Checker) -> Annotations:
+    """Checks a source; returns its annotations, as far as they can be read."""
+    problem, annotations = checker.findings.add, Annotations({}, ())
+    with reported(problem, "source"):
+        source = open_source(name, settings, problem)
+        annotations = source.annotations
+        check_names(annotations, problem)
+        for video in source.videos({key: v.subset for key, v in annotations.videos.items()}):
+            checker.video(annotations.videos[video.id], video.rate, video.features)
+    return annotations
 
 
-def _check_records(
-    data_dir: str | os.PathLike, checker: Checker, findings: Findings, training: str | None
-) -> str | None:
-    """Checks a data set's files and records; returns the split that is trained on."""
+def _check_records(data_dir: str | os.PathLike, checker: Checker) -> tuple[Annotations, list[str]]:
+    """Checks a data set's files and records; returns its annotations and splits."""
+    problem, videos = checker.findings.add, dict[str, Video]()
     try:
         manifest = Manifest.load(data_dir)
     except UserError as error:
-        findings.add("source", str(error))
-        return training
-    videos: dict[str, Video] = {}
-    with reported(findings.add, "source"):
+        problem("source", str(error))
+        return Annotations({}, ()), []
+    with reported(problem, "source"):
         path = manifest.folder / ANNOTATIONS
-        videos = dict(parse(path, read_database(path, findings.add), findings.add).videos)
+        videos |= parse(path, read_database(path, problem), problem).videos
+    listed = set()
     for split, shards in manifest.splits.items():
         for shard in shards:
-            with reported(findings.add, "unreadable"):
+            path = manifest.folder / shard.file
+            listed.add(shard.file)
+            with reported(problem, "unreadable"):
                 for record in shard_records(manifest, split, shard):
-                    _check(manifest, split, record, videos, checker, findings)
-                path = manifest.folder / shard.file
+                    _check_record(manifest, split, record, videos, checker)
                 if file_sha256(path) != shard.sha256:
                     raise UserError(
                         f"{path}: its SHA-256 is not the manifest's; copy or build it anew"
                     )
-    _check_files(manifest, findings)
+    for name in sorted(os.listdir(manifest.folder)):
+        if name.endswith((".tfrecord", ".part")) and name not in listed:
+            problem("surplus", f"{manifest.folder / name}: the manifest does not list this file")
     for key in (key for key in videos if key not in checker.videos):
         text = f"{manifest.folder}: video {key!r} of {ANNOTATIONS} has no record"
-        findings.add("missing", text, key)
-    training = training or training_split(dict.fromkeys(manifest.splits, 0))
-    checker.finish(videos, manifest.classes, training)
-    return training
+        problem("missing", text, key)
+    return Annotations(videos, manifest.classes), list(manifest.splits)
 
 
 def shard_records(manifest: Manifest, split: str, shard: Shard) -> Iterator[dict[str, Any]]:
@@ -178,52 +168,38 @@ def shard_records(manifest: Manifest, split: str, shard: Shard) -> Iterator[dict
         raise records.explain_read_error(error, alone, split) from None
 
 
-def _check(
+def _check_record(
     manifest: Manifest,
     split: str,
     record: dict[str, Any],
-    videos: dict[str, Video],
+    videos: Mapping[str, Video],
     checker: Checker,
-    findings: Findings,
 ) -> None:
-    key = record["id"].decode()
+    """Checks one record, which must hold the annotations' labels and instances."""
+    key, names, problem = record["id"].decode(), manifest.classes, checker.findings.add
     if key in checker.videos:
         where = checker.videos[key]
         kind = "duplicate" if where == split else "overlap"
         text = f"{manifest.folder}: video {key!r} has a record in {where!r} and one in {split!r}"
-        findings.add(kind, text, key)
+        problem(kind, text, key)
         return
     known = videos.get(key)
-    if known is None:
-        text = f"{manifest.folder}: video {key!r} has a record, but is not in {ANNOTATIONS}"
-        findings.add("annotation", text, key)
-        known = Video(id=key, subset=split)
-    else:
-        _compare(manifest, split, record, known, findings)
-    known = dataclasses.replace(known, duration=float(record["duration"]))
-    checker.video(known, split, float(record["rate"]), record["features"])
-
-
-def _compare(
-    manifest: Manifest, split: str, record: dict[str, Any], known: Video, findings: Findings
-) -> None:
-    """The record must hold the annotations' labels and instances."""
-    names = manifest.classes
     labels = sorted(names[index] for index in record["labels"].nonzero()[0])
     instances = [names[index] for index in record["segment_labels"]]
-    stored = split, labels, instances
-    if stored != (known.subset, sorted(set(known.labels)), [i.label for i in known.instances]):
+    if known is None:
+        text = f"{manifest.folder}: video {key!r} has a record, but is not in {ANNOTATIONS}"
+        problem("annotation", text, key)
+        known = Video(id=key, subset=split)
+    elif (split, labels, instances) != (
+        known.subset,
+        sorted(set(known.labels)),
+        [item.label for item in known.instances],
+    ):
         text = (
-            f"{manifest.folder}: video {known.id!r}: its record says {split!r}, {labels} and "
+            f"{manifest.folder}: video {key!r}: its record says {split!r}, {labels} and "
             f"{len(instances)} instances, {ANNOTATIONS} {known.subset!r}, {sorted(known.labels)} "
             f"and {len(known.instances)}; build the records anew"
         )
-        findings.add("annotation", text, known.id)
-
-
-def _check_files(manifest: Manifest, findings: Findings) -> None:
-    listed = {shard.file for shards in manifest.splits.values() for shard in shards}
-    for name in sorted(os.listdir(manifest.folder)):
-        if name.endswith((".tfrecord", ".part")) and name not in listed:
-            text = f"{manifest.folder / name}: the manifest does not list this file"
-            findings.add("surplus", text)
+        problem("annotation", text, key)
+    known = dataclasses.replace(known, subset=split, duration=float(record["duration"]))
+    checker.video(known, float(record["rate"]), record["features"])

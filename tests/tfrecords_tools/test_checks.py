@@ -3,29 +3,28 @@
 import numpy as np
 import pytest
 
-from cpmn_tf.formats.annotations import Instance, Video
+from cpmn_tf.formats.annotations import Annotations, Instance, Video
 from tfrecords_tools.checks import Checker
 from tfrecords_tools.findings import Findings
 
 
 def test_by_which_factor_fps_is_off():
     """I3D at 25 frames per second, read as if at 30: units last 30/25 = 1.2 times as long."""
-    findings = Findings()
-    checker = Checker(findings=findings)
+    checker = Checker()
     rng = np.random.default_rng(0)
     for number in range(9):
         known = Video(id=f"v{number}", subset="training", labels=("run",), duration=64.0)
         features = {"rgb": rng.normal(size=(100, 4)).astype(np.float32)}  # 100 · 16 / 25 = 64
-        checker.video(known, "training", 30 / 16, features)
-    checker.finish({}, (), "training")
-    (item,) = findings.to_json()
+        checker.video(known, 30 / 16, features)
+    checker.finish(Annotations({}, ()), "training")
+    (item,) = checker.findings.to_json()
     assert item["kind"] == "rate"
     assert item["findings"][0]["message"].startswith("units are 1.2 times as long as")
 
 
-def untimed(findings, count, outside, rate=2.0):
+def untimed(count, outside, rate=2.0) -> Findings:
     """Videos without durations: 50 units at 2 per second last 25 s, ``outside`` show 30 s."""
-    checker = Checker(findings=findings)
+    checker = Checker()
     rng = np.random.default_rng(0)
     for number in range(count):
         end = 30.0 if number < outside else 20.0
@@ -36,16 +35,15 @@ def untimed(findings, count, outside, rate=2.0):
             instances=(Instance(1.0, end, "run"),),
             duration=25.0 if number % 2 else None,  # as records have it that had none
         )
-        checker.video(known, "training", rate, {"rgb": rng.normal(size=(50, 4))})
-    checker.finish({}, (), "training")
+        checker.video(known, rate, {"rgb": rng.normal(size=(50, 4))})
+    checker.finish(Annotations({}, ()), "training")
+    return checker.findings
 
 
 @pytest.mark.parametrize(("outside", "wrong"), [(2, False), (3, True), (8, True)])
 def test_factor_without_durations(outside, wrong):
     """BaS-Net's gt.json has none: segments tell that units are too short (30 / 25 = 1.2)."""
-    findings = Findings()
-    untimed(findings, 8, outside)
-    found = {item["kind"]: item for item in findings.to_json()}
+    found = {item["kind"]: item for item in untimed(8, outside).to_json()}
     assert found["outside"]["count"] == outside and ("rate" in found) == wrong
     if wrong:
         assert found["rate"]["count"] == outside
@@ -55,6 +53,4 @@ def test_factor_without_durations(outside, wrong):
 
 
 def test_few_of_many_segments_outside():
-    findings = Findings()
-    untimed(findings, 40, 9)
-    assert findings.kinds() == {"outside"}
+    assert untimed(40, 9).kinds() == {"outside"}
