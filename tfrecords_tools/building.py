@@ -7,7 +7,6 @@ import os
 import pathlib
 import re
 import time
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -137,11 +136,9 @@ def build_records(
 
 
 def _check_output(output: pathlib.Path, overwrite: bool) -> None:
-    if not output.exists() and not output.is_symlink():
-        return
-    if not output.is_dir() or output.is_symlink():
+    if output.is_symlink() or output.is_file():
         raise UserError(f"{output}: is not a folder; choose another `output_dir`")
-    if not any(output.iterdir()):
+    if not output.exists() or not any(output.iterdir()):
         return
     if not overwrite:
         raise UserError(
@@ -192,31 +189,30 @@ def _write(
     facts: dict,
 ) -> BuiltRecords:
     """Writes all; with dtype ``auto`` starts over in float32 where float16 would lose."""
-    if dtype != "auto":
-        return _Build(source, splits, dtype).write(folder, shards, facts)
     try:
-        return _Build(source, splits, "float16", strict=True).write(folder, shards, facts)
+        return _Build(source, splits, dtype).write(folder, shards, facts)
     except _NeedsFloat32 as reason:
         print(f"float32 it is, since {reason}; starting over", flush=True)
         for path in folder.iterdir():
             path.unlink()
-        built = _Build(source, splits, "float32").write(folder, shards, facts)
-        return dataclasses.replace(built, dtype_reason=str(reason))
+        return _Build(source, splits, "float32", str(reason)).write(folder, shards, facts)
 
 
 class _Build:
-    """One data set in the making, in one type; counts what :class:`BuiltRecords` tells.
+    """One data set in the making; counts what :class:`BuiltRecords` tells.
 
-    With ``strict``, a value that float16 would lose raises :class:`_NeedsFloat32`.
+    With dtype ``auto``, a value that float16 would lose raises :class:`_NeedsFloat32`.
     """
 
-    def __init__(
-        self, source: Source, splits: Mapping[str, str], dtype: str, *, strict: bool = False
-    ):
-        self._source, self._splits, self._dtype, self._strict = source, splits, dtype, strict
+    def __init__(self, source: Source, splits: Mapping[str, str], dtype: str, reason: str = ""):
+        self._source, self._splits, self._reason = source, splits, reason
+        self._strict = dtype == "auto"
+        self._dtype = "float16" if self._strict else dtype
+        self._index = {name: place for place, name in enumerate(source.annotations.classes)}
         self._written: dict[str, Video] = {}
-        self._rates: Counter[float] = Counter()
-        self._trimmed = self._zeros = self._odd_lengths = 0
+        self._rates: set[float] = set()
+        self._counts = {"trimmed": 0, "zeros": 0, "odd_lengths": 0}
+        self._told = time.monotonic()
 
     def write(self, folder: pathlib.Path, shards: int | None, facts: dict) -> BuiltRecords:
         """Writes shards and metadata into an empty folder."""
@@ -224,80 +220,64 @@ class _Build:
         first = next(videos, None)
         if first is None:
             raise UserError("the source has no video; check the annotations and the features")
+        widths = {name: values.shape[1] for name, values in first.features.items()}
         manifest = Manifest(
-            streams=tuple(
-                check_stream(StreamSpec(name, values.shape[1]))
-                for name, values in first.features.items()
-            ),
+            streams=tuple(check_stream(StreamSpec(*item)) for item in widths.items()),
             dtype=self._dtype,
             rate=None,
             classes=self._source.annotations.classes,
             splits={},
             source=facts,
         )
-        records = _ahead(self._records(itertools.chain([first], videos)))
+        records = _ahead(map(self._record, itertools.chain([first], videos)))
         manifest = write_shards(folder, manifest, records, shards=shards)
         if len(self._rates) == 1:
-            manifest = dataclasses.replace(manifest, rate=next(iter(self._rates)))
+            manifest = dataclasses.replace(manifest, rate=self._rates.pop())
         # In the annotations' order, so that the file does not depend on the source's.
         written = {key: self._written[key] for key in self._splits if key in self._written}
         write_metadata(folder, manifest, written)
+        notes = tuple(self._source.notes)
         return BuiltRecords(
-            manifest=manifest,
-            trimmed=self._trimmed,
-            zeros=self._zeros,
-            odd_lengths=self._odd_lengths,
-            notes=tuple(self._source.notes),
+            manifest=manifest, notes=notes, dtype_reason=self._reason, **self._counts
         )
 
-    def _records(self, videos: Iterator[SourceVideo]) -> Iterator[tuple[str, VideoRecord]]:
-        told = time.monotonic()
-        for video in videos:
-            units = common_units(video.id, video.features, raise_errors)
-            self._trimmed += any(len(values) > units for values in video.features.values())
-            features = {name: values[:units] for name, values in video.features.items()}
-            if self._dtype == "float16":
-                features = {
-                    name: self._half(video.id, name, values) for name, values in features.items()
-                }
-            yield self._splits[video.id], self._record(video, units, features)
-            if time.monotonic() - told >= PROGRESS:
-                told = time.monotonic()
-                print(f"{len(self._written)} of {len(self._splits)} videos", flush=True)
-
-    def _half(self, key: str, name: str, values: np.ndarray) -> np.ndarray:
-        """The values in float16, or what that would lose."""
-        half = to_float16(values)
-        bits = half.view(np.uint16) & 0x7FFF  # without signs: as the values' magnitudes are ordered
-        overflow = float16_overflow(values) if bits.max(initial=0) >= 0x7C00 else ""
-        lost = not overflow and np.count_nonzero(bits) != np.count_nonzero(values != 0)
-        if (overflow or lost) and self._strict:
-            reason = overflow or float16_zeros(values)
-            raise _NeedsFloat32(f"in video {key!r}, {name}, {reason}")
-        if overflow:
-            raise UserError(f"video {key!r}: {name}: {overflow}; use `dtype=float32`")
-        self._zeros += lost
-        return half
-
-    def _record(
-        self, video: SourceVideo, units: int, features: dict[str, np.ndarray]
-    ) -> VideoRecord:
-        known = self._source.annotations.videos[video.id]
-        index = {name: place for place, name in enumerate(self._source.annotations.classes)}
+    def _record(self, video: SourceVideo) -> tuple[str, VideoRecord]:
+        """A video's split and record."""
+        if time.monotonic() - self._told >= PROGRESS:
+            self._told = time.monotonic()
+            print(f"{len(self._written)} of {len(self._splits)} videos", flush=True)
+        known, split = self._source.annotations.videos[video.id], self._splits[video.id]
+        units = common_units(video.id, video.features, raise_errors)
         duration = known.duration or units / video.rate
-        self._odd_lengths += odd_length(units, video.rate, duration)
-        self._rates[video.rate] += 1
-        self._written[video.id] = dataclasses.replace(
-            known, subset=self._splits[video.id], duration=duration
-        )
-        return VideoRecord(
+        features = {
+            name: self._stored(video.id, name, values[:units])
+            for name, values in video.features.items()
+        }
+        self._counts["trimmed"] += any(len(values) > units for values in video.features.values())
+        self._counts["odd_lengths"] += odd_length(units, video.rate, duration)
+        self._rates.add(video.rate)
+        self._written[video.id] = dataclasses.replace(known, subset=split, duration=duration)
+        return split, VideoRecord(
             id=video.id,
             duration=duration,
             rate=video.rate,
-            labels=tuple(index[label] for label in known.labels),
-            segments=tuple((item.start, item.end, index[item.label]) for item in known.instances),
+            labels=tuple(self._index[label] for label in known.labels),
+            segments=tuple((i.start, i.end, self._index[i.label]) for i in known.instances),
             features=features,
         )
+
+    def _stored(self, key: str, name: str, values: np.ndarray) -> np.ndarray:
+        """The values in float16 where that is the type, unless it would lose them."""
+        if self._dtype != "float16":
+            return values
+        half = to_float16(values)
+        overflow, zeros = float16_losses(values, half)
+        if self._strict and (overflow or zeros):
+            raise _NeedsFloat32(f"in video {key!r}, {name}, {overflow or zeros}")
+        if overflow:
+            raise UserError(f"video {key!r}: {name}: {overflow}; use `dtype=float32`")
+        self._counts["zeros"] += bool(zeros)
+        return half
 
 
 def _ahead(items: Iterator[Any]) -> Iterator[Any]:
@@ -319,19 +299,14 @@ def to_float16(values: np.ndarray) -> np.ndarray:
     return np.asarray(memoryview(tf.cast(values, tf.float16)))  # unlike .numpy(), no copy
 
 
-def float16_overflow(values: np.ndarray) -> str:
-    """Says which finite value float16 cannot hold; '' if it holds all."""
-    largest = np.abs(values).max(initial=0.0)
-    # Halfway between the largest float16, 65504, and the next power of two, rounding goes up.
-    return f"{largest:.6g} overflows float16" if 65520 <= largest < np.inf else ""
-
-
-def float16_zeros(values: np.ndarray) -> str:
-    """Says how many values that are not zero float16 turns into zero; '' if none."""
-    with np.errstate(over="ignore"):
-        lost = (values.astype(np.float16) == 0) & (values != 0)
-    if not lost.any():
-        return ""
-    return (
-        f"{lost.sum()} values ({100 * lost.mean():.2g} %) that are not zero become zero in float16"
-    )
+def float16_losses(values: np.ndarray, half: np.ndarray) -> tuple[str, str]:
+    """Says which value overflowed, and how many became zero, when values became ``half``."""
+    overflow = zeros = ""
+    bits = half.view(np.uint16) & 0x7FFF  # without signs: as the values' magnitudes are ordered
+    if bits.max(initial=0) >= 0x7C00:
+        overflow = f"{np.abs(values).max():.6g} overflows float16"
+    lost = np.count_nonzero(values != 0) - np.count_nonzero(bits)
+    if lost:
+        percent = 100 * lost / values.size
+        zeros = f"{lost} values ({percent:.2g} %) that are not zero become zero in float16"
+    return overflow, zeros

@@ -3,6 +3,7 @@
 import concurrent.futures
 import contextlib
 import dataclasses
+import functools
 import pathlib
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -30,17 +31,13 @@ class _OpenShard:
 
 
 class SplitWriter:
-    """Writes one split's records to shards whose number is known only at the end."""
+    """Writes one split's records to shards whose number is known only at the end.
+
+    ``shards`` of them are filled in turn (fewer if there are fewer videos); None starts a new one
+    whenever ``SHARD_BYTES`` are reached.
+    """
 
     def __init__(self, *, folder: pathlib.Path, split: str, shards: int | None):
-        """Makes the writer; nothing is written yet.
-
-        Args:
-          folder: where the shards go.
-          split: its name.
-          shards: number of shards, filled in turn (fewer if there are fewer videos); None starts
-            a new one whenever ``SHARD_BYTES`` are reached.
-        """
         self._folder, self._split, self._number = folder, split, shards
         self._shards: list[_OpenShard] = []
         self._count = 0
@@ -79,11 +76,11 @@ class SplitWriter:
             for index, shard in enumerate(self._shards)
         ]
         with concurrent.futures.ThreadPoolExecutor() as pool:
-            digests = list(pool.map(file_sha256, paths))
-        return tuple(
-            Shard(path.name, shard.videos, shard.units, path.stat().st_size, digest)
-            for path, shard, digest in zip(paths, self._shards, digests, strict=True)
-        )
+            digests = pool.map(file_sha256, paths)
+            return tuple(
+                Shard(path.name, shard.videos, shard.units, path.stat().st_size, digest)
+                for path, shard, digest in zip(paths, self._shards, digests, strict=True)
+            )
 
 
 def write_shards(
@@ -164,33 +161,24 @@ def _write_tfds(folder: pathlib.Path, manifest: Manifest) -> None:
 def _tfds_features(tfds: Any, manifest: Manifest) -> Any:
     """The record schema in TFDS's words: a ``/`` in a key is a level of nesting."""
     nested: dict = {}
-    for field in (*VIDEO, *SEGMENTS):
-        _nest(nested, field.key, _tfds_feature(tfds.features, field, manifest))
-    for spec in manifest.streams:
-        for field in stream_fields(spec.name):
-            _nest(nested, field.key, _tfds_feature(tfds.features, field, manifest, spec))
+    streams = [(field, spec) for spec in manifest.streams for field in stream_fields(spec.name)]
+    for field, spec in [*((field, None) for field in (*VIDEO, *SEGMENTS)), *streams]:
+        *levels, last = field.key.split("/")
+        level = functools.reduce(lambda inner, name: inner.setdefault(name, {}), levels, nested)
+        level[last] = _tfds_feature(tfds.features, field, manifest, spec)
     return tfds.features.FeaturesDict(nested)
 
 
-def _nest(nested: dict, key: str, feature: Any) -> None:
-    *levels, last = key.split("/")
-    for level in levels:
-        nested = nested.setdefault(level, {})
-    nested[last] = feature
-
-
-def _tfds_feature(
-    features: Any, field: Field, manifest: Manifest, stream: StreamSpec | None = None
-) -> Any:
-    if stream is not None and field.units:
-        shape = (None, stream.width)
+def _tfds_feature(features: Any, field: Field, manifest: Manifest, spec: StreamSpec | None) -> Any:
+    if spec is not None and field.units:
+        shape = (None, spec.width)
         return features.Tensor(shape=shape, dtype=np.dtype(manifest.dtype), encoding="bytes")
     if field.classes:
         item = features.ClassLabel(names=list(manifest.classes))
     elif field.dtype == "string":
         item = features.Text()
+    elif field.shape not in ((), (None,)):
+        return features.Tensor(shape=field.shape, dtype=np.dtype(field.dtype))
     else:
         item = features.Scalar(np.dtype(field.dtype))
-    if field.shape == (None,):
-        return features.Sequence(item)
-    return features.Tensor(shape=field.shape, dtype=np.dtype(field.dtype)) if field.shape else item
+    return features.Sequence(item) if field.shape == (None,) else item

@@ -28,7 +28,7 @@ from cpmn_tf.data.manifest import Manifest, StreamSpec
 from cpmn_tf.models import CascadedClassifier, PyramidAttention
 from cpmn_tf.training.objectives import cascade_loss, pyramid_loss
 from cpmn_tf.training.step import initialize, make_optimizer, make_step
-from tfrecords_tools.writing import SplitWriter
+from tfrecords_tools.writing import write_shards
 
 BATCH, UNITS, WIDTH, FILTERS, KERNEL, CLASSES = 16, 400, 101, 512, 3, 20
 ROUNDS, VIDEOS = 15, 200
@@ -101,19 +101,21 @@ def write_data(folder: pathlib.Path) -> pipeline.Split:
     rng = np.random.default_rng(0)
     lengths = np.clip(rng.lognormal(np.log(900), 0.95, VIDEOS), 60, 9000).astype(int)
     classes = tuple(f"class_{number:02d}" for number in range(CLASSES))
-    streams = (StreamSpec("rgb", WIDTH),)
-    plan = {"streams": streams, "dtype": "float16", "rate": 6.0, "classes": classes}
-    writer = SplitWriter(folder=folder, split="validation", shards=1)
-    for number, length in enumerate(lengths):
-        record = records.VideoRecord(
+    manifest = Manifest(
+        streams=(StreamSpec("rgb", WIDTH),), dtype="float16", rate=6.0, classes=classes, splits={}
+    )
+    made = (
+        records.VideoRecord(
             id=f"video_{number:04d}",
             duration=length / 6.0,
             rate=6.0,
             labels=(number % CLASSES,),
             features={"rgb": rng.normal(size=(length, WIDTH)).astype(np.float32)},
         )
-        writer.write(records.encode(record, Manifest(splits={}, **plan)), int(length))
-    Manifest(splits={"validation": writer.finish()}, **plan).save(folder)
+        for number, length in enumerate(lengths)
+    )
+    pairs = (("validation", record) for record in made)
+    write_shards(folder, manifest, pairs, shards=1).save(folder)
     return pipeline.Split.open(folder, "validation")
 
 
