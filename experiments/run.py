@@ -57,14 +57,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     if name in COMMANDS:
         module = load(name)
-        define_flags, run = module.define_flags, module.run
+        define_flags, run = getattr(module, "define_flags", lambda values: None), module.run
     else:
         cli.load_tensorflow()  # before anything else does
-        from experiments.harness import runner
+        from experiments.harness import lab
 
         module = load(name)
-        define_flags = functools.partial(runner.define_flags, module)
-        run = functools.partial(runner.run, module)
+        define_flags = functools.partial(lab.define_flags, module)
+        run = functools.partial(lab.run, module)
     return cli.execute(f"experiments.run {name}", module.__doc__, define_flags, run, rest)
 
 

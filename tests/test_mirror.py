@@ -33,7 +33,6 @@ THROUGH = {
     "tfrecords_tools.reading.feature_folders": "tfrecords_tools/sources/test_folders.py",
     "tfrecords_tools.reading.object_arrays": "tfrecords_tools/sources/test_wtalc.py",
     "experiments.benchmarks.evaluation": "experiments/benchmarks/test_benchmarks.py",
-    "experiments.harness.runner": "experiments/test_run.py",
     # A study is data: test_run.py makes each of them and runs some.
     "experiments.ours.more_options": "experiments/test_run.py",
     "experiments.ours.normalization": "experiments/test_run.py",

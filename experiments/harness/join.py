@@ -8,7 +8,6 @@ folders (and their seeds). Writes NAME.json, .md and .png.
 """
 
 import pathlib
-from typing import Any
 
 from cpmn_tf.commands import cli
 from cpmn_tf.errors import UserError
@@ -28,42 +27,31 @@ def define_flags(values: cli.Flags) -> None:
     values.string("output_dir", "Folder of the joined table.")
 
 
-def read(path: pathlib.Path) -> dict[str, Any]:
-    """What an experiment wrote.
-
-    Raises:
-      UserError: if the file cannot be read or is of something else.
-    """
-    written = read_json(path)
-    keys = {*_ALIKE, *_COPIED, *_ADDED, "results"}
-    if not isinstance(written, dict) or not keys <= written.keys():
-        raise UserError(
-            f"{path}: is not the table of an experiment; --name is one of table3, options and "
-            "others that write rows over seeds"
-        )
-    return written
-
-
 def run(values: cli.Flags) -> None:
     """Joins.
 
     Raises:
-      UserError: if a file cannot be read, or its rows are not those of the first.
+      UserError: if a file cannot be read or is of something else, or its rows are not those of the
+        first.
     """
     cli.require(values, "results", "name", "output_dir")
     paths = [pathlib.Path(folder) / f"{values.name}.json" for folder in values.results]
-    runs = [read(path) for path in paths]
+    runs = [read_json(path) for path in paths]
     first, results, trainings = runs[0], [], 0
     for path, one in zip(paths, runs, strict=True):
+        if not isinstance(one, dict) or "variants" not in one:
+            raise UserError(
+                f"{path}: is not the table of an experiment; --name is one of table3, options and "
+                "others that write rows over seeds"
+            )
         for key in _ALIKE:
             if one[key] != first[key]:
                 raise UserError(f"{path}: {key} is not as in {paths[0]}; run both alike")
         seeds = sorted({result["seed"] for result in one["results"]})
         # A training's number among all: two folders' seed 0 are different trainings.
-        results += [
-            Result(**{**item, "seed": trainings + seeds.index(item["seed"])})
-            for item in one["results"]
-        ]
+        for item in one["results"]:
+            number = trainings + seeds.index(item["seed"])
+            results.append(Result(**{**item, "seed": number}))
         trainings += len(seeds)
     facts = {key: first[key] for key in _COPIED}
     facts |= {key: sum(one[key] for one in runs) for key in _ADDED}

@@ -7,25 +7,29 @@ that is killed goes on where it was, and the same command gives the same numbers
 
 import pathlib
 from collections.abc import Sequence
+from types import ModuleType
 from typing import Any
 
+import numpy as np
 from absl import logging
 
 from cpmn_tf.commands import cli
 from cpmn_tf.config import PRESETS, TIOU, parse_settings, preset, with_overrides
 from cpmn_tf.data.pipeline import Split
+from cpmn_tf.errors import UserError
 from cpmn_tf.evaluation import evaluate, parse_tiou
 from cpmn_tf.files import file_sha256, read_json, write_json
 from cpmn_tf.formats.annotations import Annotations, Detections, load_annotations
 from cpmn_tf.inference import localize
 from cpmn_tf.training import load_model
 from cpmn_tf.training.model_folder import INFERENCE_SETTINGS
-from experiments.harness.bank import Bank, digest
-from experiments.harness.study import PROTOCOLS, Result, Variant
+from experiments.harness import report
+from experiments.harness.bank import digest, train_once
+from experiments.harness.study import PROTOCOLS, Result, Study, Variant
 
 
-def define_flags(values: cli.Flags) -> None:
-    """Flags of every experiment."""
+def define_flags(module: ModuleType, values: cli.Flags) -> None:
+    """Flags of every experiment, and the module's own; only what trains over seeds has --seeds."""
     values.choice("preset", PRESETS, "Settings to start from.", default="thumos14")
     values.string("data_dir", "Data set of cpmn-build-records.")
     values.string(
@@ -33,13 +37,13 @@ def define_flags(values: cli.Flags) -> None:
         "Folder for trained models and results; experiments that name the same one share them.",
     )
     values.string("split", "Split to evaluate on; the preset's by default.")
-    values.choice(
-        "precision",
-        ["float32", "mixed_float16", "mixed_bfloat16"],
-        "As of cpmn-train.",
-        default="float32",
-    )
+    precisions = ["float32", "mixed_float16", "mixed_bfloat16"]
+    values.choice("precision", precisions, "As of cpmn-train.", default="float32")
     values.repeated("set", "Change one setting, as section.field=value.")
+    if hasattr(module, "STUDY"):
+        define_seeds(values)
+    if hasattr(module, "define_flags"):
+        module.define_flags(values)
 
 
 def define_seeds(values: cli.Flags) -> None:
@@ -55,15 +59,11 @@ def by_phase(settings: Sequence[str]) -> tuple[list[str], list[str]]:
 
 def top_class(truth: Annotations, detections: Detections) -> float:
     """Share of ``truth``'s videos whose best-scored detection has one of the video's labels."""
-    best: dict[str, tuple[float, str]] = {}
-    for video, label, score in zip(
-        detections.video, detections.label, detections.score, strict=True
-    ):
-        name = detections.videos[video]
-        found = (score, detections.classes[label])
-        if name not in best or found[0] > best[name][0]:
-            best[name] = found
-    right = sum(name in best and best[name][1] in v.labels for name, v in truth.videos.items())
+    best: dict[str, str] = {}
+    for row in np.argsort(-detections.score, kind="stable"):
+        label = detections.classes[detections.label[row]]
+        best.setdefault(detections.videos[detections.video[row]], label)
+    right = sum(best.get(name) in video.labels for name, video in truth.videos.items())
     return right / len(truth.videos)
 
 
@@ -71,7 +71,7 @@ class Lab:
     """The data, the models and the results that the flags name.
 
     Args:
-      values: the flags of :func:`define_flags`.
+      values: the flags of every experiment.
 
     Raises:
       UserError: if the data cannot be read or a setting is wrong.
@@ -83,7 +83,6 @@ class Lab:
         self.flags = values
         self.output = pathlib.Path(values.output_dir)
         self.config = with_overrides(preset(values.preset), values.set)
-        self._bank = Bank(self.output, values.data_dir, self.config, precision=values.precision)
         self.split = Split.open(values.data_dir, values.split or self.config.data.test_split)
         self.tiou = parse_tiou(TIOU[values.preset])
         self._annotations = pathlib.Path(values.data_dir) / "annotations.json"
@@ -99,7 +98,10 @@ class Lab:
     def trained(self, variant: Variant, seed: int) -> tuple[pathlib.Path, list[str]]:
         """The folder of the variant's model, trained now if need be, and its inference settings."""
         training, inference_only = by_phase(variant.settings)
-        return self._bank.trained(training, seed), inference_only
+        config = with_overrides(self.config, training)
+        data_dir, precision = self.flags.data_dir, self.flags.precision
+        folder = train_once(self.output, data_dir, config, seed=seed, precision=precision)
+        return folder, inference_only
 
     def results(self, variants: Sequence[Variant]) -> list[Result]:
         """All variants over all seeds, one after another; each is kept as soon as it is there."""
@@ -154,3 +156,28 @@ class Lab:
             "set": list(self.flags.set),
             "precision": self.flags.precision,
         }
+
+
+def run(module: ModuleType, values: cli.Flags) -> None:
+    """Runs the module's study, or what it does itself.
+
+    Raises:
+      UserError: if the data cannot be read, a setting is wrong, or ``--preset`` reports other tIoU
+        than published rows do.
+    """
+    if not hasattr(module, "STUDY"):
+        return module.run(Lab(values))
+    study: Study = module.STUDY
+    published = study.published
+    if published and not set(published.tiou) <= set(parse_tiou(TIOU[values.preset])):
+        raise UserError(
+            f"--preset={values.preset} reports other tIoU; use --preset={published.preset}"
+        )
+    lab = Lab(values)
+    variants = lab.distinct(study.variants)
+    results = lab.results(variants)
+    facts = {"title": study.title, "paper": study.paper}
+    facts |= {**lab.describe(), "seeds": values.seeds}
+    appendix = report.beside(published, results, facts) if published else ""
+    path = lab.output / module.__name__.rpartition(".")[2]
+    report.publish(path, facts, variants, results, study.reference, appendix)

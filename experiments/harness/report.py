@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from cpmn_tf.files import replaced, write_json, write_text
-from experiments.harness.study import PROTOCOLS, Result, Variant
+from experiments.harness.study import PROTOCOLS, Published, Result, Variant
 
 # Okabe and Ito's colours, which stay apart for the colour-blind; marks and dashes for printing.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#E69F00", "#56B4E9")
@@ -40,14 +40,11 @@ def markdown(rows: Sequence[Sequence[str]]) -> str:
 
 def results_of(results: Sequence[Result], variant: Variant) -> list[Result]:
     """The results of one variant, by seed."""
-    return sorted((r for r in results if r.variant == variant.name), key=lambda r: r.seed)
+    return [result for result in results if result.variant == variant.name]
 
 
 def table(
-    results: Sequence[Result],
-    variants: Sequence[Variant],
-    protocol: str,
-    reference: int | None = None,
+    results: Sequence[Result], variants: Sequence[Variant], protocol: str, reference: int | None
 ) -> str:
     """A Markdown table of one protocol, in per cent.
 
@@ -76,6 +73,34 @@ def table(
         cells.append(spread([r.top_class for r in mine]))
         cells.append(f"{statistics.mean(r.detections for r in mine):.0f}")
         cells.append(f"{statistics.mean(r.videos_without_detections for r in mine):.1f}")
+        rows.append(cells)
+    return markdown(rows)
+
+
+def beside(published: Published, results: Sequence[Result], facts: dict[str, Any]) -> str:
+    """A Markdown table as the paper's Tables 1 and 2: its rows, then ours by each protocol.
+
+    Args:
+      published: the paper's rows.
+      results: of one variant, a seed each; they may have more thresholds than are shown.
+      facts: of :func:`publish`.
+    """
+    data = ("SIMULATED: " if facts["simulated"] else "") + facts["data"]
+    figures = [value for row in published.rows for value in row[2] if value is not None]
+    # As many decimals as the paper prints.
+    digits = max(len(f"{value:g}".partition(".")[2]) for value in figures)
+    averaged = len(published.rows[0][2]) > len(published.tiou)
+    heads = ["supervision", "method", "data", "protocol"]
+    rows = [heads + [f"{value:g}" for value in published.tiou] + ["average"] * averaged]
+    for supervision, method, values in published.rows:
+        cells = [supervision, method, f"{published.data} (published)", "not named"]
+        rows.append(cells + ["-" if value is None else f"{value:.{digits}f}" for value in values])
+    for protocol in PROTOCOLS:
+        columns = list(zip(*(result.map[protocol] for result in results), strict=True))
+        cells = ["weak", "CPMN, this code", data, protocol]
+        cells += [spread(columns[results[0].tiou.index(value)]) for value in published.tiou]
+        if averaged:
+            cells.append(spread([result.average(protocol) for result in results]))
         rows.append(cells)
     return markdown(rows)
 
@@ -112,9 +137,8 @@ def plot(results: Sequence[Result], variants: Sequence[Variant], title: str) -> 
 
 def about(facts: dict[str, Any]) -> str:
     """What was measured on, and how often; says first if it is simulated."""
-    number, unit = (
-        (facts["trainings"], "training") if "joined" in facts else (facts["seeds"], "seed")
-    )
+    unit = "training" if "joined" in facts else "seed"
+    number = facts[f"{unit}s"]
     simulated = "SIMULATED; " if facts["simulated"] else ""
     return f"{simulated}{facts['data']}; {number} {unit}{'s' * (number != 1)}"
 

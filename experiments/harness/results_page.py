@@ -45,18 +45,11 @@ def updated(page: str, results: pathlib.Path) -> str:
     return "".join([*parts, page[begin:]])
 
 
-def define_flags(values: cli.Flags) -> None:
-    """Flags of the page."""
-    values.string("page", "Page that is brought up to date.", default=str(HERE / "README.md"))
-    values.string("results", "Folder of the tables.", default=str(HERE / "results"))
-
-
-def run(values: cli.Flags) -> None:
+def run(_: cli.Flags) -> None:
     """Brings the page up to date.
 
     Raises:
       UserError: naming a command whose table is not there.
     """
-    page = pathlib.Path(values.page)
-    text = updated(page.read_text("utf-8"), pathlib.Path(values.results))
-    write_text(page, text)
+    page = HERE / "README.md"
+    write_text(page, updated(page.read_text("utf-8"), HERE / "results"))

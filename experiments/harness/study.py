@@ -41,8 +41,9 @@ class Published:
 class Study:
     """A table or figure: variants of the method, each trained over seeds and judged.
 
+    Its module's name is that of the files it writes.
+
     Attributes:
-      name: of the files it writes, which is also its module's.
       title: in words.
       paper: what the paper reports.
       variants: the rows; one with the settings of an earlier one is left out.
@@ -50,7 +51,6 @@ class Study:
       published: rows of the paper beside which the first variant is shown.
     """
 
-    name: str
     title: str
     paper: str
     variants: Sequence[Variant]

@@ -3,8 +3,7 @@
     python -m experiments.run more_options --preset=watch --data_dir=runs/watch \\
         --output_dir=runs/results
 
-Uses the models of Table 3, and trains them if need be. Writes more_options.json, .md
-and .png.
+Uses the models of Table 3, and trains them if need be. Writes more_options.json, .md and .png.
 """
 
 from experiments.harness.study import Study, Variant
@@ -15,7 +14,6 @@ OPTIONS = (
     "localization.nms=none",
 )
 STUDY = Study(
-    name="more_options",
     title="Further options that act after training",
     paper="nothing; these are the points it leaves open.",
     variants=[Variant("the preset"), *(Variant(option, (option,)) for option in OPTIONS)],

@@ -15,7 +15,6 @@ from experiments.harness.study import Study, Variant
 
 ALONE = "localization.attention=false"
 STUDY = Study(
-    name="normalization",
     title="How the T-CAS is normalised before ζ",
     paper="nothing of how M(A) is normalised before ζ = 0.4.",
     variants=(

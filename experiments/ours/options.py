@@ -27,7 +27,6 @@ OPTIONS = (
     "localization.nms=soft",
 )
 STUDY = Study(
-    name="options",
     title="Options that act after training",
     paper="nothing; these are the points it leaves open.",
     # An option that the preset has already is the same as the first row, and so left out.

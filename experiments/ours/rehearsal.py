@@ -18,6 +18,8 @@ import resource
 import statistics
 import time
 
+import numpy as np
+
 from cpmn_tf.commands import cli
 from cpmn_tf.commands.progress import ProgressBar
 from cpmn_tf.config import Config
@@ -54,17 +56,21 @@ def floor_operations(split: pipeline.Split, config: Config, streams: list[str]) 
     return epochs * total
 
 
-def product_rates(rounds: int = 20) -> tuple[float, float]:
+def now() -> np.ndarray:
+    """Seconds by the clock, and of processor time."""
+    return np.array([time.perf_counter(), time.process_time()])
+
+
+def product_rates() -> np.ndarray:
     """Operations a second of the matrix product: by the clock, and by processor time; medians."""
     product, operations = make_product()
     product().numpy()
-    clock, processor = [], []
-    for _ in range(rounds):
-        start, busy = time.perf_counter(), time.process_time()
+    seconds = []
+    for _ in range(20):
+        start = now()
         product().numpy()
-        clock.append(time.perf_counter() - start)
-        processor.append(time.process_time() - busy)
-    return operations / statistics.median(clock), operations / statistics.median(processor)
+        seconds.append(now() - start)
+    return operations / np.median(seconds, axis=0)
 
 
 class Stopwatch:
@@ -72,16 +78,14 @@ class Stopwatch:
 
     def __init__(self, path: pathlib.Path):
         self._path = path
-        self.clock, self.processor = read_json(path) if path.is_file() else (0.0, 0.0)
-        self._since = time.perf_counter(), time.process_time()
+        self.seconds = np.array(read_json(path) if path.is_file() else [0.0, 0.0])
+        self._since = now()
 
     def tick(self) -> None:
         """Adds what has passed since the last tick."""
-        now = time.perf_counter(), time.process_time()
-        self.clock += now[0] - self._since[0]
-        self.processor += now[1] - self._since[1]
-        self._since = now
-        write_json(self._path, [self.clock, self.processor])
+        before, self._since = self._since, now()
+        self.seconds += self._since - before
+        write_json(self._path, self.seconds.tolist())
 
 
 def run(lab: Lab) -> None:
@@ -105,7 +109,7 @@ def run(lab: Lab) -> None:
     watch.tick()
     bar.end()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    rates = [(one + two) / 2 for one, two in zip(before, product_rates(), strict=True)]
+    rates = np.mean([before, product_rates()], axis=0)
     training = pipeline.Split.open(lab.flags.data_dir, lab.config.data.train_split)
     streams = lab.flags.streams or [spec.name for spec in training.manifest.streams]
     operations = floor_operations(training, lab.config, streams)
@@ -118,9 +122,9 @@ def run(lab: Lab) -> None:
         "streams": streams,
         "settings": lab.config.to_dict(),
         "operations": operations,
-        "product_gflops": {"clock": rates[0] / 1e9, "processor": rates[1] / 1e9},
-        "seconds": {"clock": watch.clock, "processor": watch.processor},
-        "floor_seconds": {"clock": operations / rates[0], "processor": operations / rates[1]},
+        "product_gflops": by_kind(rates / 1e9),
+        "seconds": by_kind(watch.seconds),
+        "floor_seconds": by_kind(operations / rates),
         "peak_memory_gib": peak,
         "localization_seconds": time.perf_counter() - start,
         **lab.judge(detections),
@@ -129,10 +133,15 @@ def run(lab: Lab) -> None:
     _print(figures)
 
 
+def by_kind(values: np.ndarray) -> dict[str, float]:
+    """The two kinds of seconds, or of rates, by name."""
+    return dict(zip(("clock", "processor"), values.tolist(), strict=True))
+
+
 def _print(figures: dict) -> None:
     print(f"\n{figures['data']}; streams: {', '.join(figures['streams'])}")
-    for kind in ("clock", "processor"):
-        spent, floor = figures["seconds"][kind], figures["floor_seconds"][kind]
+    for kind, spent in figures["seconds"].items():
+        floor = figures["floor_seconds"][kind]
         print(
             f"{kind}: {spent:.0f} s of training, floor {floor:.0f} s at "
             f"{figures['product_gflops'][kind]:.0f} GFLOP/s, ratio {floor / spent:.2f}"

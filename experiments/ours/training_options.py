@@ -28,7 +28,6 @@ OPTIONS = (
     (RESIZED, "data.resize_modules=pyramid"),
 )
 STUDY = Study(
-    name="training_options",
     title="Options that act in training",
     paper="nothing; these are the points it leaves open.",
     variants=[Variant("the preset"), *(Variant(", ".join(item), item) for item in OPTIONS)],

@@ -37,28 +37,26 @@ def chosen(truth: Annotations) -> dict[str, str]:
     single = [v for v in videos if len(v.labels) == 1] or videos
     several = [v for v in videos if len(v.instances) >= 3] or videos
     by_count = sorted(single, key=lambda v: len(v.instances))
+
+    def density(video: Video) -> float:
+        return len(video.instances) / (video.duration or max(i.end for i in video.instances))
+
+    def typical(video: Video) -> float:
+        return statistics.median(item.end - item.start for item in video.instances)
+
     return {
         "fig4": by_count[len(by_count) // 2].id,
         "fig6a": max(videos, key=lambda v: len(v.labels)).id,
-        "fig6b": max(videos, key=lambda v: len(v.instances) / _end(v)).id,
-        "fig6c": min(several, key=_typical).id,
+        "fig6b": max(videos, key=density).id,
+        "fig6c": min(several, key=typical).id,
     }
-
-
-def _end(video: Video) -> float:
-    return video.duration or max(item.end for item in video.instances)
-
-
-def _typical(video: Video) -> float:
-    return statistics.median(item.end - item.start for item in video.instances)
 
 
 def run(lab: Lab) -> None:
     """Draws the four pictures."""
     folder, _ = lab.trained(Variant("CPMN"), 0)
     model = load_model(folder)
-    classes = model.manifest.classes
-    simulated = lab.split.manifest.simulated
+    classes, simulated = model.manifest.classes, lab.split.manifest.simulated
     for name, video_id in chosen(lab.truth).items():
         one = dataclasses.replace(lab.split, lengths={video_id: lab.split.lengths[video_id]})
         batch = next(inference.batches(one, segments=True))

@@ -14,7 +14,6 @@ from experiments.harness.study import Study, Variant
 
 ALONE = "localization.attention=false"
 STUDY = Study(
-    name="fig5_sampling",
     title="Figure 5, left: sampling in the cascade",
     paper="sparse sampling best, then shot-based, then uniform (THUMOS14, drawn without figures).",
     variants=(

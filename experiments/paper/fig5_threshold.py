@@ -13,7 +13,6 @@ attention. Writes fig5_threshold.json, .md and .png.
 from experiments.harness.study import Study, Variant
 
 STUDY = Study(
-    name="fig5_threshold",
     title="Figure 5, right: erasing threshold",
     paper="0.4 best of 0.3, 0.4, 0.5, 0.6, 0.7 (THUMOS14, drawn without figures).",
     variants=[

@@ -11,7 +11,6 @@ on 2 cores. Writes table1.json, .md and .png.
 from experiments.harness.study import Published, Study, Variant
 
 STUDY = Study(
-    name="table1",
     title="Table 1: mAP beside the published rows",
     paper="CPMN 47.1, 41.6, 32.8, 24.7, 16.1, 10.1, 5.5 (THUMOS14).",
     variants=(Variant("CPMN"),),

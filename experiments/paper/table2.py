@@ -11,7 +11,6 @@ the protocol `activitynet`; the average is over tIoU 0.5:0.05:0.95. Writes table
 from experiments.harness.study import Published, Study, Variant
 
 STUDY = Study(
-    name="table2",
     title="Table 2: mAP beside the published rows",
     paper="CPMN 39.29, 24.09, 6.71, 24.42 (ActivityNet-1.3).",
     variants=(Variant("CPMN"),),

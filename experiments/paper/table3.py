@@ -13,7 +13,6 @@ Two minutes a seed on `watch` on 2 cores. Writes table3.json, .md and .png.
 from experiments.harness.study import Study, Variant
 
 STUDY = Study(
-    name="table3",
     title="Table 3: parts of CPMN",
     paper="original T-CAS 11.4, + mining T-CAS 14.5, + attention 16.1 (THUMOS14, tIoU 0.5).",
     variants=(

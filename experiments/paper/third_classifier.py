@@ -14,7 +14,6 @@ from experiments.harness.study import Study, Variant
 
 ALONE = "localization.attention=false"
 STUDY = Study(
-    name="third_classifier",
     title="A third classifier (Section 4.3)",
     paper="no significant improvement by a third classifier (THUMOS14, no figures).",
     variants=(

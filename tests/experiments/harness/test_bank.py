@@ -5,7 +5,7 @@ import numpy as np
 from cpmn_tf.config import Config, with_overrides
 from cpmn_tf.training import load_model, train
 from cpmn_tf.training.model_folder import MODULES, module_folder
-from experiments.harness.bank import Bank, module_settings
+from experiments.harness.bank import module_settings, train_once
 
 
 def test_a_module_depends_on_its_own_settings_alone():
@@ -25,16 +25,15 @@ def test_a_module_depends_on_its_own_settings_alone():
 def test_bank_shares_what_is_the_same_and_changes_no_bit(data_set, small_settings, tmp_path):
     short = [*small_settings, "training.epochs=1", "training.final_epochs=1"]
     config = with_overrides(Config(), short)
-    bank = Bank(tmp_path / "bank", data_set, config)
-    one = bank.trained([], 3)
-    two = bank.trained(["cascade.threshold=0.9"], 3)
-    assert one != two and bank.trained([], 3) == one
+    changed = with_overrides(config, ["cascade.threshold=0.9"])
+    one = train_once(tmp_path / "bank", data_set, config, seed=3)
+    two = train_once(tmp_path / "bank", data_set, changed, seed=3)
+    assert one != two and train_once(tmp_path / "bank", data_set, config, seed=3) == one
     for stream in ("rgb", "flow"):
         names = sorted(path.name for path in module_folder(one, stream, "pyramid").iterdir())
         for name in names:
             first, second = (module_folder(m, stream, "pyramid") / name for m in (one, two))
             assert first.samefile(second)
-    changed = with_overrides(config, ["cascade.threshold=0.9"])
     train(data_dir=data_set, model_dir=tmp_path / "alone", config=changed, seed=3)
     ours, alone = (load_model(folder) for folder in (two, tmp_path / "alone"))
     for left, right in zip(ours.variables, alone.variables, strict=True):

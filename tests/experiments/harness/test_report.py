@@ -1,6 +1,6 @@
 """Means, deviations and errors in the tables, and the paper's rows beside ours."""
 
-from experiments.harness import published, report
+from experiments.harness import report
 from experiments.harness.study import PROTOCOLS, Published, Result, Variant
 
 
@@ -18,7 +18,7 @@ def test_table_means_and_errors():
         result("b", 0, (0.40, 0.10)),  # average 0.25, +5 points
         result("b", 1, (0.60, 0.50)),  # average 0.55, +15 points
     ]
-    lines = report.table(results, variants, "thumos14").splitlines()
+    lines = report.table(results, variants, "thumos14", None).splitlines()
     # a: mean 30, standard deviation sqrt(2 · 10²) = 14.1.
     assert lines[2] == "| a | 40.0 | 20.0 | 30.0 ± 14.1 |  | 75.0 ± 0.0 | 10 | 2.0 |"
     # b - a: 5 and 15, mean 10, standard deviation 7.07, standard error 7.07 / sqrt(2) = 5.0.
@@ -32,9 +32,9 @@ def test_published_rows_are_beside_ours():
     theirs = Published(
         data="T14", preset="thumos14", tiou=(0.5,), rows=[("full", "Theirs", (1.5, None))]
     )
-    text = published.table(theirs, results, "simulated")
+    text = report.beside(theirs, results, {"simulated": True, "data": "x"})
     assert "| full | Theirs | T14 (published) | not named | 1.5 | - |" in text
     # At 0.5: 10 and 30; averages 20 and 40.
     for protocol in PROTOCOLS:
-        row = f"| weak | CPMN, this code | simulated | {protocol} | 20.0 ± 14.1 | 30.0 ± 14.1 |"
+        row = f"| weak | CPMN, this code | SIMULATED: x | {protocol} | 20.0 ± 14.1 | 30.0 ± 14.1 |"
         assert row in text
