@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from cpmn_tf.data.manifest import Manifest, StreamSpec, check_split, check_stream
+from cpmn_tf.data.manifest import Manifest, StreamSpec, check_split
 from cpmn_tf.data.records import VideoRecord
 from cpmn_tf.data.schema import DTYPES
 from cpmn_tf.errors import UserError
@@ -222,7 +222,7 @@ class _Build:
             raise UserError("the source has no video; check the annotations and the features")
         widths = {name: values.shape[1] for name, values in first.features.items()}
         manifest = Manifest(
-            streams=tuple(check_stream(StreamSpec(*item)) for item in widths.items()),
+            streams=tuple(StreamSpec(*item) for item in widths.items()),
             dtype=self._dtype,
             rate=None,
             classes=self._source.annotations.classes,

@@ -27,27 +27,8 @@ _SPLIT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_]{0,63}")
 _SHARD = re.compile(r"[A-Za-z0-9_]+-\d{5}-of-\d{5}\.tfrecord")
 
 
-@dataclasses.dataclass(frozen=True)
-class StreamSpec:
-    """A named feature stream; ``width`` is G, its values per unit."""
-
-    name: str
-    width: int
-
-
-@dataclasses.dataclass(frozen=True)
-class Shard:
-    """One file of a split: how many videos, units (of all its videos) and bytes it holds."""
-
-    file: str
-    videos: int
-    units: int
-    bytes: int
-    sha256: str
-
-
-def check_stream_name(name: str) -> str:
-    """Returns ``name`` if a stream may be called so.
+def check_stream_name(name: str) -> None:
+    """Checks that a stream may be called so.
 
     Raises:
       UserError: if it is reserved, or holds other than letters, digits, ``_``, ``-``, ``.``.
@@ -59,23 +40,10 @@ def check_stream_name(name: str) -> str:
             f"stream {name!r}: a stream is named by up to 64 letters, digits, _, - and ., the "
             "first a letter or digit; rename it"
         )
-    return name
 
 
-def check_stream(stream: StreamSpec) -> StreamSpec:
-    """Returns ``stream`` if its name and width are allowed.
-
-    Raises:
-      UserError: naming the stream.
-    """
-    check_stream_name(stream.name)
-    if type(stream.width) is not int or not 0 < stream.width <= MAX_WIDTH:
-        raise UserError(f"stream {stream.name!r}: width {stream.width!r} is not in 1..{MAX_WIDTH}")
-    return stream
-
-
-def check_split(name: str) -> str:
-    """Returns ``name`` if a split may be called so: it becomes part of its shards' names.
+def check_split(name: str) -> None:
+    """Checks that a split may be called so: it becomes part of its shards' names.
 
     Raises:
       UserError: if it holds other than letters, digits and ``_``, or is ``all``.
@@ -85,11 +53,10 @@ def check_split(name: str) -> str:
             f"subset {name!r}: a split is named by up to 64 letters, digits and _ (not 'all', "
             "which TFDS reserves); rename the subset in the annotations"
         )
-    return name
 
 
-def check_classes(classes: tuple[str, ...]) -> tuple[str, ...]:
-    """Returns ``classes`` if they are usable: at least one, distinct, one printable line each.
+def check_classes(classes: tuple[str, ...]) -> None:
+    """Checks that classes are usable: at least one, distinct, one printable line each.
 
     Raises:
       UserError: naming the class. TFDS keeps class names one a line and strips them.
@@ -104,7 +71,47 @@ def check_classes(classes: tuple[str, ...]) -> tuple[str, ...]:
             )
     if len(set(classes)) != len(classes):
         raise UserError("a class is named twice; keep one of them")
-    return classes
+
+
+@dataclasses.dataclass(frozen=True)
+class StreamSpec:
+    """A named feature stream; ``width`` is G, its values per unit."""
+
+    name: str
+    width: int
+
+    def __post_init__(self) -> None:
+        """Checks name and width.
+
+        Raises:
+          UserError: naming the stream.
+        """
+        check_stream_name(self.name)
+        if type(self.width) is not int or not 0 < self.width <= MAX_WIDTH:
+            raise UserError(f"stream {self.name!r}: width {self.width!r} is not in 1..{MAX_WIDTH}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Shard:
+    """One file of a split: how many videos, units (of all its videos) and bytes it holds."""
+
+    file: str
+    videos: int
+    units: int
+    bytes: int
+    sha256: str
+
+    def __post_init__(self) -> None:
+        """Checks the name, which also keeps the path inside the folder, and the counts.
+
+        Raises:
+          UserError: naming the shard.
+        """
+        if not _SHARD.fullmatch(self.file):
+            raise UserError(f"shard {self.file!r} is not named SPLIT-00000-of-00001.tfrecord")
+        for count in (self.videos, self.units, self.bytes):
+            if type(count) is not int or count < 0:
+                raise UserError(f"shard {self.file!r}: {count!r} is not a count")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -135,6 +142,22 @@ class Manifest:
     schema_version: int = SCHEMA_VERSION
     folder: pathlib.Path = dataclasses.field(default=pathlib.Path("."), compare=False)
 
+    def __post_init__(self) -> None:
+        """Checks the values.
+
+        Raises:
+          UserError: naming the one that is wrong.
+        """
+        if self.dtype not in DTYPES:
+            raise UserError(f"dtype {self.dtype!r} is not one of {', '.join(DTYPES)}")
+        if self.rate is not None and not 0 < self.rate < math.inf:
+            raise UserError(f"rate {self.rate!r} is not a positive number of units per second")
+        if not self.streams or len({spec.name for spec in self.streams}) != len(self.streams):
+            raise UserError("its streams are none, or one is named twice; build the records anew")
+        check_classes(self.classes)
+        for split in self.splits:
+            check_split(split)
+
     @classmethod
     def load(cls, data_dir: str | os.PathLike) -> "Manifest":
         """Reads and checks the manifest of the data set in ``data_dir``.
@@ -148,7 +171,19 @@ class Manifest:
             raise UserError(f"{path}: there is no such file; give a folder of cpmn-build-records")
         value = read_json(path)
         try:
-            return cls(folder=folder, **_parse(value))
+            version = value["schema_version"]
+            if version != SCHEMA_VERSION:
+                raise UserError(
+                    f"its records have schema version {version!r}, this program reads "
+                    f"{SCHEMA_VERSION}; build the records anew"
+                )
+            value["streams"] = tuple(StreamSpec(**item) for item in value["streams"])
+            value["classes"] = tuple(value["classes"])
+            value["splits"] = {
+                split: tuple(Shard(**item) for item in shards)
+                for split, shards in value["splits"].items()
+            }
+            return cls(folder=folder, **value)
         except UserError as error:
             raise UserError(f"{path}: {error}") from None
         except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
@@ -199,9 +234,9 @@ class Manifest:
         paths = []
         for shard in self.shards(split):
             path = self.folder / shard.file
-            size = path.stat().st_size if path.is_file() else None
-            if size is None:
+            if not path.is_file():
                 raise UserError(f"{path}: this shard is missing; copy or build the records anew")
+            size = path.stat().st_size
             if size != shard.bytes:
                 raise UserError(
                     f"{path}: has {size} bytes instead of {shard.bytes}; copy or build it anew"
@@ -217,45 +252,3 @@ class Manifest:
         """Hexadecimal digest of a split's content: the same records, the same fingerprint."""
         digests = "\n".join(shard.sha256 for shard in self.shards(split))
         return hashlib.sha256(digests.encode()).hexdigest()
-
-
-def _parse(value: Mapping[str, Any]) -> dict[str, Any]:
-    """The checked fields of a :class:`Manifest` from decoded JSON."""
-    version = value["schema_version"]
-    if version != SCHEMA_VERSION:
-        raise UserError(
-            f"its records have schema version {version!r}, this program reads {SCHEMA_VERSION}; "
-            "build the records anew"
-        )
-    if value["dtype"] not in DTYPES:
-        raise UserError(f"dtype {value['dtype']!r} is not one of {', '.join(DTYPES)}")
-    rate = value["rate"]
-    if rate is not None and not (math.isfinite(rate) and rate > 0):
-        raise UserError(f"rate {rate!r} is not a positive number of units per second")
-    streams = tuple(check_stream(StreamSpec(**item)) for item in value["streams"])
-    if not streams or len({spec.name for spec in streams}) != len(streams):
-        raise UserError("its streams are none, or one is named twice; build the records anew")
-    return {
-        "schema_version": version,
-        "streams": streams,
-        "dtype": value["dtype"],
-        "rate": None if rate is None else float(rate),
-        "classes": check_classes(tuple(value["classes"])),
-        "splits": {
-            check_split(split): tuple(_shard(item) for item in shards)
-            for split, shards in value["splits"].items()
-        },
-        "source": dict(value.get("source", {})),
-    }
-
-
-def _shard(item: Mapping[str, Any]) -> Shard:
-    shard = Shard(**item)
-    if not _SHARD.fullmatch(shard.file):  # also keeps the path inside the folder
-        raise UserError(f"shard {shard.file!r} is not named SPLIT-00000-of-00001.tfrecord")
-    for count in (shard.videos, shard.units, shard.bytes):
-        if type(count) is not int or count < 0:
-            raise UserError(f"shard {shard.file!r}: {count!r} is not a count")
-    if not re.fullmatch(r"[0-9a-f]{64}", shard.sha256):
-        raise UserError(f"shard {shard.file!r}: its sha256 is not 64 hexadecimal digits")
-    return shard

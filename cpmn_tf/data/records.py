@@ -53,7 +53,20 @@ def encode(record: VideoRecord, manifest: Manifest) -> bytes:
     """
     check_id(record.id)
     what = f"video {record.id!r}"
-    length = _common_length(record, manifest)
+    names = [spec.name for spec in manifest.streams]
+    if set(record.features) != set(names):
+        raise UserError(f"{what}: has streams {sorted(record.features)} instead of {names}")
+    for spec in manifest.streams:
+        shape = record.features[spec.name].shape
+        if len(shape) != 2 or shape[1] != spec.width:
+            raise UserError(
+                f"{what}: {spec.name} has the shape {list(shape)} instead of [T, {spec.width}]"
+            )
+    length, *more = sorted({len(values) for values in record.features.values()})
+    if more:
+        raise UserError(f"{what}: its streams have {[length, *more]} units; make them equal")
+    if not length:
+        raise UserError(f"{what}: has 0 units; remove the video")
     for field, number in ((schema.DURATION, record.duration), (schema.RATE, record.rate)):
         if not (np.isfinite(number) and number > 0):
             raise UserError(f"{what}: {field.key} is {number}; it must be positive")
@@ -90,28 +103,6 @@ def encode(record: VideoRecord, manifest: Manifest) -> bytes:
         getattr(example.features.feature[field.key], _LISTS[field.dtype]).value.extend(items)
     # Maps have no order of their own: without this, each process would write other bytes.
     return example.SerializeToString(deterministic=True)
-
-
-def _common_length(record: VideoRecord, manifest: Manifest) -> int:
-    """T, after the streams were compared with the manifest."""
-    what = f"video {record.id!r}"
-    names = [spec.name for spec in manifest.streams]
-    if set(record.features) != set(names):
-        raise UserError(f"{what}: has streams {sorted(record.features)} instead of {names}")
-    lengths = set()
-    for spec in manifest.streams:
-        shape = record.features[spec.name].shape
-        if len(shape) != 2 or shape[1] != spec.width:
-            raise UserError(
-                f"{what}: {spec.name} has the shape {list(shape)} instead of [T, {spec.width}]"
-            )
-        lengths.add(shape[0])
-    if len(lengths) != 1:
-        raise UserError(f"{what}: its streams have {sorted(lengths)} units; make them equal")
-    (length,) = lengths
-    if not 0 < length <= schema.MAX_UNITS:
-        raise UserError(f"{what}: has {length} units; remove the video")
-    return length
 
 
 def parsers(fields: Iterable[schema.Field]) -> dict[str, Any]:
