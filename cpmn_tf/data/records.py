@@ -182,8 +182,6 @@ def parse_with_segments(
 def _wanted(manifest: Manifest, streams: Sequence[str] | None) -> list[StreamSpec]:
     if streams is None:
         return list(manifest.streams)
-    if not streams:
-        raise ValueError("streams is empty; name at least one, or None for all")
     return [manifest.stream(name) for name in streams]
 
 

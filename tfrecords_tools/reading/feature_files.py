@@ -41,14 +41,7 @@ def load_streams(
       UserError: naming the file.
     """
     if split_at is not None:
-        values = load_features(path)
-        if values.shape[1] <= split_at:
-            raise Defect(
-                "width",
-                f"{path}: holds {values.shape[1]} values per unit; --split_at={split_at} leaves "
-                "nothing for the second stream",
-            )
-        return split_columns(values, split_at)
+        return split_columns(path, load_features(path), split_at)
     with _archive(path) as archive:
         found = sorted(archive.files)
         if found != list(names):
@@ -59,8 +52,20 @@ def load_streams(
         return {name: finite(f"{path}: {name}", _member(path, archive, name)) for name in names}
 
 
-def split_columns(values: np.ndarray, split_at: int) -> dict[str, np.ndarray]:
-    """``rgb`` and ``flow`` of joint [T, G] features."""
+def split_columns(
+    name: str | os.PathLike, values: np.ndarray, split_at: int
+) -> dict[str, np.ndarray]:
+    """``rgb`` and ``flow`` of joint [T, G] features.
+
+    Raises:
+      Defect: naming ``name``, if nothing is left for ``flow``.
+    """
+    width = values.shape[1]
+    if width <= split_at:
+        text = (
+            f"{name}: holds {width} values per unit; `split_at={split_at}` leaves nothing to flow"
+        )
+        raise Defect("width", text)
     return {
         "rgb": np.ascontiguousarray(values[:, :split_at]),
         "flow": np.ascontiguousarray(values[:, split_at:]),

@@ -37,9 +37,8 @@ CLASSES = ("PEN", "ABD", "FEL", "IR", "ER")
 BACKGROUND = ("TRAP", "ROW")
 ARMS = ("left", "right")
 # Recordings of each person, by subset.
-PEOPLE = {"training": {person: 16 for person in range(1, 7)}}
-PEOPLE["testing"] = {person: 10 for person in range(7, 11)}
-STREAMS = ("accelerometer", "gyroscope")
+PEOPLE = {"training": dict.fromkeys(range(1, 7), 16), "testing": dict.fromkeys(range(7, 11), 10)}
+STREAMS = {"accelerometer": slice(0, 3), "gyroscope": slice(3, 6)}  # columns of the samples
 
 Sets = Mapping[tuple[int, str, str], np.ndarray]
 
@@ -134,14 +133,9 @@ def compose(
 class WatchSource:
     """The composed recordings; see :class:`tfrecords_tools.sources.Source`."""
 
-    def __init__(self, *, seed: int, path: pathlib.Path | None = None):
-        """Composes all recordings (a second); the same seed gives the same recordings.
-
-        Args:
-          seed: of the composition.
-          path: the data file; by default that of the installed package.
-        """
-        sets = load_sets(path or find_data())
+    def __init__(self, *, seed: int):
+        """Composes and describes all recordings; the same seed gives the same recordings."""
+        sets = load_sets(find_data())
         self.notes = ["recordings are composed from real recordings (see the README)"]
         self.facts = {
             "source": "watch",
@@ -151,7 +145,6 @@ class WatchSource:
             "fps": FPS,
             "unit_frames": UNIT_FRAMES,
         }
-        self._samples: dict[str, np.ndarray] = {}
         self._descriptors: dict[str, dict[str, np.ndarray]] = {}
         videos = {}
         for subset, people in PEOPLE.items():
@@ -161,7 +154,11 @@ class WatchSource:
                     rng = np.random.default_rng([seed, person, index])
                     samples, instances = compose(sets, person, arm, rng)
                     key = f"person{person:02d}_{arm}_{index:03d}"
-                    self._samples[key] = mirror(samples) if arm == "left" else samples
+                    worn = mirror(samples) if arm == "left" else samples
+                    self._descriptors[key] = {
+                        name: describe(worn[:, columns], unit_frames=UNIT_FRAMES)
+                        for name, columns in STREAMS.items()
+                    }
                     labels = tuple(dict.fromkeys(item.label for item in instances))
                     duration = len(samples) / FPS
                     videos[key] = Video(
@@ -171,32 +168,19 @@ class WatchSource:
 
     def videos(self, splits: Mapping[str, str]) -> Iterator[SourceVideo]:
         """Yields the recordings, standardised with the statistics of the split ``training``."""
-        fitted = [key for key in self._samples if splits.get(key) == "training"]
+        fitted = [
+            values for key, values in self._descriptors.items() if splits.get(key) == "training"
+        ]
         if not fitted:
             raise UserError("no recording is left in the split training; fix `holdout`")
         scales = {}
-        for stream in STREAMS:
-            units = np.concatenate([self._describe(key)[stream] for key in fitted])
-            scales[stream] = units.mean(axis=0), units.std(axis=0)
-        for key in self._samples:
+        for name in STREAMS:
+            units = np.concatenate([values[name] for values in fitted])
+            scales[name] = units.mean(axis=0), units.std(axis=0)
+        for key, values in self._descriptors.items():
             if key in splits:
-                features = self._describe(key)
-                yield SourceVideo(
-                    id=key,
-                    rate=FPS / UNIT_FRAMES,
-                    features={
-                        name: _standardised(features[name], *scales[name]) for name in STREAMS
-                    },
-                )
-
-    def _describe(self, key: str) -> dict[str, np.ndarray]:
-        if key not in self._descriptors:
-            samples = self._samples[key]
-            self._descriptors[key] = {
-                "accelerometer": describe(samples[:, :3], unit_frames=UNIT_FRAMES),
-                "gyroscope": describe(samples[:, 3:], unit_frames=UNIT_FRAMES),
-            }
-        return self._descriptors[key]
+                features = {name: _standardised(values[name], *scales[name]) for name in STREAMS}
+                yield SourceVideo(id=key, rate=FPS / UNIT_FRAMES, features=features)
 
 
 def _standardised(values: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.ndarray:

@@ -15,9 +15,10 @@ import numpy as np
 
 from cpmn_tf.errors import Defect, Problem, UserError, reported
 from cpmn_tf.formats.annotations import Annotations
+from cpmn_tf.formats.arrays import check_numbers
 from tfrecords_tools.findings import raise_errors
 from tfrecords_tools.reading.databases import fill_in, parse
-from tfrecords_tools.reading.feature_files import finite, split_columns
+from tfrecords_tools.reading.feature_files import DIMENSIONS, finite, split_columns
 from tfrecords_tools.reading.object_arrays import read_objects
 from tfrecords_tools.sources import SourceSettings, SourceVideo
 
@@ -75,18 +76,13 @@ class WtalcSource:
     def _load(self, key: str) -> Mapping[str, np.ndarray]:
         name = f"{self._path}: video {key!r}"
         array = self._features[self._place[key]]
-        if not isinstance(array, np.ndarray) or array.ndim != 2 or array.dtype.kind not in "fiub":
-            raise UserError(f"{name}: is no array of numbers of shape [units, values]")
-        if array.size == 0:
-            raise UserError(f"{name}: has the shape {list(array.shape)}; encode it anew")
+        if not isinstance(array, np.ndarray):
+            raise UserError(f"{name}: is no array; encode it anew")
+        check_numbers(name, array.shape, array.dtype, DIMENSIONS)
         width = array.shape[1]
         if self._settings.split_at is None and width % 2:
             raise Defect("width", f"{name}: has {width} values per unit; give `split_at`")
-        split_at = self._settings.split_at or width // 2
-        if width <= split_at:
-            text = f"{name}: has {width} values per unit; `split_at={split_at}` leaves no flow"
-            raise Defect("width", text)
-        return split_columns(finite(name, array), split_at)
+        return split_columns(name, finite(name, array), self._settings.split_at or width // 2)
 
     def _database(self, names: Sequence[str]) -> dict[str, Any]:
         """Raw entries by id."""
@@ -181,6 +177,4 @@ REQUIRED = ("features_dir", "annotations", "unit_frames")
 OPTIONAL = ("fps", "resampled_fps", "split_at", "video_info")
 
 
-def open_source(settings: SourceSettings, problem: Problem) -> WtalcSource:
-    """Opens the source."""
-    return WtalcSource(settings, problem)
+open_source = WtalcSource

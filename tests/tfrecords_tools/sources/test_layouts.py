@@ -32,7 +32,7 @@ def test_joint_files_are_split(folders):
         assert list(video.features) == ["rgb", "flow"]
         for stream, values in video.features.items():
             np.testing.assert_array_equal(values, expected[name].features[stream])
-    with pytest.raises(UserError, match=r"holds 6 values per unit; --split_at=6 leaves nothing"):
+    with pytest.raises(UserError, match=r"holds 6 values per unit; `split_at=6` leaves nothing"):
         folders.read(folders.opened(split_at=6))
     with pytest.raises(UserError, match="give `split_at`"):
         folders.opened()
