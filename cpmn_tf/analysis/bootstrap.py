@@ -87,8 +87,8 @@ def _precision(
     among = ranked[row + 1] - ranked[split.class_starts()[cell % classes]] + excused
     if matching.protocol.interpolated:
         # A hit drawn 0 times before any other detection would divide 0 by 0; it weighs nothing.
-        corners = Curve(row, cell, hits, np.where(among > 0, among - hits, 1.0))
-        precision = average_precision(corners, step, classes=cells, interpolated=True)
+        corners = Curve(cell, hits, np.where(among > 0, among - hits, 1.0))
+        precision = average_precision(corners, step, cells, True)
     else:
         precision = np.bincount(cell, _copies_precision(among, among - hits, step), cells)
     return precision.reshape(-1, classes)

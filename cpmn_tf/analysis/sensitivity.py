@@ -7,7 +7,6 @@ class had the average number of instances N, mAP_N (Hoiem et al., ECCV 2012).
 
 import dataclasses
 import itertools
-import math
 
 import numpy as np
 
@@ -20,7 +19,7 @@ LEAST_PRECISION = 0.05
 NORMALIZED = "normalised: as if all groups were equally large"
 MISSED = f"no detection finds them before precision falls to {100 * LEAST_PRECISION:.0f} %"
 
-_INF = math.inf
+_INF = np.inf
 # DETAD's bounds: a bin holds what is above its lower bound, up to and with its upper one.
 BOUNDS = {
     "thumos14": {
@@ -154,9 +153,7 @@ def _normalized(matching: Matching, member: np.ndarray) -> float:
         corners = curve(matching, threshold, others)
         step = weight[corners.label]
         corners = dataclasses.replace(corners, hits=corners.hits * step * typical)
-        precision = average_precision(
-            corners, step, classes=number, interpolated=matching.protocol.interpolated
-        )
+        precision = average_precision(corners, step, number, matching.protocol.interpolated)
         values.append(precision[classes].mean())
     return float(np.mean(values))
 

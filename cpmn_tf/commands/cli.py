@@ -71,15 +71,14 @@ class Flags(flags.FlagValues):
         flags.DEFINE_list(name, [], help, flag_values=self)
 
 
-Define = Callable[[Flags], None]
-Run = Callable[[Flags], None]
+Action = Callable[[Flags], None]
 
 
 def execute(
     program: str,
     description: str | None,
-    define: Define,
-    run: Run,
+    define: Action,
+    run: Action,
     argv: Sequence[str] | None = None,
 ) -> int:
     """Parses ``argv`` (without the program's name) and runs a command.
@@ -94,39 +93,23 @@ def execute(
     values.string("flagfile", "Read flags from this file, one a line.", default="")
     define(values)
     arguments = sys.argv[1:] if argv is None else list(argv)
-    if {"--help", "-help", "-h", "--helpfull"} & set(arguments):  # before required flags are asked
-        with contextlib.suppress(BrokenPipeError):  # of `--help | head`
-            print(_help(program, description, values), flush=True)
-        return 0
-    try:
-        rest = values([program, *arguments])[1:]
-        if rest:
-            raise flags.Error(f"{rest[0]!r} is not a flag; write --name=value")
-    except (flags.Error, OSError) as error:
-        return _wrong_flag(program, error)
-    return _run(program, run, values)
-
-
-def _wrong_flag(program: str, error: Exception) -> int:
-    line = " ".join(str(error).split())
-    print(f"{program}: {line} (see {program} --help)", file=sys.stderr)
-    return 2
-
-
-def _run(program: str, run: Run, values: Flags) -> int:
-    """Runs a command; every end but a bug becomes an exit code."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # names may hold what the terminal cannot show
             stream.reconfigure(errors="backslashreplace")
     try:
-        run(values)
+        if {"--help", "-help", "-h", "--helpfull"} & set(arguments):  # whatever else is given
+            print(_help(program, description, values))
+        else:
+            rest = values([program, *arguments])[1:]
+            if rest:
+                raise flags.Error(f"{rest[0]!r} is not a flag; write --name=value")
+            run(values)
         sys.stdout.flush()
+        return 0
     except flags.Error as error:
-        return _wrong_flag(program, error)
+        code, line = 2, f"{error} (see {program} --help)"
     except UserError as error:
-        line = " ".join(as_flags(str(error), values).split())
-        print(f"{program}: error: {line}", file=sys.stderr)
-        return 1
+        code, line = 1, f"error: {as_flags(str(error), values)}"
     except Stopped as stop:
         return 128 + stop.signal
     except BrokenPipeError:  # of `| head`
@@ -134,16 +117,15 @@ def _run(program: str, run: Run, values: Flags) -> int:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
     except KeyboardInterrupt:
-        print(f"{program}: interrupted", file=sys.stderr)
-        return 128 + signal.SIGINT
+        code, line = 128 + signal.SIGINT, "interrupted"
     except Exception as error:
         refused = disk_error(error)
         if refused is None:
             raise
         fix = "make room, or choose another folder, and give the same command again"
-        print(f"{program}: error: {refused}; {fix}", file=sys.stderr)
-        return 1
-    return 0
+        code, line = 1, f"error: {refused}; {fix}"
+    print(f"{program}: {' '.join(line.split())}", file=sys.stderr)
+    return code
 
 
 def as_flags(text: str, values: Flags) -> str:

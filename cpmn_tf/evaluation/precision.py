@@ -12,13 +12,11 @@ class Curve:
     """The true positives of one threshold, by class and falling score.
 
     Attributes:
-      row: [K] row of the split's detections.
       label: [K] class, ascending.
       hits: [K] true positives of the class up to and with this one.
       misses: [K] false positives of the class with a higher rank.
     """
 
-    row: np.ndarray
     label: np.ndarray
     hits: np.ndarray
     misses: np.ndarray
@@ -42,12 +40,12 @@ def curve(matching: Matching, threshold: int, left_out: np.ndarray | None = None
     first_hit = np.searchsorted(label, np.arange(len(starts), dtype=np.int32))
     hits = np.arange(1, len(row) + 1) - first_hit.take(label)
     if not gone.any():
-        return Curve(row, label, hits, row + 1 - starts.take(label) - hits)
+        return Curve(label, hits, row + 1 - starts.take(label) - hits)
     # Ranked are what is not gone, and the true positives that would be but for being one.
     ranked = np.append(0, np.cumsum(~gone))
     excused = np.append(0, np.cumsum(gone[row]))
     rank = ranked[row] - ranked[starts[label]] + 1 + excused[:-1] - excused[first_hit[label]]
-    return Curve(row, label, hits, rank - hits)
+    return Curve(label, hits, rank - hits)
 
 
 def best_from_here(label: np.ndarray, precision: np.ndarray) -> np.ndarray:
@@ -65,7 +63,7 @@ def best_from_here(label: np.ndarray, precision: np.ndarray) -> np.ndarray:
 
 
 def average_precision(
-    corners: Curve, step: np.ndarray, *, classes: int, interpolated: bool
+    corners: Curve, step: np.ndarray, classes: int, interpolated: bool
 ) -> np.ndarray:
     """AP of each class: Σ step · precision over its true positives.
 
@@ -89,16 +87,10 @@ def plain_average_precision(matching: Matching, left_out: np.ndarray | None = No
 
     ``left_out``, [T, N] bool or None, takes detections away without matching anew.
     """
+    classes, interpolated = len(matching.split.classes), matching.protocol.interpolated
     rows = []
     for threshold in range(len(matching.tiou)):
-        gone = None if left_out is None else left_out[threshold]
-        corners = curve(matching, threshold, gone)
-        rows.append(
-            average_precision(
-                corners,
-                np.ones(len(corners.row)),
-                classes=len(matching.split.classes),
-                interpolated=matching.protocol.interpolated,
-            )
-        )
+        corners = curve(matching, threshold, None if left_out is None else left_out[threshold])
+        step = np.ones(len(corners.label))
+        rows.append(average_precision(corners, step, classes, interpolated))
     return np.array(rows) / matching.split.instances_per_class()

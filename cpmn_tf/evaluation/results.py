@@ -109,20 +109,16 @@ def facts(counts: Counts, sources: Sources) -> list[str]:
         f"             {many(counts.detections, 'detection')}; "
         f"{many(counts.videos_without_detections, 'video')} without detections",
     ]
-    remarks = {
-        f"{many(counts.classes_without_detections, 'class')} without detections, with an AP of 0": (
-            counts.classes_without_detections
-        ),
-        f"{many(counts.unlisted_detections, 'detection')} in "
-        f"{many(counts.unlisted_videos, 'video')} outside the split, "
-        "counted as false positives (the official evaluators do so)": counts.unlisted_detections,
-        f"{many(counts.unscored_detections, 'detection')} left out: the split has no instance of "
-        "their class": counts.unscored_detections,
-        f"{many(counts.zero_length_instances, 'instance')} of zero length": (
-            counts.zero_length_instances
-        ),
-    }
-    lines += [note(text) for text, number in remarks.items() if number]
+    outside = f"in {many(counts.unlisted_videos, 'video')} outside the split, counted as false "
+    outside += "positives (the official evaluators do so)"
+    unscored = "left out: the split has no instance of their class"
+    remarks = [
+        (counts.classes_without_detections, "class", "without detections, with an AP of 0"),
+        (counts.unlisted_detections, "detection", outside),
+        (counts.unscored_detections, "detection", unscored),
+        (counts.zero_length_instances, "instance", "of zero length"),
+    ]
+    lines += [note(f"{many(number, noun)} {text}") for number, noun, text in remarks if number]
     return lines
 
 
