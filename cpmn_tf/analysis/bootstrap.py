@@ -47,8 +47,9 @@ def bootstrap_map(matching: Matching, weights: np.ndarray) -> np.ndarray:
       weights: [samples, videos of the split], the split's videos by their sorted ids.
     """
     split, classes = matching.split, len(matching.split.classes)
-    row = np.concatenate(matching.detection)  # [K] true positives of all thresholds
-    threshold = np.repeat(np.arange(len(matching.tiou)), [*map(len, matching.detection)])
+    found = [hits.detection for hits in matching.hits]
+    row = np.concatenate(found)  # [K] true positives of all thresholds
+    threshold = np.repeat(np.arange(len(found)), [*map(len, found)])
     cell = threshold * classes + split.detections.label[row]  # [K] ascending
     result = np.empty((len(weights), len(matching.tiou)))
     weight = np.ones(len(split.videos))

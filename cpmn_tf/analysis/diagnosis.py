@@ -9,9 +9,8 @@ from cpmn_tf.analysis.bootstrap import Interval, bootstrap_map, draws, interval
 from cpmn_tf.analysis.error_kinds import ErrorProfile, error_profile
 from cpmn_tf.analysis.sensitivity import BOUNDS, Overall, Sensitivity, sensitivities
 from cpmn_tf.errors import UserError
-from cpmn_tf.evaluation.canonical import prepare
 from cpmn_tf.evaluation.matching import Protocol
-from cpmn_tf.evaluation.protocols import DEFAULT_TIOU, protocol_named, summarize, thresholds
+from cpmn_tf.evaluation.protocols import DEFAULT_TIOU, matched, summarize
 from cpmn_tf.evaluation.results import Evaluation
 from cpmn_tf.formats.annotations import Annotations, Detections
 
@@ -99,14 +98,13 @@ def analyze(
         raise UserError(f"{samples} bootstrap samples give no interval; take at least 2")
     if bounds is not None and bounds not in BOUNDS:
         raise UserError(f"the bins {bounds!r} are not one of {', '.join(BOUNDS)}")
-    rules, tiou = protocol_named(protocol), thresholds(tiou)
-    matching = rules.match(prepare(annotations, detections, subset), tiou)
+    matching = matched(annotations, detections, protocol, tiou, subset)
     weights = draws(matching.split.counts.videos, samples=samples, seed=seed)
     evaluation, drawn = summarize(matching), bootstrap_map(matching, weights)
     overall, characteristics = sensitivities(matching, bounds=bounds)
     comparison = None
     if baseline is not None:
-        other = rules.match(prepare(annotations, baseline, subset), tiou)
+        other = matched(annotations, baseline, protocol, matching.tiou, subset)
         judged, other_drawn = summarize(other), bootstrap_map(other, weights)
         comparison = Comparison(
             baseline=judged,

@@ -60,10 +60,10 @@ def kinds_of(matching: Matching) -> np.ndarray:
     near[best < _LEAST] = KINDS.index("background")
     full = np.where(of_class, KINDS.index("double detection"), KINDS.index("wrong label"))
     rows = np.empty((len(matching.tiou), len(best)), np.int8)
-    for row, threshold, hits in zip(rows, matching.tiou, matching.detection, strict=True):
+    for row, threshold, hits in zip(rows, matching.tiou, matching.hits, strict=True):
         row[:] = np.where(matching.protocol.reaches(best, threshold), full, near)
         row[matching.ignored] = _EXCUSED
-        row[hits] = 0
+        row[hits.detection] = 0
     return rows
 
 

@@ -13,7 +13,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from cpmn_tf.analysis.bootstrap import Interval
 from cpmn_tf.analysis.diagnosis import Analysis
 from cpmn_tf.analysis.error_kinds import KINDS
-from cpmn_tf.analysis.sensitivity import MISSED, NORMALIZED
+from cpmn_tf.analysis.sensitivity import MISSED, NORMALIZED, TITLES
 from cpmn_tf.evaluation.results import Sources, many
 from cpmn_tf.files import replaced
 
@@ -158,8 +158,7 @@ def _draw_profile(axes: Axes, analysis: Analysis) -> None:
                 middle = bottom[column] + value / 2
                 axes.text(column, middle, f"{value:.0f}", ha="center", **_SMALL)
         bottom += share
-    numbers = np.nan_to_num(errors.detections)
-    names = [f"{row}G\n{number:.0f}" for row, number in enumerate(numbers, start=1)]
+    names = [f"{row}G\n{number:.0f}" for row, number in enumerate(errors.detections, start=1)]
     axes.set_xticks(place, names, fontsize=8)
     axes.set(
         xlabel="each class's detections by score, G at a time (G: its number of instances); "
@@ -196,8 +195,8 @@ def _draw_bins(
         bars = axes.bar(place, 100 * np.nan_to_num(row), 0.8, color=colour)
         texts = ["–" if np.isnan(value) else f"{100 * value:.1f}" for value in row]
         axes.bar_label(bars, texts, padding=2, fontsize=8, bbox={**_WHITE, "pad": 0.6})
-        middle = place.mean()
-        axes.text(middle, 1.18 * top, group.title, ha="center", fontweight="bold", **_MEDIUM)
+        style: _Style = {"ha": "center", "fontweight": "bold", **_MEDIUM}
+        axes.text(place.mean(), 1.18 * top, TITLES[group.name], **style)
         ticks.extend(place)
         for text, number in zip(group.bins, group.instances, strict=True):
             text = text if len(text) < 9 else text.replace("–", "–\n")  # beside its neighbours

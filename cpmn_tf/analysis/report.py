@@ -7,7 +7,7 @@ import numpy as np
 from cpmn_tf.analysis.bootstrap import Interval
 from cpmn_tf.analysis.diagnosis import Analysis
 from cpmn_tf.analysis.error_kinds import KINDS
-from cpmn_tf.analysis.sensitivity import MISSED
+from cpmn_tf.analysis.sensitivity import MISSED, TITLES
 from cpmn_tf.evaluation.results import map_rows, percents, table
 
 
@@ -31,7 +31,7 @@ def analysis_text(analysis: Analysis) -> list[str]:
     overall = analysis.overall
     groups.append(["all", str(result.counts.instances), *percents([overall.map_n, overall.missed])])
     for item in analysis.sensitivities:
-        groups.append([item.title, "", "", ""])
+        groups.append([TITLES[item.name], "", "", ""])
         for name, number, *values in zip(
             item.bins, item.instances, item.map_n, item.missed, strict=True
         ):
@@ -74,7 +74,7 @@ def analysis_json(analysis: Analysis) -> dict[str, Any]:
         "missed": analysis.overall.missed,
         "sensitivity": {
             item.name: {
-                "title": item.title,
+                "title": TITLES[item.name],
                 "bins": list(item.bins),
                 "instances": list(item.instances),
                 "normalized_average_map": _listed(item.map_n),

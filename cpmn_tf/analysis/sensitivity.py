@@ -46,7 +46,6 @@ class Sensitivity:
 
     Attributes:
       name: `length`, `coverage` or `instances`.
-      title: what it is, with its unit.
       bins: a text per bin, such as `3–6`.
       instances: number of instances in each bin.
       map_n: normalised average mAP on each bin's instances alone, as a fraction; NaN if empty.
@@ -55,7 +54,6 @@ class Sensitivity:
     """
 
     name: str
-    title: str
     bins: tuple[str, ...]
     instances: tuple[int, ...]
     map_n: np.ndarray
@@ -96,7 +94,6 @@ def sensitivities(
         result.append(
             Sensitivity(
                 name=name,
-                title=TITLES[name],
                 bins=tuple(_bin_name(name, *ends) for ends in itertools.pairwise(edges)),
                 instances=tuple(members.sum(axis=1).tolist()),
                 map_n=map_n,
@@ -129,13 +126,13 @@ def _characteristics(split: CanonicalSplit) -> dict[str, np.ndarray]:
 
 def _found(matching: Matching) -> np.ndarray:
     """[T, M] bool: a detection found the instance before precision sank too low."""
-    result = np.zeros((len(matching.instance), len(matching.split.instances)), bool)
+    result = np.zeros((len(matching.hits), len(matching.split.instances)), bool)
     total = matching.split.instances_per_class()
     for threshold, row in enumerate(result):
         corners = curve(matching, threshold)
         hits = corners.hits * (total.mean() / total)[corners.label]
         useful = hits > LEAST_PRECISION * (hits + corners.misses)
-        row[matching.instance[threshold][useful]] = True
+        row[matching.hits[threshold].instance[useful]] = True
     return result
 
 
@@ -147,9 +144,9 @@ def _normalized(matching: Matching, member: np.ndarray) -> float:
     typical = len(label) / number
     weight = 1.0 / np.maximum(total, 1)
     values = []
-    for threshold, row in enumerate(matching.detection):
+    for threshold, hits in enumerate(matching.hits):
         others = np.zeros(len(matching.ignored), bool)
-        others[row[~member[matching.instance[threshold]]]] = True
+        others[hits.detection[~member[hits.instance]]] = True
         corners = curve(matching, threshold, others)
         step = weight[corners.label]
         corners = dataclasses.replace(corners, hits=corners.hits * step * typical)

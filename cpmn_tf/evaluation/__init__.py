@@ -2,15 +2,7 @@
 
 from cpmn_tf.evaluation.canonical import Counts
 from cpmn_tf.evaluation.matching import Protocol
-from cpmn_tf.evaluation.protocols import DEFAULT_TIOU, PROTOCOLS, evaluate, parse_tiou
+from cpmn_tf.evaluation.protocols import PROTOCOLS, evaluate, parse_tiou
 from cpmn_tf.evaluation.results import Evaluation
 
-__all__ = [
-    "DEFAULT_TIOU",
-    "PROTOCOLS",
-    "Counts",
-    "Evaluation",
-    "Protocol",
-    "evaluate",
-    "parse_tiou",
-]
+__all__ = ["PROTOCOLS", "Counts", "Evaluation", "Protocol", "evaluate", "parse_tiou"]

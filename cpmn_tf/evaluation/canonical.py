@@ -162,7 +162,7 @@ def prepare(
     index = {name: position for position, name in enumerate(videos)}
     numbers = np.array([index[name] for name in split], np.int32)
     instances, classes = _instances(split.values(), numbers, annotations.classes)
-    found, unscored = _detections(detections, index, classes)
+    found = _detections(detections, index, classes)
     listed, duration = np.zeros(len(videos), bool), np.full(len(videos), np.nan)
     listed[numbers] = True
     known = [video.duration for video in split.values()]
@@ -178,7 +178,7 @@ def prepare(
         classes_without_detections=int((per_class == 0).sum()),
         unlisted_videos=int((~listed).sum()),
         unlisted_detections=len(found) - int(np.count_nonzero(listed.take(found.video))),
-        unscored_detections=unscored,
+        unscored_detections=len(detections) - len(found),
         zero_length_instances=int((instances.start == instances.end).sum()),
         ambiguous_intervals=len(ambiguous),
     )
@@ -217,8 +217,8 @@ def _instances(
 
 def _detections(
     detections: Detections, index: dict[str, int], classes: tuple[str, ...]
-) -> tuple[Segments, int]:
-    """Detections of the classes in canonical order, and how many others there are."""
+) -> Segments:
+    """Detections of the classes in canonical order."""
     for name in ("start", "end", "score"):
         if not np.isfinite(getattr(detections, name)).all():
             raise UserError(f"a detection's {name} is not a finite number; write a finite one")
@@ -229,11 +229,10 @@ def _detections(
     label, video = to_class.take(detections.label), to_video.take(detections.video)
     segments = Segments(video, label, detections.start, detections.end)
     score = detections.score
-    unscored = int(np.count_nonzero(label < 0))
-    if unscored:
+    if (label < 0).any():
         keep = np.flatnonzero(label >= 0)
         segments, score = segments.take(keep), score.take(keep)
-    return segments.take(canonical_order(segments, score)), unscored
+    return segments.take(canonical_order(segments, score))
 
 
 def _ambiguous(videos: Collection[Video], index: dict[str, int]) -> Segments:

@@ -44,18 +44,10 @@ class Protocol:
             sides = (reach.detection, reach.instance)
             reach = reach.take(assign_in_turn(*(sides if self.detections_choose else sides[::-1])))
             hits.append(reach.take(np.argsort(reach.detection)))
-        found = split.detections
-        ignored = np.zeros(len(found), bool)
+        ignored = np.zeros(len(split.detections), bool)
         if self.excuses:
-            ignored = touches(found, split.ambiguous, len(split.videos))
-        return Matching(
-            protocol=self,
-            split=split,
-            tiou=tiou,
-            detection=tuple(pair.detection for pair in hits),
-            instance=tuple(pair.instance for pair in hits),
-            ignored=ignored,
-        )
+            ignored = touches(split.detections, split.ambiguous, len(split.videos))
+        return Matching(protocol=self, split=split, tiou=tiou, hits=tuple(hits), ignored=ignored)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -66,16 +58,14 @@ class Matching:
       protocol: by whose rules.
       split: truth and detections.
       tiou: the T thresholds.
-      detection: for each threshold the [K] rows of the true positives, ascending.
-      instance: for each threshold the [K] instances that they found.
+      hits: for each threshold the true positives, detections ascending.
       ignored: [N] bool: not counted as a false positive where it is no true positive.
     """
 
     protocol: Protocol
     split: CanonicalSplit
     tiou: tuple[float, ...]
-    detection: tuple[np.ndarray, ...]
-    instance: tuple[np.ndarray, ...]
+    hits: tuple[Pairs, ...]
     ignored: np.ndarray
 
 

@@ -30,7 +30,7 @@ def curve(matching: Matching, threshold: int, left_out: np.ndarray | None = None
       threshold: index into the thresholds.
       left_out: [N] bool or None; these detections are taken away, found instances and all.
     """
-    row = matching.detection[threshold]
+    row = matching.hits[threshold].detection
     gone = matching.ignored
     if left_out is not None:
         gone = gone | left_out

@@ -53,17 +53,20 @@ def parse_tiou(text: str) -> tuple[float, ...]:
         ) from None
 
 
-def protocol_named(name: str | Protocol) -> Protocol:
-    """The protocol of that name; a protocol of your own passes.
-
-    Raises:
-      UserError: if there is none of that name.
-    """
-    if isinstance(name, Protocol):
-        return name
-    if name not in PROTOCOLS:
-        raise UserError(f"the protocol {name!r} is not one of {', '.join(PROTOCOLS)}")
-    return PROTOCOLS[name]
+def matched(
+    annotations: Annotations,
+    detections: Detections,
+    protocol: str | Protocol,
+    tiou: Iterable[float],
+    subset: str | None,
+) -> Matching:
+    """Which detections are true positives; the arguments are those of :func:`cpmn_tf.evaluate`."""
+    if isinstance(protocol, str):
+        if protocol not in PROTOCOLS:
+            raise UserError(f"the protocol {protocol!r} is not one of {', '.join(PROTOCOLS)}")
+        protocol = PROTOCOLS[protocol]
+    tiou = thresholds(tiou)
+    return protocol.match(prepare(annotations, detections, subset), tiou)
 
 
 def evaluate(
@@ -89,8 +92,7 @@ def evaluate(
     Raises:
       UserError: if there is nothing to find, or an argument is out of range.
     """
-    rules, tiou = protocol_named(protocol), thresholds(tiou)
-    return summarize(rules.match(prepare(annotations, detections, subset), tiou))
+    return summarize(matched(annotations, detections, protocol, tiou, subset))
 
 
 def summarize(matching: Matching) -> Evaluation:

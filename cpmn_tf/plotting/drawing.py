@@ -18,7 +18,8 @@ from matplotlib.ticker import MaxNLocator
 from cpmn_tf.plotting import panels
 from cpmn_tf.plotting.curves import ClassCurves, RecordingCurves
 
-FORMATS = ("png", "svg", "pdf")
+# Each with the metadata that leaves out the date.
+FORMATS = {"png": None, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
 MOST_PREDICTED, MOST_MISSED = 8, 12  # classes drawn; a picture has to end somewhere
 
 # Inches.
@@ -28,11 +29,10 @@ _GAP, _HEADING, _AXIS = 0.1, 0.4, 0.38
 
 def render(drawn: Figure, file_format: str = "png") -> bytes:
     """A figure as one of ``FORMATS``; the same figure gives the same bytes (SVG: but for ids)."""
-    date = {"png": None, "svg": {"Date": None}, "pdf": {"CreationDate": None}}[file_format]
     buffer = io.BytesIO()
     with warnings.catch_warnings():  # ids and classes may be of any script; a box is no failure
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        drawn.savefig(buffer, format=file_format, metadata=date)
+        drawn.savefig(buffer, format=file_format, metadata=FORMATS[file_format])
     return buffer.getvalue()
 
 
@@ -125,21 +125,14 @@ def _frame(axes: Axes, label: str, *, last: bool) -> None:
 
 def _heading(axes: Axes, item: ClassCurves) -> None:
     missed = item.p_class is None
-    name = _short(item.name, 40 if missed else 54)  # leaves room for the description
+    text = _short(item.name, 40 if missed else 54)  # leaves room for the description
     common: panels.Style = {"textcoords": "offset points", "va": "bottom", "parse_math": False}
-    bold = axes.annotate(
-        f"Missed class: {name}" if missed else name,
-        (0, 1),
-        (0, 5),
-        xycoords="axes fraction",
-        fontsize=11,
-        fontweight="bold",
-        color=panels.RED if missed else panels.BLACK,
-        **common,
-    )
-    axes.annotate(
-        _describe(item), (1, 0), (8, 0), xycoords=bold, fontsize=9.5, color=panels.GREY, **common
-    )
+    style: panels.Style = {"fontsize": 11, "fontweight": "bold", "xycoords": "axes fraction"}
+    style["color"] = panels.RED if missed else panels.BLACK
+    text = f"Missed class: {text}" if missed else text
+    name = axes.annotate(text, (0, 1), (0, 5), **style, **common)
+    style = {"fontsize": 9.5, "color": panels.GREY, "xycoords": name}
+    axes.annotate(_describe(item), (1, 0), (8, 0), **style, **common)
 
 
 def _title(drawn: Figure, recording: RecordingCurves, hidden: int) -> None:
