@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 
 from cpmn_tf.commands import cli
 from cpmn_tf.files import read_json, write_json
@@ -31,45 +32,26 @@ def row_files(number: int) -> tuple[str, str]:
     return f"table3/row{number}.json", f"table3/row{number}_metrics.json"
 
 
-def steps() -> list[tuple[str, str, str]]:
+def steps() -> Iterator[tuple[str, str, str]]:
     """What each step does, what it makes, and its command; OUT is the demo's folder."""
-    found = [
-        (
-            "Build records: untrimmed recordings, composed from real smartwatch recordings",
-            "records",
-            "cpmn-build-records --source=watch --output_dir=OUT/records",
-        ),
-        (
-            "Train on people 1-6, told only which exercises each recording holds",
-            "model",
-            "cpmn-train --preset=watch --data_dir=OUT/records --model_dir=OUT/model",
-        ),
-    ]
+    inputs = "--data_dir=OUT/records --model_dir=OUT/model"
+    what = "Build records: untrimmed recordings, composed from real smartwatch recordings"
+    yield what, "records", "cpmn-build-records --source=watch --output_dir=OUT/records"
+    what = "Train on people 1-6, told only which exercises each recording holds"
+    yield what, "model", f"cpmn-train --preset=watch {inputs}"
     for number, row in enumerate(ROWS, 1):
         detections, metrics = row_files(number)
-        localize = "cpmn-localize --data_dir=OUT/records --model_dir=OUT/model"
-        localize += f" --output=OUT/{detections}"
-        localize += "".join(f" --set={setting}" for setting in row.settings)
-        evaluate = "cpmn-evaluate --preset=watch --protocol=activitynet"
-        evaluate += " --annotations=OUT/records/annotations.json"
-        evaluate += f" --detections=OUT/{detections} --output=OUT/{metrics}"
-        found += [
-            (f"Localize in the recordings of people 7-10: {row.name}", detections, localize),
-            (f"Evaluate: {row.name}", metrics, evaluate),
-        ]
-    return [
-        *found,
-        (
-            "Export a SavedModel with the post-processing inside",
-            "export",
-            "cpmn-export --model_dir=OUT/model --export_dir=OUT/export",
-        ),
-        (
-            "Plot what the model saw in four recordings",
-            "plots",
-            "cpmn-plot --data_dir=OUT/records --model_dir=OUT/model --output_dir=OUT/plots",
-        ),
-    ]
+        command = f"cpmn-localize {inputs} --output=OUT/{detections}"
+        command += "".join(f" --set={setting}" for setting in row.settings)
+        yield f"Localize in the recordings of people 7-10: {row.name}", detections, command
+        command = "cpmn-evaluate --preset=watch --protocol=activitynet"
+        command += " --annotations=OUT/records/annotations.json"
+        command += f" --detections=OUT/{detections} --output=OUT/{metrics}"
+        yield f"Evaluate: {row.name}", metrics, command
+    what = "Export a SavedModel with the post-processing inside"
+    yield what, "export", "cpmn-export --model_dir=OUT/model --export_dir=OUT/export"
+    what = "Plot what the model saw in four recordings"
+    yield what, "plots", f"cpmn-plot {inputs} --output_dir=OUT/plots"
 
 
 def execute(command: list[str]) -> int:

@@ -32,10 +32,7 @@ def define_flags(module: ModuleType, values: cli.Flags) -> None:
     """Flags of every experiment, and the module's own; only what trains over seeds has --seeds."""
     values.choice("preset", PRESETS, "Settings to start from.", default="thumos14")
     values.string("data_dir", "Data set of cpmn-build-records.")
-    values.string(
-        "output_dir",
-        "Folder for trained models and results; experiments that name the same one share them.",
-    )
+    values.string("output_dir", "Folder of models and results; experiments may share one.")
     values.string("split", "Split to evaluate on; the preset's by default.")
     precisions = ["float32", "mixed_float16", "mixed_bfloat16"]
     values.choice("precision", precisions, "As of cpmn-train.", default="float32")

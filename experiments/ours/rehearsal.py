@@ -13,10 +13,10 @@ added up. Where other programs share the machine, compare the seconds of process
 rehearsal.json.
 """
 
-import pathlib
 import resource
 import statistics
 import time
+from typing import Any
 
 import numpy as np
 
@@ -73,29 +73,20 @@ def product_rates() -> np.ndarray:
     return operations / np.median(seconds, axis=0)
 
 
-class Stopwatch:
-    """Seconds by the clock and of processor time, kept in a file through interruptions."""
-
-    def __init__(self, path: pathlib.Path):
-        self._path = path
-        self.seconds = np.array(read_json(path) if path.is_file() else [0.0, 0.0])
-        self._since = now()
-
-    def tick(self) -> None:
-        """Adds what has passed since the last tick."""
-        before, self._since = self._since, now()
-        self.seconds += self._since - before
-        write_json(self._path, self.seconds.tolist())
-
-
 def run(lab: Lab) -> None:
     """Trains with seed 0, measures, judges and writes."""
     before = product_rates()
-    watch, bar = Stopwatch(lab.output / "seconds.json"), ProgressBar()
+    path, bar = lab.output / "seconds.json", ProgressBar()
+    earlier, begin = np.array(read_json(path) if path.is_file() else [0.0, 0.0]), now()
 
-    def progress(label: str, step: int, steps: int, losses: dict[str, float]) -> None:
-        watch.tick()
-        bar.update(label, step, steps, losses)
+    def keep_time() -> np.ndarray:
+        seconds = earlier + now() - begin
+        write_json(path, seconds.tolist())
+        return seconds
+
+    def progress(*done: Any) -> None:
+        keep_time()
+        bar.update(*done)
 
     train(
         data_dir=lab.flags.data_dir,
@@ -106,7 +97,7 @@ def run(lab: Lab) -> None:
         progress=progress,
         report=bar.report,
     )
-    watch.tick()
+    seconds = keep_time()
     bar.end()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     rates = np.mean([before, product_rates()], axis=0)
@@ -123,7 +114,7 @@ def run(lab: Lab) -> None:
         "settings": lab.config.to_dict(),
         "operations": operations,
         "product_gflops": by_kind(rates / 1e9),
-        "seconds": by_kind(watch.seconds),
+        "seconds": by_kind(seconds),
         "floor_seconds": by_kind(operations / rates),
         "peak_memory_gib": peak,
         "localization_seconds": time.perf_counter() - start,
