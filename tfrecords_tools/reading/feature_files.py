@@ -1,6 +1,7 @@
 """One feature file: .npy, .npz or .csv, read to [T, G] floats; nothing is unpickled."""
 
 import contextlib
+import functools
 import os
 import re
 import warnings
@@ -106,10 +107,6 @@ def _listed(names: Iterable[str]) -> str:
     return ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
 
 
-def _load_npy(path: str | os.PathLike) -> np.ndarray:
-    return open_array(path, DIMENSIONS)
-
-
 def _load_npz(path: str | os.PathLike) -> np.ndarray:
     with _archive(path) as archive:
         if len(archive.files) != 1:
@@ -161,7 +158,7 @@ def _is_header(path: str | os.PathLike, line: str) -> bool:
 
 
 _READERS: dict[str, Callable[[str | os.PathLike], np.ndarray]] = {
-    ".npy": _load_npy,
+    ".npy": functools.partial(open_array, dimensions=DIMENSIONS),
     ".npz": _load_npz,
     ".csv": _load_csv,
 }

@@ -110,9 +110,7 @@ class Source(Protocol):
         """
 
 
-def open_source(
-    name: str, settings: SourceSettings | None = None, problem: Problem = raise_errors
-) -> Source:
+def open_source(name: str, settings: SourceSettings, problem: Problem = raise_errors) -> Source:
     """Opens the source of that name.
 
     Args:
@@ -123,7 +121,6 @@ def open_source(
     Raises:
       UserError: if a setting is missing or has no use, or a file cannot be read at all.
     """
-    settings = settings or SourceSettings()
     if name not in SOURCES:
         raise UserError(f"`source={name}` is none of {', '.join(SOURCES)}")
     layout = importlib.import_module(f"{__name__}.{name}")

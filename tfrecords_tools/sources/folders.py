@@ -79,14 +79,12 @@ class FoldersSource:
     def videos(self, splits: Mapping[str, str]) -> Iterator[SourceVideo]:
         """Yields the videos; nothing is fitted, so that only the keys of ``splits`` matter."""
         for video in self.annotations.videos.values():
-            features = None
             if video.id in splits:
-                with reported(self._problem, "unreadable", video.id):
-                    features = self._folders.load(video.id, self._groups[video.id])
-            if features is not None:
                 fps = self._settings.resampled_fps or video.fps or 0.0  # none is without
                 rate = fps / self._unit_frames
-                yield SourceVideo(id=video.id, rate=rate, features=features)
+                with reported(self._problem, "unreadable", video.id):
+                    features = self._folders.load(video.id, self._groups[video.id])
+                    yield SourceVideo(id=video.id, rate=rate, features=features)
 
     def _present(self, known: Annotations) -> list[str]:
         """Ids of the videos whose features are there in every stream."""
@@ -95,11 +93,11 @@ class FoldersSource:
             raise UserError(
                 f"{self._settings.annotations}: there are no annotated videos; annotate some"
             )
-        missing = {}
-        for key in known.videos:
-            gone = self._folders.missing(key, self._groups.get(key))
-            if gone:
-                missing[key] = gone
+        missing = {
+            key: gone
+            for key in known.videos
+            if (gone := self._folders.missing(key, self._groups.get(key)))
+        }
         shown = [f"{key!r} ({', '.join(gone)})" for key, gone in list(missing.items())[:SHOWN]]
         listed = (
             f"{len(missing)} of {len(known.videos)} annotated videos have no features: "

@@ -226,19 +226,16 @@ class SimulatedSource:
                 for item in video.instances
                 if item.start < last and item.end > first
             ]
-            shots.append((where, *self._shown(rng, held, own), rng.lognormal(0, 0.25)))
+            chance, foreign = rng.random(), int(rng.integers(len(self._index)))
+            shown = "background", int(rng.integers(BACKGROUNDS))
+            if held:
+                shown = "scene", held[0]
+            elif own and chance < 0.5:
+                shown = "scene", own[int(rng.integers(len(own)))]
+            elif chance >= 0.9:
+                shown = "scene", foreign
+            shots.append((where, *shown, rng.lognormal(0, 0.25)))
         return shots
-
-    def _shown(
-        self, rng: np.random.Generator, held: Sequence[int], own: Sequence[int]
-    ) -> tuple[str, int]:
-        chance, foreign = rng.random(), int(rng.integers(len(self._index)))
-        background = int(rng.integers(BACKGROUNDS))
-        if held:
-            return "scene", held[0]
-        if own and chance < 0.5:
-            return "scene", own[int(rng.integers(len(own)))]
-        return ("scene", foreign) if chance >= 0.9 else ("background", background)
 
     def _stream(
         self, rng: np.random.Generator, name: str, units: int, acts: list, shots: list

@@ -65,13 +65,10 @@ class WtalcSource:
     def videos(self, splits: Mapping[str, str]) -> Iterator[SourceVideo]:
         """Yields the videos; nothing is fitted, so that only the keys of ``splits`` matter."""
         for video in self.annotations.videos.values():
-            features = None
             if video.id in splits:
-                with reported(self._problem, "unreadable", video.id):
-                    features = self._load(video.id)
-            if features is not None:
                 rate = (video.fps or 1.0) / (self._settings.unit_frames or 1)
-                yield SourceVideo(id=video.id, rate=rate, features=features)
+                with reported(self._problem, "unreadable", video.id):
+                    yield SourceVideo(id=video.id, rate=rate, features=self._load(video.id))
 
     def _load(self, key: str) -> Mapping[str, np.ndarray]:
         name = f"{self._path}: video {key!r}"
@@ -113,7 +110,7 @@ class WtalcSource:
         return database
 
     def _items(self, name: str, counted: bool = True) -> list | None:
-        """What ``NAME.npy`` holds, one item per video; None if there is no such file."""
+        """What ``NAME.npy`` holds, one plain item per video; None if there is no such file."""
         path = self._folder / f"{name}.npy"
         if not path.is_file():
             return None
@@ -123,28 +120,24 @@ class WtalcSource:
                 f"{path}: is about {len(items)} videos, {self._path} about {len(self._features)}; "
                 "take files that belong together"
             )
-        return items
+        return [_plain(item) for item in items]
 
     def _texts(self, name: str, counted: bool = True) -> list[str]:
         items = self._items(name, counted)
         if items is None:
             raise UserError(f"{self._folder / name}.npy: there is no such file; see `annotations`")
-        texts = [_plain(item) for item in items]
-        if any(isinstance(text, list) for text in texts):
+        if any(isinstance(item, list) for item in items):
             raise UserError(f"{self._folder / name}.npy: holds lists; it must hold names")
-        return [str(text) for text in texts]
+        return [str(item) for item in items]
 
     def _lists(self, name: str) -> list[list] | None:
         """A list for each video; text or a number alone is a list of one."""
         items = self._items(name)
-        if items is None:
-            return None
-        plain = [_plain(item) for item in items]
-        return [item if isinstance(item, list) else [item] for item in plain]
+        return items and [item if isinstance(item, list) else [item] for item in items]
 
     def _numbers(self, name: str) -> list | None:
         items = self._items(name)
-        return None if items is None else [_single(_plain(item)) for item in items]
+        return items and [_single(item) for item in items]
 
 
 def _feature_file(path: str | os.PathLike) -> pathlib.Path:

@@ -70,13 +70,11 @@ class Youtube8mSource:
         for path, _ in self._files:
             for _, example in _examples(path, Findings().add):  # told when it was opened
                 key = _id(example)
-                features = None
                 if key in splits and key not in done:
                     done.add(key)
                     with reported(self._problem, "unreadable", key):
                         features = _features(f"{path}: video {key!r}", example)
-                if features is not None:
-                    yield SourceVideo(id=key, rate=1.0, features=features)
+                        yield SourceVideo(id=key, rate=1.0, features=features)
 
 
 def _files(root: pathlib.Path) -> list[tuple[pathlib.Path, str]]:
