@@ -3,7 +3,7 @@
 import functools
 import math
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -56,43 +56,40 @@ def localize(
     Raises:
       UserError: naming the argument or the record that is wrong.
     """
+    videos: Iterable[dict]
     if isinstance(data, Mapping):
         if split is not None:
             raise UserError(f"`split={split}` is of a data set; leave it out with arrays")
-        return _localize_arrays(model, data, rate, duration, class_scores)
-    if rate is not None or duration is not None:
-        raise UserError("`rate` and `duration` are given with arrays; records hold their own")
-    if not isinstance(data, pipeline.Split):
-        data = pipeline.Split.open(data, split or model.manifest.config.data.test_split)
-    model.manifest.check_data(data.manifest)
-    detections, silent = detect_split(
-        compiled(model, class_scores is not None),
-        data,
-        streams=list(model.streams),
-        class_scores=class_scores,
-        batch_size=batch_size,
-    )
+        videos = [_batch_of(data, model.streams, rate, duration)]
+        class_scores = None if class_scores is None else {VIDEO: class_scores}
+    else:
+        if rate is not None or duration is not None:
+            raise UserError("`rate` and `duration` are given with arrays; records hold their own")
+        if not isinstance(data, pipeline.Split):
+            data = pipeline.Split.open(data, split or model.manifest.config.data.test_split)
+        model.manifest.check_data(data.manifest)
+        videos = batches(data, batch_size, streams=list(model.streams))
+    detect = compiled(model, class_scores is not None)
+    detections, silent = detect_batches(detect, videos, model.manifest.classes, class_scores)
     if silent:
         report(f"{silent} times a class's T-CAS in one stream was nowhere positive: no proposals")
     return detections
 
 
-def _localize_arrays(
-    model: "CPMN | Exported",
+def _batch_of(
     features: Mapping[str, Any],
+    streams: Mapping[str, int],
     rate: float | None,
     duration: float | None,
-    class_scores: Any,
-) -> Detections:
-    """One video's [units, G] features by stream."""
-    if set(features) != set(model.streams):
+) -> dict:
+    """One video's [units, G] features by stream, checked, as a batch of :func:`batches`."""
+    if set(features) != set(streams):
         raise UserError(
-            f"features: their streams are {sorted(features)}, the model's are "
-            f"{sorted(model.streams)}"
+            f"features: their streams are {sorted(features)}, the model's are {sorted(streams)}"
         )
     arrays = {
         name: _checked(f"features[{name!r}]", features[name], (None, width))
-        for name, width in model.streams.items()
+        for name, width in streams.items()
     }
     lengths = {name: len(values) for name, values in arrays.items()}
     units = next(iter(lengths.values()))
@@ -100,18 +97,13 @@ def _localize_arrays(
         raise UserError(f"features: the streams' units are {lengths}; all need the same, above 0")
     rate = _positive("rate", rate, "units per second")
     duration = _positive("duration", units / rate if duration is None else duration, "seconds")
-    arguments = [
-        {name: tf.constant(values[np.newaxis]) for name, values in arrays.items()},
-        tf.constant([units]),
-        tf.constant([rate]),
-        tf.constant([duration]),
-    ]
-    classes = model.manifest.classes
-    if class_scores is not None:
-        scores = _checked("class_scores", class_scores, (len(classes),))
-        arguments.append(tf.constant(scores[np.newaxis]))
-    detect = compiled(model, class_scores is not None)
-    return Detections.from_rows([VIDEO], _rows([VIDEO], classes, detect(*arguments)))
+    return {
+        "id": tf.constant([VIDEO]),
+        "features": {name: tf.constant(values[np.newaxis]) for name, values in arrays.items()},
+        "length": tf.constant([units]),
+        "rate": tf.constant([rate]),
+        "duration": tf.constant([duration]),
+    }
 
 
 def _checked(what: str, values: Any, shape: tuple[int | None, ...]) -> np.ndarray:
@@ -198,60 +190,54 @@ def batches(
         yield {**batch, "features": features}
 
 
-def detect_split(
+def detect_batches(
     detect: Detect,
-    split: pipeline.Split,
-    *,
-    streams: Sequence[str] | None = None,
+    batches: Iterable[dict],
+    classes: Sequence[str],
     class_scores: Mapping[str, Any] | None = None,
-    batch_size: int = 1,
 ) -> tuple[Detections, int]:
-    """Localizes actions in every video of a split.
+    """Localizes actions in every video of :func:`batches`.
 
     Args:
       detect: see :func:`compiled`.
-      split: the videos.
-      streams: names of the streams that the model takes; all by default.
+      batches: the videos.
+      classes: names of the model's classes.
       class_scores: external [classes] scores by video id.
-      batch_size: videos per call; they are padded to the longest.
 
     Returns:
       Detections of all videos, best first in each, and the number of silent curves (class and
       stream whose T-CAS was nowhere positive).
 
     Raises:
-      UserError: if a record cannot be read, or a video has no class scores.
+      UserError: if a record cannot be read, or the class scores of a video are missing or wrong.
     """
-    missing = [name for name in split.lengths if name not in (class_scores or split.lengths)]
-    if missing:
-        raise UserError(f"`class_scores` has none of the video {missing[0]!r}; add them")
     videos: list[str] = []
     rows: list[tuple] = []
     silent = 0
-    classes = split.manifest.classes
-    for batch in batches(split, batch_size, streams=streams):
+    for batch in batches:
         ids = [video_id.decode() for video_id in batch["id"].numpy()]
         arguments = [batch["features"], batch["length"], batch["rate"], batch["duration"]]
         if class_scores is not None:
-            shape = (len(classes),)
-            scores = [_checked(f"class_scores[{n!r}]", class_scores[n], shape) for n in ids]
+            scores = [_scores_of(name, class_scores, len(classes)) for name in ids]
             arguments.append(tf.constant(np.stack(scores)))
-        found = detect(*arguments)
+        found = Detected(*(value.numpy() for value in detect(*arguments)))
         videos += ids
-        silent += int(found.silent.numpy().sum())
-        rows += _rows(ids, classes, found)
+        silent += int(found.silent.sum())
+        for index, video_id in enumerate(ids):
+            count = found.counts[index]
+            rows += [
+                (video_id, classes[label], float(start), float(end), float(score))
+                for label, (start, end), score in zip(
+                    found.labels[index, :count],
+                    found.segments[index, :count],
+                    found.scores[index, :count],
+                    strict=True,
+                )
+            ]
     return Detections.from_rows(videos, rows), silent
 
 
-def _rows(ids: Sequence[str], classes: Sequence[str], found: Detected) -> Iterator[tuple]:
-    """(video id, class, start, end, score) of every detection of a batch."""
-    found = Detected(*(value.numpy() for value in found))
-    for index, video_id in enumerate(ids):
-        count = found.counts[index]
-        for label, (start, end), score in zip(
-            found.labels[index, :count],
-            found.segments[index, :count],
-            found.scores[index, :count],
-            strict=True,
-        ):
-            yield video_id, classes[label], float(start), float(end), float(score)
+def _scores_of(video: str, class_scores: Mapping[str, Any], classes: int) -> np.ndarray:
+    if video not in class_scores:
+        raise UserError(f"`class_scores` has none of the video {video!r}; add them")
+    return _checked(f"class_scores[{video!r}]", class_scores[video], (classes,))

@@ -64,7 +64,7 @@ class Split:
             for video_id, count in zip(ids.tolist(), units.tolist(), strict=True):
                 if video_id.decode() in lengths:
                     raise UserError(
-                        f"{data_dir}: video {video_id.decode()!r} stands twice in {name!r}; "
+                        f"{data_dir}: video {video_id.decode()!r} is in {name!r} twice; "
                         "build the records anew"
                     )
                 lengths[video_id.decode()] = count

@@ -78,7 +78,7 @@ def _whole_if_short(
 def shot_boundaries(features: np.ndarray) -> np.ndarray:
     """First units of all shots but the first: peaks of the distance between neighbouring units.
 
-    A peak must stand out by at least one standard deviation of all distances, so that noise does
+    A peak must rise by at least one standard deviation of all distances, so that noise does
     not cut a shot.
 
     Args:
@@ -90,7 +90,7 @@ def shot_boundaries(features: np.ndarray) -> np.ndarray:
     distance = np.linalg.norm(np.diff(np.asarray(features, np.float64), axis=0), axis=1)
     if distance.size < 2 or not distance.std() > 0:
         return np.zeros(0, np.int64)
-    # Guards of zero let a peak stand at either end too.
+    # Zeros around them let a peak be at either end too.
     padded = np.concatenate([[0.0], distance, [0.0]])
     peaks, _ = scipy.signal.find_peaks(padded, prominence=distance.std())
     return peaks.astype(np.int64)

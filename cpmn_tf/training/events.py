@@ -41,19 +41,15 @@ def purge_events(folder: str | os.PathLike, step: int) -> None:
 
 
 class EventWriter:
-    """A TensorBoard writer of one module; does nothing where ``folder`` is None."""
+    """A TensorBoard writer of one module, from ``resume_step`` on."""
 
-    def __init__(self, folder: str | os.PathLike | None, resume_step: int = 0):
-        self._writer = None
-        if folder is not None:
-            purge_events(folder, resume_step)
-            self._writer = tf.summary.create_file_writer(str(folder))
+    def __init__(self, folder: str | os.PathLike, resume_step: int = 0):
+        purge_events(folder, resume_step)
+        self._writer = tf.summary.create_file_writer(str(folder))
         self._since = (time.monotonic(), resume_step)
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
         """Writes named scalars."""
-        if self._writer is None:
-            return
         with self._writer.as_default(step=step):
             for name, value in values.items():
                 tf.summary.scalar(name, value)
@@ -66,15 +62,11 @@ class EventWriter:
 
     def image(self, step: int, name: str, png: bytes) -> None:
         """Writes a PNG."""
-        if self._writer is None:
-            return
         with self._writer.as_default(step=step):
             tf.summary.image(name, tf.io.decode_png(png, channels=3)[tf.newaxis])
 
     def hyperparameters(self, values: dict) -> None:
         """Writes the settings for TensorBoard's HPARAMS page, once a folder."""
-        if self._writer is None:
-            return
         from tensorboard.plugins.hparams import api
 
         with self._writer.as_default(step=0):
@@ -82,10 +74,8 @@ class EventWriter:
 
     def flush(self) -> None:
         """Brings what was written to the disk."""
-        if self._writer is not None:
-            self._writer.flush()
+        self._writer.flush()
 
     def close(self) -> None:
         """Ends the file."""
-        if self._writer is not None:
-            self._writer.close()
+        self._writer.close()

@@ -1,9 +1,10 @@
-"""The training loop: one module of one stream from wherever its checkpoints stand to the end.
+"""The training loop: one module of one stream, from its last checkpoint to the end.
 
 `Model.fit` can resume neither shuffling nor sampling bit for bit, hence a loop of our own over
 one compiled step. Everything a step depends on is the checkpoint and its number.
 """
 
+import contextlib
 import dataclasses
 import os
 import pathlib
@@ -58,7 +59,7 @@ class ModuleTrainer:
       split: training videos.
       config: all settings.
       folder: of the checkpoints.
-      events_dir: of the event files; None writes none.
+      events_dir: of the event files.
       runtime: seed, precision and so on.
       hyperparameters: what TensorBoard's HPARAMS page lists.
 
@@ -74,7 +75,7 @@ class ModuleTrainer:
         split: pipeline.Split,
         config: Config,
         folder: str | os.PathLike,
-        events_dir: str | os.PathLike | None,
+        events_dir: str | os.PathLike,
         runtime: Runtime,
         hyperparameters: dict | None = None,
     ):
@@ -124,9 +125,7 @@ class ModuleTrainer:
         self._manager = tf.train.CheckpointManager(self._state, str(folder), max_to_keep=2)
         pathlib.Path(folder).mkdir(parents=True, exist_ok=True)
         self._restore()
-        self._events = EventWriter(None if self.finished else events_dir, self.step)
-        if self.step == 0:
-            self._events.hyperparameters(hyperparameters or {})
+        self._events_dir, self._hyperparameters = events_dir, hyperparameters or {}
 
     def _restore(self) -> None:
         latest = self._manager.latest_checkpoint
@@ -151,10 +150,9 @@ class ModuleTrainer:
         """Whether all epochs are done."""
         return bool(self._state.finished.numpy())
 
-    def save(self) -> None:
-        """Writes a checkpoint of the present state."""
+    def _save(self, events: EventWriter) -> None:
         self._manager.save(checkpoint_number=self.step)
-        self._events.flush()
+        events.flush()
 
     def run(self, on_epoch: OnEpoch) -> None:
         """Trains to the end.
@@ -167,15 +165,16 @@ class ModuleTrainer:
           Interrupted: if ``runtime.stop`` asked for it; the state was saved.
           UserError: if a record cannot be read.
         """
-        try:
-            if not self.finished:
-                self._train(on_epoch)
-                self._state.finished.assign(True)
-                self.save()
-        finally:
-            self._events.close()
+        if self.finished:
+            return
+        with contextlib.closing(EventWriter(self._events_dir, self.step)) as events:
+            if self.step == 0:
+                events.hyperparameters(self._hyperparameters)
+            self._train(on_epoch, events)
+            self._state.finished.assign(True)
+            self._save(events)
 
-    def _train(self, on_epoch: OnEpoch) -> None:
+    def _train(self, on_epoch: OnEpoch, events: EventWriter) -> None:
         step, section = self.step, self._config.training
         shown = 0.0
         batches = pipeline.readable(self._dataset(step), self._split.manifest, self._split.name)
@@ -190,13 +189,13 @@ class ModuleTrainer:
                 shown = time.monotonic()
             if step % self.steps_per_epoch == 0:
                 epoch = step // self.steps_per_epoch
-                self._end_epoch(step)
+                self._end_epoch(step, events)
                 if epoch % section.validate_every == 0 or epoch == self.epochs:
-                    on_epoch(self.model, self._events, epoch, step)
+                    on_epoch(self.model, events, epoch, step)
                 if epoch % section.checkpoint_every == 0 and epoch < self.epochs:
-                    self.save()
+                    self._save(events)
             if self._runtime.stop():
-                self.save()
+                self._save(events)
                 raise Interrupted(self.label)
 
     def _dataset(self, step: int) -> tf.data.Dataset:
@@ -212,17 +211,17 @@ class ModuleTrainer:
             skip=step % self.steps_per_epoch,
         )
 
-    def _end_epoch(self, step: int) -> None:
+    def _end_epoch(self, step: int, events: EventWriter) -> None:
         classification, regularization = self._state.totals.numpy() / self.steps_per_epoch
         self._state.totals.assign([0.0, 0.0])
         rate = float(learning_rate(self._config, self.steps_per_epoch)(step - 1))
-        self._events.scalars(
+        events.scalars(
             step,
             {
                 "loss/classification": classification,
                 "loss/regularization": regularization,
                 "loss/total": classification + regularization,
                 "rate/learning_rate": rate,
-                "rate/steps_per_second": self._events.steps_per_second(step),
+                "rate/steps_per_second": events.steps_per_second(step),
             },
         )

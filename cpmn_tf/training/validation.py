@@ -71,7 +71,7 @@ class Validator:
           cascade: as trained so far.
           pyramid: as trained so far, None before its training began.
           events: where to write.
-          step: the step they stand for.
+          step: how far they are trained.
         """
         model = self._models["cascade" if pyramid is None else "pyramid"]
         _copy(cascade, model.cascades[self._streams[0]])
@@ -102,8 +102,9 @@ class Validator:
             labels.append(batch["labels"].numpy())
         values = {"validation/video_mAP": video_map(np.concatenate(scores), np.concatenate(labels))}
         if self._truth is not None:
-            detections, _ = inference.detect_split(
-                inference.compiled(model), held_out, streams=self._streams
+            videos = inference.batches(held_out, streams=self._streams)
+            detections, _ = inference.detect_batches(
+                inference.compiled(model), videos, held_out.manifest.classes
             )
             result = evaluate(self._truth, detections, protocol="activitynet", tiou=self._tiou)
             values["validation/localization_mAP_activitynet_average"] = float(result.average_map)

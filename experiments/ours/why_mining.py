@@ -53,7 +53,8 @@ def measure(model_dir: pathlib.Path, lab: Lab) -> dict[str, tuple[float, float]]
         pair = []
         for scores in (None, known):
             detect = inference.compiled(model, scores is not None, combine)
-            detections, _ = inference.detect_split(detect, lab.split, class_scores=scores)
+            videos = inference.batches(lab.split)
+            detections, _ = inference.detect_batches(detect, videos, model.manifest.classes, scores)
             pair.append(evaluate(lab.truth, detections, protocol="activitynet").average_map)
         results[name] = tuple(pair)
     return results

@@ -130,7 +130,7 @@ class Recorder:
     """Stands for the step: the losses of step n are (n, 10), and it notes what it is given."""
 
     def __init__(self, trained: ModuleTrainer):
-        self.numbers, self.batches = [], []
+        self.trained, self.numbers, self.batches = trained, [], []
         trained._step_function = self
 
     def __call__(self, batch, number):
@@ -264,6 +264,19 @@ def test_weights_are_drawn_from_seed_stream_and_module_alone(data_set, tmp_path,
         assert len({first[part], *(other[part] for other in others)}) == 4
 
 
+def test_batches_depend_on_the_seed(data_set, tmp_path, small_settings):
+    first, again, other = (
+        Recorder(trainer(data_set, tmp_path / name, small_settings, seed=seed, stop=lambda: True))
+        for name, seed in (("first", 0), ("again", 0), ("other", 1))
+    )
+    batches = []
+    for recorder in (first, again, other):
+        with pytest.raises(Interrupted):
+            recorder.trained.run(nothing)
+        batches.append(recorder.batches[0]["features"].numpy().tobytes())
+    assert batches[0] == batches[1] != batches[2]
+
+
 def test_random_erasing_draws_by_seed_and_step(data_set, tmp_path, small_settings):
     """With the same weights and batch, so that nothing else makes the losses differ."""
     settings = [*small_settings, "cascade.erasing=random"]
@@ -294,11 +307,14 @@ def test_a_finished_module_is_left_alone(data_set, tmp_path, small_settings):
     assert_same_bits(weights(first.model), weights(again.model))
 
 
-def test_a_checkpoint_of_another_architecture_is_refused(data_set, tmp_path, small_settings):
-    settings = [*small_settings, "training.epochs=1", "training.final_epochs=0"]
+@pytest.mark.parametrize("change", ["cascade.filters=8", "cascade.layers=1", "cascade.layers=3"])
+def test_a_checkpoint_of_another_architecture_is_refused(
+    data_set, tmp_path, small_settings, change
+):
+    settings = [*small_settings, "training.epochs=0", "training.final_epochs=0"]
     trainer(data_set, tmp_path, settings).run(nothing)
     with pytest.raises(UserError, match="this checkpoint does not fit"):
-        trainer(data_set, tmp_path, [*settings, "cascade.filters=8"])
+        trainer(data_set, tmp_path, [*settings, change])
 
 
 def test_a_truncated_checkpoint_is_refused(data_set, tmp_path, small_settings):

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from cpmn_tf.config import Config, with_overrides
+from cpmn_tf.data.manifest import Manifest
 from cpmn_tf.data.pipeline import Split
 from cpmn_tf.errors import UserError
 from cpmn_tf.training import train_model
@@ -84,6 +85,8 @@ def test_modules_are_trained_one_after_another(log, arguments, tmp_path):
     assert lines[0] == "rgb cascade: goes on after step 12"
     assert lines[1] == "rgb cascade: epoch 4: video_mAP 0.250  other 1.000"
     assert (manifest.seed, manifest.precision) == (5, "mixed_bfloat16")
+    data = Manifest.load(arguments["data_dir"])
+    assert manifest.fingerprint == data.fingerprint("training")  # a digest of the records
     assert ModelManifest.load(tmp_path / "model") == manifest
     # Each stream's validator sees its own modules: the cascade alone, then both.
     assert [item.given["stream"] for item in validators(log)] == ["rgb", "flow"]
