@@ -114,12 +114,7 @@ def _detections(trace: Trace, durations: tf.Tensor, *, config: LocalizationConfi
     segments, scores = tf.boolean_mask(segments, keep), tf.boolean_mask(scores, keep)
     row = tf.boolean_mask(proposals.row, keep)
     scores = suppress(
-        segments,
-        scores,
-        row,
-        tf.shape(video)[0],
-        method=config.nms,
-        threshold=config.nms_threshold,
+        segments, scores, row, tf.shape(video)[0], method=config.nms, threshold=config.nms_threshold
     )
     kept = scores > -float("inf")
     return _per_video(

@@ -144,13 +144,8 @@ class TemporalClassifier(keras.Model):
 
     def get_config(self) -> dict[str, Any]:
         """Constructor arguments."""
-        return {
-            **super().get_config(),
-            "num_classes": self.num_classes,
-            "filters": self.filters,
-            "num_layers": self.num_layers,
-            "kernel_size": self.kernel_size,
-        }
+        names = ("num_classes", "filters", "num_layers", "kernel_size")
+        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
 
 class Stage(NamedTuple):
@@ -271,34 +266,20 @@ class CascadedClassifier(keras.Model):
             features, valid = tf.gather(features, video), tf.gather(valid, video)
             tcas = tf.gather(tcas, video)
             chosen = tf.one_hot(label, self.num_classes, on_value=True, off_value=False)
-        erased = tf.zeros_like(valid)
-        results = []
+        erased, config, results = tf.zeros_like(valid), self.config, []
         for number, stage in enumerate(self.stages[1:], 1):
-            erased |= self._mask(tcas, valid, chosen, number, seed, training)
-            left = erasing.erase(features, erased, valid, self.config.erased_value)
+            if config.erasing == "adversarial":
+                cut = config.threshold, config.normalization
+                erased |= erasing.erasing_mask(tcas, valid, chosen, *cut)
+            elif config.erasing == "random" and training:
+                assert seed is not None
+                own = tf.stack([seed[0], seed[1] * 64 + number])  # each stage hides other segments
+                segments = config.random_segment, config.random_rate
+                erased |= erasing.random_mask(valid, own, *segments)
+            left = erasing.erase(features, erased, valid, config.erased_value)
             logits, tcas = stage(left, valid, chunk=chunk)
             results.append(Stage(logits, tcas, erased, video))
         return results
-
-    def _mask(
-        self,
-        tcas: tf.Tensor,
-        valid: tf.Tensor,
-        classes: tf.Tensor,
-        number: int,
-        seed: tf.Tensor | None,
-        training: bool,
-    ) -> tf.Tensor:
-        config = self.config
-        if config.erasing == "adversarial":
-            return erasing.erasing_mask(
-                tcas, valid, classes, config.threshold, config.normalization
-            )
-        if config.erasing == "random" and training:
-            assert seed is not None
-            seed = tf.stack([seed[0], seed[1] * 64 + number])  # each stage hides other segments
-            return erasing.random_mask(valid, seed, config.random_segment, config.random_rate)
-        return tf.zeros_like(valid)
 
     def get_config(self) -> dict[str, Any]:
         """Constructor arguments."""

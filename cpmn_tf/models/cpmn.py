@@ -116,10 +116,10 @@ class CPMN(keras.Model):
             self._first_pass(name, Timeline(self.config, features[name], lengths))
             for name in self.streams
         ]
-        scores = class_scores
-        if scores is None:
+        if class_scores is None:
             scores = tf.add_n([part.scores for part in parts]) / len(parts)
-        scores = tf.cast(scores, tf.float32)
+        else:
+            scores = tf.cast(class_scores, tf.float32)
         selected = fusion.select_classes(scores, self.config.localization)
         rows = tf.cast(tf.where(selected), tf.int32)
 
@@ -207,12 +207,8 @@ class CPMN(keras.Model):
 
     def get_config(self) -> dict[str, Any]:
         """Constructor arguments."""
-        return {
-            **super().get_config(),
-            "streams": self.streams,
-            "num_classes": self.num_classes,
-            "config": self.config.to_dict(),
-        }
+        own = {"streams": self.streams, "num_classes": self.num_classes}
+        return {**super().get_config(), **own, "config": self.config.to_dict()}
 
 
 class _FirstPass(NamedTuple):

@@ -25,24 +25,26 @@ class Timeline:
     """
 
     def __init__(self, config: Config, features: tf.Tensor, lengths: tf.Tensor):
-        size, everywhere = config.data.resize_units, config.data.resize_modules == "both"
-        grid = features = tf.cast(features, tf.float32)
-        self.lengths = lengths
-        if size and everywhere:
-            self.lengths = tf.fill(tf.shape(lengths), size)
-            grid = sampling.resize(features, lengths, self.lengths, size)
-        self.valid = sampling.valid_units(self.lengths, tf.shape(grid)[1])
-        self.pyramid_input, self.pyramid_lengths = grid, self.lengths
-        self._resized_pyramid = bool(size) and not everywhere
-        if self._resized_pyramid:
+        grid, self.lengths = tf.cast(features, tf.float32), lengths
+        self.pyramid_input, self.pyramid_lengths = grid, lengths
+        size, cascade = config.data.resize_units, config.cascade
+        if size:
             self.pyramid_lengths = tf.fill(tf.shape(lengths), size)
-            self.pyramid_input = sampling.resize(features, lengths, self.pyramid_lengths, size)
+            self.pyramid_input = sampling.resize(grid, lengths, self.pyramid_lengths, size)
+            if config.data.resize_modules == "both":
+                grid, self.lengths = self.pyramid_input, self.pyramid_lengths
+        self.valid = sampling.valid_units(self.lengths, tf.shape(grid)[1])
         self._positions = None
-        if config.cascade.inference == "every_unit":
+        if cascade.inference == "every_unit":
             self.samples, self.samples_valid = grid, self.valid
+            return
+        # Uniform sampling with the spacing that training had (Section 3.5).
+        if cascade.sampling == "uniform" and cascade.interval:
+            drawn = sampling.interval_positions(self.lengths, cascade.interval)
         else:
-            self._positions, self.samples_valid = _inference_positions(config, self.lengths)
-            self.samples = sampling.gather_units(grid, self._positions, self.samples_valid)
+            drawn = sampling.uniform_positions(self.lengths, cascade.units)
+        self._positions, self.samples_valid = drawn
+        self.samples = sampling.gather_units(grid, self._positions, self.samples_valid)
 
     def from_samples(self, curves: tf.Tensor, video: tf.Tensor) -> tf.Tensor:
         """Curves on the cascade's samples, [rows, samples], to the grid, [rows, grid].
@@ -63,15 +65,8 @@ class Timeline:
 
     def from_pyramid(self, curves: tf.Tensor, video: tf.Tensor) -> tf.Tensor:
         """Curves on the pyramid's input, [rows, units], to the grid, [rows, grid]."""
-        if not self._resized_pyramid:
+        if self.pyramid_lengths is self.lengths:
             return curves
         lengths = tf.gather(self.pyramid_lengths, video)
         sizes, size = tf.gather(self.lengths, video), tf.shape(self.valid)[1]
         return sampling.resize(curves[..., tf.newaxis], lengths, sizes, size)[..., 0]
-
-
-def _inference_positions(config: Config, lengths: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Uniform sampling with the spacing that training had (Section 3.5)."""
-    if config.cascade.sampling == "uniform" and config.cascade.interval:
-        return sampling.interval_positions(lengths, config.cascade.interval)
-    return sampling.uniform_positions(lengths, config.cascade.units)
