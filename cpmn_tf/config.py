@@ -324,13 +324,7 @@ REMOVED = {
     "localization.min_score": 1e-4,
 }
 
-SECTIONS = {
-    "data": DataConfig,
-    "cascade": CascadeConfig,
-    "pyramid": PyramidConfig,
-    "training": TrainingConfig,
-    "localization": LocalizationConfig,
-}
+SECTIONS = {name: type(value) for name, value in vars(Config()).items() if name != "preset"}
 
 PRESETS = {
     "thumos14": Config(),
@@ -427,9 +421,8 @@ def _field(name: str) -> dataclasses.Field:
         )
     known = {f"{s}.{f.name}": f for s, kind in SECTIONS.items() for f in dataclasses.fields(kind)}
     if name not in known:
-        near = "".join(
-            f" (did you mean {found}?)" for found in difflib.get_close_matches(name, known, 1)
-        )
+        close = difflib.get_close_matches(name, known, 1)
+        near = f" (did you mean {close[0]}?)" if close else ""
         raise UserError(f"there is no setting {name}{near}; cpmn-train --print_config lists them")
     return known[name]
 
@@ -448,15 +441,12 @@ def _parse(kind: Any, text: str) -> Any:
 def describe(config: Config) -> str:
     """Every field with its value and meaning, one per line, as `--print_config` shows it."""
     lines = []
-    for section in SECTIONS:
-        values = getattr(config, section)
-        lines.append(f"# {section}: {str(type(values).__doc__).splitlines()[0]}")
-        for field in dataclasses.fields(values):
-            value = getattr(values, field.name)
-            if isinstance(value, tuple):
-                value = ",".join(map(str, value))
-            text = field.metadata["help"]
-            if field.metadata["choices"]:
-                text += f" [{' | '.join(map(str, field.metadata['choices']))}]"
-            lines.append(f"{section}.{field.name}={value}\n    {text}")
+    for section, kind in SECTIONS.items():
+        lines.append(f"# {section}: {str(kind.__doc__).splitlines()[0]}")
+        for field in dataclasses.fields(kind):
+            value = getattr(getattr(config, section), field.name)
+            shown = ",".join(map(str, value)) if isinstance(value, tuple) else value
+            choices = field.metadata["choices"]
+            text = field.metadata["help"] + (f" [{' | '.join(choices)}]" if choices else "")
+            lines.append(f"{section}.{field.name}={shown}\n    {text}")
     return "\n".join(lines)

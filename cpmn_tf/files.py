@@ -8,17 +8,16 @@ import json
 import os
 import pathlib
 import re
-import shutil
 import tempfile
 from collections.abc import Iterator
 from typing import Any
 
 from cpmn_tf.errors import Problem, UserError, raise_first
 
-# What writing meets where a disk is full, broken or protected.
-_DISK = frozenset(
-    (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM)
-)
+# What writing meets where a disk is full, broken or protected, and where another thing is already.
+_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
+_DISK |= {errno.EROFS, errno.EACCES, errno.EPERM}
+_TAKEN = {errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY, errno.ENAMETOOLONG}
 
 
 def disk_error(error: BaseException) -> str | None:
@@ -48,40 +47,28 @@ def replaced(path: str | os.PathLike) -> Iterator[pathlib.Path]:
     path = pathlib.Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        scratch = pathlib.Path(tempfile.mkdtemp(prefix=f".{path.name[:100]}-", dir=path.parent))
+        prefix = f".{path.name[:100]}-"
+        with tempfile.TemporaryDirectory("", prefix, path.parent, True) as scratch:
+            temporary = pathlib.Path(scratch, path.name)
+            yield temporary
+            if temporary.exists():
+                os.replace(temporary, path)
     except OSError as error:
-        raise _unwritable(path, error) from error
-    try:
-        yield scratch / path.name
-        if (scratch / path.name).exists():
-            try:
-                os.replace(scratch / path.name, path)
-            except OSError as error:
-                raise _unwritable(path, error) from error
-    except OSError as error:
-        if disk_error(error) is None:
+        if error.errno not in _DISK | _TAKEN and os.path.isdir(path.parent):
             raise
-        raise UserError(f"{path}: cannot be written ({error.strerror}); make room") from error
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-
-
-def _unwritable(path: str | os.PathLike, error: OSError) -> UserError:
-    return UserError(f"{path}: cannot be written ({error.strerror}); choose another path")
+        text = f"{path}: cannot be written ({error.strerror}); make room, or choose another path"
+        raise UserError(text) from error
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:
     """Writes ``text`` as UTF-8, whole or not at all."""
     with replaced(path) as temporary:
-        try:
-            temporary.write_text(text, encoding="utf-8")
-        except OSError as error:
-            raise _unwritable(path, error) from error
+        temporary.write_text(text, encoding="utf-8")
 
 
-def write_json(path: str | os.PathLike, value: Any, *, indent: int | None = 1) -> None:
+def write_json(path: str | os.PathLike, value: Any) -> None:
     """Writes ``value`` as strict JSON (no NaN), whole or not at all."""
-    text = json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False)
     write_text(path, text + "\n")
 
 
