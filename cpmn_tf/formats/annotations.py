@@ -3,10 +3,10 @@
 Imports no TensorFlow: evaluation and the record tools share it. Times are seconds.
 """
 
-import array
 import dataclasses
 import math
 import os
+import re
 from collections.abc import Container, Iterable, Mapping
 from typing import Any
 
@@ -88,15 +88,13 @@ def check_id(video_id: str) -> str:
     Raises:
       Defect: if it is empty, ``.``, ``..`` or holds ``/``, ``\\``, NUL or half a surrogate pair.
     """
-    if video_id in ("", ".", "..") or any(
-        mark in "/\\\0" or "\ud800" <= mark <= "\udfff" for mark in video_id
-    ):
+    if video_id in ("", ".", "..") or re.search(r"[/\\\0\ud800-\udfff]", video_id):
         raise Defect("id", f"video {video_id!r}: this id cannot name a file; rename the video")
     return video_id
 
 
-def parse_number(value: Any, what: str) -> float:
-    """A finite float from a number or a numeric string.
+def parse_number(value: Any, what: str, *, positive: bool = False) -> float:
+    """A finite float, above 0 if ``positive``, from a number or a numeric string.
 
     Raises:
       UserError: that begins with ``what``.
@@ -109,17 +107,7 @@ def parse_number(value: Any, what: str) -> float:
         raise UserError(f"{what} is {value!r:.60}, not a number; fix it") from None
     if not math.isfinite(number):
         raise UserError(f"{what} is {number}; it must be finite")
-    return number
-
-
-def parse_positive(value: Any, what: str) -> float:
-    """:func:`parse_number` of what must be positive.
-
-    Raises:
-      UserError: that begins with ``what``.
-    """
-    number = parse_number(value, what)
-    if number <= 0:
+    if positive and number <= 0:
         raise UserError(f"{what} is {number}; it must be positive")
     return number
 
@@ -172,18 +160,16 @@ def _video(
     for name in ("duration", "fps"):
         if entry.get(name) is not None:
             with reported(problem, "annotation", video_id):
-                numbers[name] = parse_positive(entry[name], f"{what}: {name}")
+                numbers[name] = parse_number(entry[name], f"{what}: {name}", positive=True)
     labels: dict[str, None] = {}
     instances, ambiguous = [], []
     for item in _listing(entry.get("annotations", []), f"{what}: annotations"):
         with reported(problem, "annotation", video_id):
             item = _mapping(item, f"{what}: an annotation")
             label = _label(item, f"{what}: an annotation")
-            if any("\ud800" <= mark <= "\udfff" for mark in label):
-                raise UserError(
-                    f"{what}: the label {label!r} holds half a surrogate pair, which cannot be "
-                    "written again; rename the class"
-                )
+            if re.search("[\ud800-\udfff]", label):
+                text = f"{what}: the label {label!r} holds half a surrogate pair; rename the class"
+                raise UserError(text)
             if classes is not None and label not in classes:
                 text = f'its label {label!r} is not among "classes"; add it there or fix the label'
                 raise Defect("label", f"{what}: {text}")
@@ -265,14 +251,13 @@ def database_entry(video: Video) -> dict[str, Any]:
     ]
     segmented = {item.label for item in video.instances}
     items += [{"label": label} for label in video.labels if label not in segmented]
-    entry: dict[str, Any] = {"subset": video.subset, "annotations": items}
-    if video.duration is not None:
-        entry["duration"] = video.duration
-    if video.fps is not None:
-        entry["fps"] = video.fps
-    if video.ambiguous:
-        entry["ambiguous"] = [list(interval) for interval in video.ambiguous]
-    return entry
+    more = {
+        "duration": video.duration,
+        "fps": video.fps,
+        "ambiguous": [list(interval) for interval in video.ambiguous],
+    }
+    known = {key: value for key, value in more.items() if value}
+    return {"subset": video.subset, "annotations": items, **known}
 
 
 def save_annotations(path: str | os.PathLike, annotations: Annotations) -> None:
@@ -326,18 +311,20 @@ class Detections:
         """From (video id, label, start, end, score) rows; ``videos`` lists those looked at."""
         video_index = {name: index for index, name in enumerate(videos)}
         class_index: dict[str, int] = {}
-        # Typed columns from the start: a million rows as Python objects would be half a gigabyte.
-        columns: tuple[array.array[Any], ...] = tuple(array.array(kind) for kind in "iiddd")
-        add_video, add_label, add_start, add_end, add_score = (item.append for item in columns)
-        for video, label, start, end, score in rows:
-            add_video(video_index.setdefault(video, len(video_index)))
-            add_label(class_index.setdefault(label, len(class_index)))
-            add_start(start)
-            add_end(end)
-            add_score(score)
-        kinds = (np.int32, np.int32, np.float64, np.float64, np.float64)
-        arrays = [np.array(column, kind) for column, kind in zip(columns, kinds, strict=True)]
-        return cls(tuple(video_index), tuple(class_index), *arrays)
+        numbers = (
+            (
+                video_index.setdefault(video, len(video_index)),
+                class_index.setdefault(label, len(class_index)),
+                start,
+                end,
+                score,
+            )
+            for video, label, start, end, score in rows
+        )
+        # Typed from the start: a million rows as Python objects would be half a gigabyte.
+        table = np.fromiter(numbers, "i4, i4, f8, f8, f8")
+        columns = (table[name].copy() for name in table.dtype.names or ())
+        return cls(tuple(video_index), tuple(class_index), *columns)
 
 
 def save_detections(path: str | os.PathLike, detections: Detections, details: str) -> None:

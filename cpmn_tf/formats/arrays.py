@@ -47,12 +47,8 @@ def open_array(path: str | os.PathLike, dimensions: Sequence[str]) -> np.ndarray
         if os.path.getsize(path) != begin + math.prod(shape) * dtype.itemsize:
             raise UserError(f"{path}: is not as long as its header says; copy the file anew")
         return np.memmap(os.fspath(path), dtype, "r", begin, shape, "F" if fortran else "C")
-    except UserError:
-        raise
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); check the path") from None
-    except _UNREADABLE as error:
-        raise _unreadable(path, error) from None
 
 
 def read_header(file: BinaryIO, name: str | os.PathLike) -> tuple[tuple, bool, np.dtype]:
@@ -71,7 +67,9 @@ def read_header(file: BinaryIO, name: str | os.PathLike) -> tuple[tuple, bool, n
             raise ValueError(f"format version {version}")
         return _READERS[version](file)
     except _UNREADABLE as error:
-        raise _unreadable(name, error) from None
+        reason = " ".join(str(error).split())[:80]
+        text = f"{name}: is not a NumPy array file ({reason}); save it anew"
+        raise UserError(text) from None
 
 
 def check_numbers(
@@ -101,8 +99,3 @@ def all_finite(values: np.ndarray) -> bool:
         if np.isfinite(np.sum(values)):  # as it is if they all are, unless they are huge
             return True
     return bool(np.isfinite(values).all())
-
-
-def _unreadable(name: str | os.PathLike, error: Exception) -> UserError:
-    reason = " ".join(str(error).split())[:80]
-    return UserError(f"{name}: is not a NumPy array file ({reason}); save it anew")

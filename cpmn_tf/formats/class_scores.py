@@ -16,7 +16,7 @@ import math
 import os
 import pathlib
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -27,6 +27,11 @@ from cpmn_tf.formats.arrays import open_array
 from cpmn_tf.formats.tables import filled_lines, read_table
 
 _ROUNDING = 1e-4  # a sum of float32 softmaxes may pass its bound by so much
+
+# All scores of a file: videos, classes (None for a column without a name), [videos, classes].
+_Table = tuple[Sequence[str], Sequence[str | None], np.ndarray]
+# A place for messages that names the video, the video, a class, and its score as it is written.
+_Cells = Iterable[tuple[str, str, str, Any]]
 
 
 def load_class_scores(
@@ -68,9 +73,8 @@ def load_class_scores(
     suffix = pathlib.Path(path).suffix.lower()
     named = {} if columns is None else _column_names(columns)
     if suffix == ".npy":
-        if columns is None:
-            named = dict(enumerate(classes))
-        table = _array_table(path, rows, columns, named)
+        columns_of = named or dict(enumerate(classes))
+        videos, labels, scores = _array_table(path, rows, columns, columns_of)
     elif suffix not in (".csv", ".json"):
         raise UserError(f"{path}: class scores are read from .npy, .csv or .json")
     elif rows is not None:
@@ -78,10 +82,10 @@ def load_class_scores(
     else:
         cells = _csv_cells(path) if suffix == ".csv" else _json_cells(path)
         known = {*video_ids, *(known_ids or ())}
-        table = _cells_table(cells, known, {*classes, *named.values()})
-    _check_largest(path, table.scores, scale)
-    row_of = {name: place for place, name in enumerate(table.videos)}
-    column_of = {name: place for place, name in enumerate(table.classes)}
+        videos, labels, scores = _cells_table(cells, known, {*classes, *named.values()})
+    _check_largest(path, scores, scale)
+    row_of = {name: place for place, name in enumerate(videos)}
+    column_of = {name: place for place, name in enumerate(labels)}
     for label in classes:
         if label not in column_of:
             where = columns if columns is not None and suffix == ".npy" else path
@@ -90,21 +94,8 @@ def load_class_scores(
     if missing:
         others = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise UserError(f"{path}: has no scores of the video {missing[0]!r}{others}; add them")
-    picked = table.scores[[row_of[video] for video in video_ids]]
-    picked = picked[:, [column_of[label] for label in classes]]
-    return np.minimum(picked * (scale or 1.0), 1.0).astype(np.float32)
-
-
-class _Table(NamedTuple):
-    """All scores of a file: [videos, classes] float64, a column without a name being None."""
-
-    videos: list[str]
-    classes: list[str | None]
-    scores: np.ndarray
-
-
-# A place for messages that names the video, the video, a class, and its score as it is written.
-_Cells = Iterable[tuple[str, str, str, Any]]
+    wanted = [row_of[video] for video in video_ids], [column_of[label] for label in classes]
+    return np.minimum(scores[np.ix_(*wanted)] * (scale or 1.0), 1.0).astype(np.float32)
 
 
 def _cells_table(cells: _Cells, known: set[str], allowed: set[str]) -> _Table:
@@ -118,24 +109,20 @@ def _cells_table(cells: _Cells, known: set[str], allowed: set[str]) -> _Table:
                 f"{place}: {label!r} is not a class of the data set; remove it, or name all the "
                 "file's classes with `class_scores_classes`"
             )
-        score = parse_number(value, f"{place}, class {label!r}: the score")
+        what = f"{place}, class {label!r}: the score"
+        if label in rows.setdefault(video, {}):
+            raise UserError(f"{what} is there twice; keep one of them")
+        score = rows[video][label] = parse_number(value, what)
         if score < 0:
-            raise UserError(
-                f"{place}, class {label!r}: the score {score} is negative; scores are probabilities"
-            )
-        rows.setdefault(video, {})[label] = score
+            raise UserError(f"{what} {score} is negative; scores are probabilities")
     classes = list(dict.fromkeys(label for row in rows.values() for label in row))
     scores = [[row.get(label, 0.0) for label in classes] for row in rows.values()]
-    return _Table(list(rows), [*classes], np.array(scores).reshape(len(rows), len(classes)))
+    return list(rows), classes, np.array(scores).reshape(len(rows), len(classes))
 
 
 def _csv_cells(path: str | os.PathLike) -> _Cells:
-    seen = set()
     for place, row in read_table(path, {"video": ("video", "video_id", "id")}):
         video = row.pop("video")
-        if video in seen:
-            raise UserError(f"{place}: a second line of the video {video!r}; keep one of them")
-        seen.add(video)
         for label, value in row.items():
             yield f"{place}: video {video!r}", video, label, value
 
@@ -145,19 +132,13 @@ def _json_cells(path: str | os.PathLike) -> _Cells:
     if isinstance(value, dict) and isinstance(value.get("results"), dict):
         value = value["results"]
     if not isinstance(value, dict):
-        raise UserError(
-            f"{path}: is not a JSON object of videos; write {{VIDEO: {{CLASS: score}}}}"
-        )
+        text = f"{path}: is not a JSON object of videos; write {{VIDEO: {{CLASS: score}}}}"
+        raise UserError(text)
     for video, entry in value.items():
         place = f"{path}: video {video!r}"
         if isinstance(entry, list):
-            pairs = [
-                (item.get("label"), item.get("score")) if isinstance(item, dict) else (None, None)
-                for item in entry
-            ]
-            names = [label for label, _ in pairs]
-            if len(set(names)) != len(names):
-                raise UserError(f"{place}: a class has two scores; keep one of them")
+            items = [item if isinstance(item, dict) else {} for item in entry]
+            pairs = [(item.get("label"), item.get("score")) for item in items]
         elif isinstance(entry, dict):
             pairs = list(entry.items())
         else:
@@ -194,7 +175,7 @@ def _array_table(
             f"{path}: video {ids[row]!r}, {what}: the score {scores[row, column]} is negative or "
             "not finite; scores are probabilities"
         )
-    return _Table(ids, [named.get(column) for column in range(width)], scores)
+    return ids, [named.get(column) for column in range(width)], scores
 
 
 def _row_ids(path: str | os.PathLike, rows: str | None, number: int) -> list[str]:
@@ -226,9 +207,8 @@ def _column_names(path: str) -> dict[int, str]:
     parts = [line.split(None, 1) for _, line in lines]
     numbered = all(len(part) == 2 and part[0].isdecimal() for part in parts)
     names: dict[int, str] = {}
-    for row, ((place, line), part) in enumerate(zip(lines, parts, strict=True)):
-        column = int(part[0]) - 1 if numbered else row
-        name = part[1].strip() if numbered else line
+    for row, (place, line) in enumerate(lines):
+        column, name = (int(parts[row][0]) - 1, parts[row][1]) if numbered else (row, line)
         if column < 0 or column in names or name in names.values():
             raise UserError(f"{place}: {line!r} repeats a column or class, or counts from 0")
         names[column] = name

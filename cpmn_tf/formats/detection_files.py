@@ -107,41 +107,24 @@ def check_seconds(
       UserError: if over a tenth of them end far after their videos do (frames or milliseconds), or
         if all end within 1 although instances do not (fractions of the duration).
     """
-    _refuse_fractions(detections, annotations, source)
-    known = annotations.videos
-    durations = np.array(
-        [
-            np.nan if name not in known else known[name].duration or np.nan
-            for name in detections.videos
-        ]
-    )
-    duration = durations[detections.video] if len(detections) else np.zeros(0)
-    rows = np.flatnonzero(~np.isnan(duration))
-    if not len(rows):
-        return
-    end, duration = detections.end[rows], duration[rows]
+    known, end = annotations.videos, detections.end
+    truth = [item.end for video in known.values() for item in video.instances]
+    if len(end) >= _FEWEST and truth and end.max() <= 1 and np.median(truth) > 2:
+        raise UserError(
+            f"{source}: all {len(end)} detections end within 1 s, the median instance at "
+            f"{np.median(truth):g} s; times must be seconds: multiply fractions by the duration"
+        )
+    durations = [known[name].duration if name in known else None for name in detections.videos]
+    duration = np.array(durations, np.float64)[detections.video]  # NaN where it is not known
     outside = end > _FACTOR * duration + _SLACK
-    if outside.mean() > _SHARE:
-        worst = rows[np.argmax(np.where(outside, end / duration, 0.0))]
+    if outside.sum() > _SHARE * np.isfinite(duration).sum():
+        worst = np.argmax(np.where(outside, end / duration, 0.0))
         name = detections.videos[detections.video[worst]]
         raise UserError(
-            f"{source}: {int(outside.sum())} of {len(rows)} detections end far after their videos "
-            f"(video {name!r} lasts {known[name].duration:g} s, one ends at "
-            f"{detections.end[worst]:g}); times must be seconds: divide frames by the video's fps, "
+            f"{source}: {outside.sum()} of {np.isfinite(duration).sum()} detections end far after "
+            f"their videos (video {name!r} lasts {duration[worst]:g} s, one ends at "
+            f"{end[worst]:g}); times must be seconds: divide frames by the video's fps, "
             "milliseconds by 1000"
-        )
-
-
-def _refuse_fractions(
-    detections: Detections, annotations: Annotations, source: str | os.PathLike
-) -> None:
-    truth = [item.end for video in annotations.videos.values() for item in video.instances]
-    if len(detections) < _FEWEST or not truth:
-        return
-    if detections.end.max() <= 1 and np.median(truth) > 2:
-        raise UserError(
-            f"{source}: all {len(detections)} detections end within 1 s, the median instance at "
-            f"{np.median(truth):g} s; times must be seconds: multiply fractions by the duration"
         )
 
 

@@ -46,7 +46,6 @@ CLASS_NUMBERS = {
 
 _AMBIGUOUS = "Ambiguous"
 _SUBSETS = {"test": "test", "val": "validation"}
-_SHAPE = "a folder of official annotations holds CLASS_test.txt or CLASS_val.txt files"
 
 
 def load_truth(path: str | os.PathLike) -> Annotations:
@@ -73,32 +72,23 @@ def load_official(folder: str | os.PathLike, *, problem: Problem = raise_first) 
     Raises:
       UserError: if the folder holds no class file, or one that cannot be read.
     """
-    instances: dict[str, list[Instance]] = {}
-    ambiguous: dict[str, list[tuple[float, float]]] = {}
+    spans: dict[str, list[Instance]] = {}
     subsets: dict[str, str] = {}
-    classes = set()
-    for path, name, subset in _class_files(folder):
-        if name != _AMBIGUOUS:
-            classes.add(name)
+    files = _class_files(folder)
+    for path, name, subset in files:
         for video, start, end in _intervals(path, problem):
             if subsets.setdefault(video, subset) != subset:
                 text = f"{path}: video {video!r} is in another subset too; remove one"
                 problem("overlap", text, video)
-            elif name == _AMBIGUOUS:
-                ambiguous.setdefault(video, []).append((start, end))
             else:
-                instances.setdefault(video, []).append(Instance(start, end, name))
-    videos = {
-        video: Video(
-            id=video,
-            subset=subset,
-            labels=tuple(dict.fromkeys(item.label for item in instances.get(video, []))),
-            instances=tuple(instances.get(video, [])),
-            ambiguous=tuple(ambiguous.get(video, [])),
-        )
-        for video, subset in sorted(subsets.items())
-    }
-    return Annotations(videos, tuple(sorted(classes)))
+                spans.setdefault(video, []).append(Instance(start, end, name))
+    videos = {}
+    for video, subset in sorted(subsets.items()):
+        instances = tuple(item for item in spans[video] if item.label != _AMBIGUOUS)
+        labels = tuple(dict.fromkeys(item.label for item in instances))
+        ambiguous = [(item.start, item.end) for item in spans[video] if item.label == _AMBIGUOUS]
+        videos[video] = Video(video, subset, labels, instances, tuple(ambiguous))
+    return Annotations(videos, tuple(sorted({name for _, name, _ in files} - {_AMBIGUOUS})))
 
 
 def digest(path: str | os.PathLike) -> str:
@@ -124,7 +114,8 @@ def _class_files(folder: str | os.PathLike) -> list[tuple[pathlib.Path, str, str
         if name and suffix in _SUBSETS:
             found.append((path, name, _SUBSETS[suffix]))
     if all(name == _AMBIGUOUS for _, name, _ in found):
-        raise UserError(f"{folder}: holds no class file; {_SHAPE}")
+        text = f"{folder}: holds no class file; give a folder of CLASS_test.txt or CLASS_val.txt"
+        raise UserError(text)
     return found
 
 

@@ -171,7 +171,10 @@ def test_arrays_are_checked_before_they_are_read(files):
         ("[]", "not a JSON object of videos"),
         ('{"a": 1}', "'a': is not an object of scores"),
         ('{"a": [{"score": 1}]}', "'a': a score has no class"),
-        ('{"a": [{"label": "run", "score": 1}, {"label": "run", "score": 0}]}', "two scores"),
+        (
+            '{"a": [{"label": "run", "score": 1}, {"label": "run", "score": 0}]}',
+            "'a', class 'run': .* twice",
+        ),
         ('{"a": {"run": true}}', "is True, not a number"),
     ],
 )
@@ -186,7 +189,9 @@ def test_a_csv_without_video_column_or_with_a_video_twice_is_named(files):
     with pytest.raises(UserError, match="no column 'video' among jump, run"):
         load(files / "bad.csv")
     (files / "bad.csv").write_text("video,jump,run\na,0,0\na,0,0\n")
-    with pytest.raises(UserError, match="line 3: a second line of the video 'a'"):
+    with pytest.raises(
+        UserError, match="line 3: video 'a', class 'jump': the score is there twice"
+    ):
         load(files / "bad.csv")
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from cpmn_tf.errors import Problem, UserError, reported
 from cpmn_tf.files import read_json
-from cpmn_tf.formats.annotations import parse_positive
+from cpmn_tf.formats.annotations import parse_number
 from tfrecords_tools.findings import raise_errors
 from tfrecords_tools.reading.databases import fill_in, named_safely
 from tfrecords_tools.sources import SourceSettings, SourceVideo
@@ -77,7 +77,7 @@ def _times(what: str, entry: Any) -> tuple[float, float, float]:
     if not isinstance(entry, dict):
         raise UserError(f"{what}: is not an object")
     names = ("duration_second", "duration_frame", "feature_frame")
-    numbers = (parse_positive(entry.get(name), f"{what}: {name}") for name in names)
+    numbers = (parse_number(entry.get(name), f"{what}: {name}", positive=True) for name in names)
     seconds, frames, covered = numbers
     return seconds, frames / seconds, covered / frames * seconds
 
