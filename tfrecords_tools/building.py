@@ -126,7 +126,13 @@ def build_records(
     with replaced(output) as folder:
         folder.mkdir()
         try:
-            built = _write(opened, splits, folder, shards, dtype, facts)
+            try:
+                built = _Build(opened, splits, dtype).write(folder, shards, facts)
+            except _NeedsFloat32 as lost:
+                print(f"float32 it is, since {lost}; starting over", flush=True)
+                for path in folder.iterdir():
+                    path.unlink()
+                built = _Build(opened, splits, "float32", str(lost)).write(folder, shards, facts)
         except (OSError, tf.errors.OpError) as error:
             reason = error.strerror if isinstance(error, OSError) else error.message
             raise UserError(f"{output}: cannot be written ({reason}); check its disk") from error
@@ -178,24 +184,6 @@ def assign_splits(
             f"{taken_from!r}; it must match some and leave some"
         )
     return {**splits, **dict.fromkeys(held, given_to)}
-
-
-def _write(
-    source: Source,
-    splits: Mapping[str, str],
-    folder: pathlib.Path,
-    shards: int | None,
-    dtype: str,
-    facts: dict,
-) -> BuiltRecords:
-    """Writes all; with dtype ``auto`` starts over in float32 where float16 would lose."""
-    try:
-        return _Build(source, splits, dtype).write(folder, shards, facts)
-    except _NeedsFloat32 as reason:
-        print(f"float32 it is, since {reason}; starting over", flush=True)
-        for path in folder.iterdir():
-            path.unlink()
-        return _Build(source, splits, "float32", str(reason)).write(folder, shards, facts)
 
 
 class _Build:

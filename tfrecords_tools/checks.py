@@ -184,14 +184,13 @@ class Checker:
         self._rates()
         if not annotations.videos:  # what is wrong with them all was said
             return
-        trained: set[str] = set()
-        used: set[str] = set()
-        for video in annotations.videos.values():
-            used.update(video.labels)
-            if video.subset == training:
-                trained.update(video.labels)
-                if not video.labels:
-                    self.findings.add("unlabelled", f"video {video.id!r}", video.id)
+        videos = annotations.videos.values()
+        used = {label for video in videos for label in video.labels}
+        fitted = [video for video in videos if video.subset == training]
+        trained = {label for video in fitted for label in video.labels}
+        for video in fitted:
+            if not video.labels:
+                self.findings.add("unlabelled", f"video {video.id!r}", video.id)
         for name in annotations.classes:
             if name not in used:
                 self.findings.add("unused", f"class {name!r}")

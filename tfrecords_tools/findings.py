@@ -6,12 +6,13 @@ goes on with the next video.
 """
 
 import dataclasses
+from collections.abc import Iterable
 from typing import Any
 
 from cpmn_tf.errors import Defect
 
 ERROR, WARNING = "error", "warning"
-SHOWN = 5  # examples of a kind in the listing
+SHOWN = 5  # examples in a listing
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,9 +50,7 @@ KINDS = {
     "reversed": Kind(ERROR, "segments that end before they start", "swap or remove them"),
     "label": Kind(ERROR, "labels that are no class", "add them to the classes or fix them"),
     "class": Kind(
-        ERROR,
-        "classes without a training video",
-        "none can be learned; move videos or drop them",
+        ERROR, "classes without a training video", "none can be learned; move videos or drop them"
     ),
     "unlabelled": Kind(
         WARNING, "training videos without a label", "they train as showing none of the classes"
@@ -71,6 +70,12 @@ KINDS = {
     "surplus": Kind(WARNING, "features without annotations, not used", "annotate or remove them"),
     "unused": Kind(WARNING, "classes that no video has", "fix the list of classes"),
 }
+
+
+def listed(names: Iterable[str]) -> str:
+    """The first few names."""
+    names = list(names)
+    return ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
 
 
 class Findings:

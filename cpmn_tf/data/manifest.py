@@ -81,11 +81,7 @@ class StreamSpec:
     width: int
 
     def __post_init__(self) -> None:
-        """Checks name and width.
-
-        Raises:
-          UserError: naming the stream.
-        """
+        """Checks name and width; a :class:`UserError` names the stream."""
         check_stream_name(self.name)
         if type(self.width) is not int or not 0 < self.width <= MAX_WIDTH:
             raise UserError(f"stream {self.name!r}: width {self.width!r} is not in 1..{MAX_WIDTH}")
@@ -102,11 +98,7 @@ class Shard:
     sha256: str
 
     def __post_init__(self) -> None:
-        """Checks the name, which also keeps the path inside the folder, and the counts.
-
-        Raises:
-          UserError: naming the shard.
-        """
+        """Checks the counts, and the name, which also keeps the path inside the folder."""
         if not _SHARD.fullmatch(self.file):
             raise UserError(f"shard {self.file!r} is not named SPLIT-00000-of-00001.tfrecord")
         for count in (self.videos, self.units, self.bytes):
@@ -143,11 +135,7 @@ class Manifest:
     folder: pathlib.Path = dataclasses.field(default=pathlib.Path("."), compare=False)
 
     def __post_init__(self) -> None:
-        """Checks the values.
-
-        Raises:
-          UserError: naming the one that is wrong.
-        """
+        """Checks the values; a :class:`UserError` names the one that is wrong."""
         if self.dtype not in DTYPES:
             raise UserError(f"dtype {self.dtype!r} is not one of {', '.join(DTYPES)}")
         if self.rate is not None and not 0 < self.rate < math.inf:

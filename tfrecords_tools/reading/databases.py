@@ -10,12 +10,7 @@ from typing import Any
 
 from cpmn_tf.errors import Problem, UserError
 from cpmn_tf.files import read_json
-from cpmn_tf.formats.annotations import (
-    Annotations,
-    check_database,
-    check_id,
-    parse_annotations,
-)
+from cpmn_tf.formats.annotations import Annotations, check_database, check_id, parse_annotations
 from cpmn_tf.formats.tables import VIDEO, read_table
 
 LABELS = {"labels": ("labels", "label")}

@@ -51,8 +51,7 @@ def describe(signals: np.ndarray, *, unit_frames: int) -> np.ndarray:
     ]
     power = np.abs(np.fft.rfft(centred * np.hanning(WINDOW), axis=-1)) ** 2
     energy = np.stack(
-        [power[..., low:high].sum(axis=-1) for low, high in itertools.pairwise(BANDS)],
-        axis=-1,
+        [power[..., low:high].sum(axis=-1) for low, high in itertools.pairwise(BANDS)], axis=-1
     )
     pairs = ((0, 1), (0, 2), (1, 2))
     scaled = centred / np.maximum(deviation, 1e-6)[..., None]

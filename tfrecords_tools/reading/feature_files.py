@@ -5,16 +5,16 @@ import functools
 import os
 import re
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
 from cpmn_tf.errors import Defect, UserError
 from cpmn_tf.formats.arrays import all_finite, check_numbers, open_array
+from tfrecords_tools.findings import listed
 
 SUFFIXES = (".npy", ".npz", ".csv")
 DIMENSIONS = ("units", "values")
-SHOWN = 5  # names in an error
 _NUMBER = re.compile(r"[-+]?(\d|\.\d|nan|inf)", re.IGNORECASE)
 
 
@@ -47,7 +47,7 @@ def load_streams(
         found = sorted(archive.files)
         if found != list(names):
             raise UserError(
-                f"{path}: holds {_listed(found)} instead of {_listed(names)}; give each video the "
+                f"{path}: holds {listed(found)} instead of {listed(names)}; give each video the "
                 "same streams"
             )
         return {name: finite(f"{path}: {name}", _member(path, archive, name)) for name in names}
@@ -102,16 +102,11 @@ def finite(name: str | os.PathLike, array: np.ndarray) -> np.ndarray:
     return values
 
 
-def _listed(names: Iterable[str]) -> str:
-    names = list(names)
-    return ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
-
-
 def _load_npz(path: str | os.PathLike) -> np.ndarray:
     with _archive(path) as archive:
         if len(archive.files) != 1:
             raise UserError(
-                f"{path}: holds {len(archive.files)} arrays ({_listed(archive.files)}); keep one, "
+                f"{path}: holds {len(archive.files)} arrays ({listed(archive.files)}); keep one, "
                 "or one per stream in FEATURES/ID.npz"
             )
         return _member(path, archive, archive.files[0])
@@ -119,25 +114,15 @@ def _load_npz(path: str | os.PathLike) -> np.ndarray:
 
 def _load_csv(path: str | os.PathLike) -> np.ndarray:
     """A line of comma-separated numbers per unit, with or without a header."""
-    try:
-        with open(path, encoding="utf-8-sig") as file:
-            first = file.readline(1 << 22)
-            file.seek(0)
-            skipped = int(first.endswith("\n") and _is_header(path, first))
-            with warnings.catch_warnings():  # of no data: an error below
-                warnings.simplefilter("ignore", UserWarning)
-                values = np.loadtxt(
-                    file, np.float32, delimiter=",", ndmin=2, comments=None, skiprows=skipped
-                )
-    except UserError:
-        raise
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: is not UTF-8 text ({error.reason}); save it as UTF-8") from None
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); check the path") from None
-    except (ValueError, OverflowError) as error:
-        reason = " ".join(str(error).split())[:100]
-        raise UserError(f"{path}: is not a table of numbers ({reason}); write it anew") from None
+    with _readable(path, "is not a table of numbers"), open(path, encoding="utf-8-sig") as file:
+        first = file.readline()
+        file.seek(0)
+        skipped = int(first.endswith("\n") and _is_header(path, first))
+        with warnings.catch_warnings():  # of no data: an error below
+            warnings.simplefilter("ignore", UserWarning)
+            values = np.loadtxt(
+                file, np.float32, delimiter=",", ndmin=2, comments=None, skiprows=skipped
+            )
     if values.size == 0:
         raise Defect("unreadable", f"{path}: holds no number; encode the video anew")
     return values
@@ -185,9 +170,11 @@ def _member(path: str | os.PathLike, archive: np.lib.npyio.NpzFile, name: str) -
 
 @contextlib.contextmanager
 def _readable(path: str | os.PathLike, otherwise: str) -> Iterator[None]:
-    """Makes one line of whatever NumPy, zipfile and zlib raise on a broken archive."""
+    """Makes one line of whatever NumPy, zipfile and zlib raise on a broken file."""
     try:
         yield
+    except UserError:
+        raise
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); check the path") from None
     except Exception as error:

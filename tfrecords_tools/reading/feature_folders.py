@@ -169,15 +169,13 @@ class FeatureFolders:
         Raises:
           UserError: naming the file.
         """
-        if self._joined:
-            path = self.root / group / self._files[group, JOINT][video_id]
-            return load_streams(path, self._split_at, self.streams)
-        return {
-            stream: load_features(
-                os.path.join(self.root, group, stream, self._files[group, stream][video_id])
-            )
-            for stream in self.streams
+        paths = {
+            stream: self.root / group / stream / self._files[group, stream][video_id]
+            for stream in self._folders
         }
+        if self._joined:
+            return load_streams(paths[JOINT], self._split_at, self.streams)
+        return {stream: load_features(path) for stream, path in paths.items()}
 
     def _listed(self, group: str, stream: str) -> dict[str, str]:
         """Feature files of a folder by id."""

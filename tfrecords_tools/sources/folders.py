@@ -10,7 +10,7 @@ from typing import Any
 
 from cpmn_tf.errors import Problem, UserError, reported
 from cpmn_tf.formats.annotations import Annotations
-from tfrecords_tools.findings import SHOWN, raise_errors
+from tfrecords_tools.findings import listed, raise_errors
 from tfrecords_tools.reading.databases import fill_in, parse, read_database
 from tfrecords_tools.reading.feature_folders import FeatureFolders
 from tfrecords_tools.sources import SourceSettings, SourceVideo
@@ -48,10 +48,7 @@ class FoldersSource:
         database = fill_in(raw["database"], settings.video_info, problem)
         subsets = {subset for subset in map(_subset, database.values()) if subset}
         self._folders = FeatureFolders(
-            str(settings.features_dir),
-            subsets=subsets,
-            split_at=settings.split_at,
-            problem=problem,
+            str(settings.features_dir), subsets=subsets, split_at=settings.split_at, problem=problem
         )
         self.facts = {"source": name, "unit_frames": settings.unit_frames}
         self.notes: list[str] = []
@@ -98,21 +95,20 @@ class FoldersSource:
             for key in known.videos
             if (gone := self._folders.missing(key, self._groups.get(key)))
         }
-        shown = [f"{key!r} ({', '.join(gone)})" for key, gone in list(missing.items())[:SHOWN]]
-        listed = (
-            f"{len(missing)} of {len(known.videos)} annotated videos have no features: "
-            f"{', '.join(shown)}{', ...' if len(missing) > SHOWN else ''}"
+        shown = listed(f"{key!r} ({', '.join(gone)})" for key, gone in missing.items())
+        counted = (
+            f"{len(missing)} of {len(known.videos)} annotated videos have no features: {shown}"
         )
         some = len(missing) < len(known.videos)
-        more = f": {listed}; {'add `skip_missing=True`' if some else 'check `features_dir`'}"
+        more = f": {counted}; {'add `skip_missing=True`' if some else 'check `features_dir`'}"
         for key, gone in missing.items():
             text = f"{root}: video {key!r} has no {' and no '.join(gone)}{more}"
             self._problem("skipped" if skip else "missing", text, key)
             more = ""  # said once
         if not some:
-            raise UserError(f"{root}: {listed}; check `features_dir`")
+            raise UserError(f"{root}: {counted}; check `features_dir`")
         if missing:
-            self.notes.append(f"left out: {listed}")
+            self.notes.append(f"left out: {counted}")
         extra = sorted(self._folders.present() - set(known.videos))
         if extra:
             self.notes.append(f"features without annotations, not used: {len(extra)} videos")

@@ -87,7 +87,7 @@ class WtalcSource:
         if labels is None:
             raise UserError(f"{self._folder}: has neither labels_all.npy nor labels.npy")
         segments, ofsegments = self._lists("segments"), self._lists("labels")
-        numbers = {"duration": self._numbers("duration"), "fps": self._numbers("extracted_fps")}
+        seconds, fps = self._numbers("duration"), self._numbers("extracted_fps")
         database: dict[str, Any] = {}
         for place, (key, subset) in enumerate(zip(names, self._texts("subset"), strict=True)):
             items: list[dict[str, Any]] = [{"label": label} for label in labels[place]]
@@ -105,8 +105,8 @@ class WtalcSource:
             if key in database:
                 text = f"{self._folder / 'videoname.npy'}: video {key!r} is there twice; keep one"
                 self._problem("duplicate", text, key)
-            known = {name: of[place] for name, of in numbers.items() if of is not None}
-            database[key] = {"subset": subset, "annotations": items, **known}
+            times = {"duration": seconds[place], "fps": fps[place]}
+            database[key] = {"subset": subset, "annotations": items, **times}
         return database
 
     def _items(self, name: str, counted: bool = True) -> list | None:
@@ -135,9 +135,9 @@ class WtalcSource:
         items = self._items(name)
         return items and [item if isinstance(item, list) else [item] for item in items]
 
-    def _numbers(self, name: str) -> list | None:
-        items = self._items(name)
-        return items and [_single(item) for item in items]
+    def _numbers(self, name: str) -> list:
+        """A number for each video, None where there is none."""
+        return [_single(item) for item in self._items(name) or [None] * len(self._features)]
 
 
 def _feature_file(path: str | os.PathLike) -> pathlib.Path:
