@@ -2,7 +2,6 @@
 
 import math
 import os
-import tokenize
 from collections.abc import Sequence
 from typing import BinaryIO
 
@@ -14,16 +13,6 @@ _READERS = {
     (1, 0): np.lib.format.read_array_header_1_0,
     (2, 0): np.lib.format.read_array_header_2_0,
 }
-# What NumPy raises on a header that it cannot make sense of: it is read as Python's literals.
-_UNREADABLE = (
-    ArithmeticError,
-    MemoryError,
-    RecursionError,
-    SyntaxError,
-    TypeError,
-    ValueError,
-    tokenize.TokenError,
-)
 
 
 def open_array(path: str | os.PathLike, dimensions: Sequence[str]) -> np.ndarray:
@@ -66,7 +55,7 @@ def read_header(file: BinaryIO, name: str | os.PathLike) -> tuple[tuple, bool, n
         if version not in _READERS:
             raise ValueError(f"format version {version}")
         return _READERS[version](file)
-    except _UNREADABLE as error:
+    except Exception as error:  # NumPy reads a header as Python's literals; anything may come of it
         reason = " ".join(str(error).split())[:80]
         text = f"{name}: is not a NumPy array file ({reason}); save it anew"
         raise UserError(text) from None

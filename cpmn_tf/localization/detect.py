@@ -7,8 +7,8 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from cpmn_tf.config import LocalizationConfig
-from cpmn_tf.localization import scoring
 from cpmn_tf.localization.proposals import Proposals, propose
+from cpmn_tf.localization.scoring import confidence
 from cpmn_tf.localization.suppression import suppress
 
 
@@ -100,22 +100,13 @@ def _detections(trace: Trace, durations: tf.Tensor, *, config: LocalizationConfi
     lengths = tf.gather(trace.lengths, video)
     valid = tf.sequence_mask(lengths, tf.shape(trace.phi)[2])
     proposals, silent = propose(trace.phi, valid, config.thresholds)
-    scores = scoring.confidence(
-        trace.act,
-        trace.p_class,
-        proposals,
-        lengths,
-        method=config.confidence,
-        outer_ratio=config.outer_ratio,
-    )
+    scores = confidence(trace.act, trace.p_class, proposals, lengths, config)
     segments = _seconds(proposals, video, trace.unit_seconds, durations)
     long_enough = segments[:, 1] - segments[:, 0] >= config.min_seconds
     keep = long_enough & (segments[:, 1] > segments[:, 0])
     segments, scores = tf.boolean_mask(segments, keep), tf.boolean_mask(scores, keep)
     row = tf.boolean_mask(proposals.row, keep)
-    scores = suppress(
-        segments, scores, row, tf.shape(video)[0], method=config.nms, threshold=config.nms_threshold
-    )
+    scores = suppress(segments, scores, row, tf.shape(video)[0], config)
     kept = scores > -float("inf")
     return _per_video(
         tf.boolean_mask(segments, kept),

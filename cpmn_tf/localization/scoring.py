@@ -2,6 +2,7 @@
 
 import tensorflow as tf
 
+from cpmn_tf.config import LocalizationConfig
 from cpmn_tf.localization.proposals import Proposals
 
 
@@ -53,9 +54,7 @@ def confidence(
     p_class: tf.Tensor,
     proposals: Proposals,
     lengths: tf.Tensor,
-    *,
-    method: str = "product",
-    outer_ratio: float = 0.25,
+    config: LocalizationConfig,
 ) -> tf.Tensor:
     """p_conf = p_act · p_class (Eq. 8), p_act being a proposal's mean (Eq. 7).
 
@@ -67,18 +66,13 @@ def confidence(
       p_class: [rows], class probability of the video.
       proposals: [proposals] each.
       lengths: [rows] int32, valid units.
-      method: ``product`` is Eq. 8; ``outer_inner`` first subtracts the flanks' mean from p_act.
-      outer_ratio: see :func:`outer_mean`.
+      config: ``confidence=product`` is Eq. 8; ``outer_inner`` first subtracts the flanks' mean from
+        p_act, by ``outer_ratio`` (:func:`outer_mean`).
 
     Returns:
       [proposals] float32.
-
-    Raises:
-      ValueError: if ``method`` is neither.
     """
-    if method not in ("product", "outer_inner"):
-        raise ValueError(f"method={method!r} must be product or outer_inner")
     p_act = range_mean(act, *proposals)
-    if method == "outer_inner":
-        p_act -= outer_mean(act, proposals, lengths, outer_ratio)
+    if config.confidence == "outer_inner":
+        p_act -= outer_mean(act, proposals, lengths, config.outer_ratio)
     return p_act * tf.gather(p_class, proposals.row)

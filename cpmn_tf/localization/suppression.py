@@ -2,6 +2,8 @@
 
 import tensorflow as tf
 
+from cpmn_tf.config import LocalizationConfig
+
 
 def temporal_iou(one: tf.Tensor, others: tf.Tensor) -> tf.Tensor:
     """tIoU of [..., 2] against [..., items, 2] segments in seconds (no "+1", as for pixels).
@@ -21,9 +23,8 @@ def suppress(
     scores: tf.Tensor,
     group: tf.Tensor,
     groups: tf.Tensor,
+    config: LocalizationConfig,
     *,
-    method: str = "hard",
-    threshold: float = 0.3,
     sigma: float = 0.3,
     min_score: float = 1e-4,
 ) -> tf.Tensor:
@@ -34,22 +35,16 @@ def suppress(
       scores: [items] float32.
       group: [items] int32, ascending; only items of one group compete.
       groups: scalar int32, number of groups.
-      method: ``hard`` drops what overlaps a kept one by tIoU > threshold; ``soft`` multiplies its
-        score by exp(-tIoU²/σ) (Bodla et al., ICCV 2017); ``none`` keeps all.
-      threshold: θ_NMS.
+      config: ``nms=hard`` drops what overlaps a kept one by tIoU > ``nms_threshold``; ``soft``
+        multiplies its score by exp(-tIoU²/σ) (Bodla et al., ICCV 2017); ``none`` keeps all.
       sigma: σ of ``soft``.
       min_score: ``soft`` drops what falls below.
 
     Returns:
       [items] float32 final scores, -inf where suppressed.
-
-    Raises:
-      ValueError: if ``method`` is unknown.
     """
-    if method == "none":
+    if config.nms == "none":
         return scores
-    if method not in ("hard", "soft"):
-        raise ValueError(f"method={method!r} must be hard, soft or none")
     nothing = tf.constant(-float("inf"))
 
     def table(values: tf.Tensor, filling: tf.Tensor | float) -> tf.Tensor:
@@ -65,15 +60,15 @@ def suppress(
         chosen = (slot == best[:, tf.newaxis]) & (score > nothing)[:, tf.newaxis]
         final = tf.where(chosen, waiting, final)
         overlap = temporal_iou(tf.gather(boxes, best, batch_dims=1), boxes)
-        if method == "hard":
-            waiting = tf.where(overlap > threshold, nothing, waiting)
+        if config.nms == "hard":
+            waiting = tf.where(overlap > config.nms_threshold, nothing, waiting)
         else:
             decayed = waiting * tf.exp(-tf.square(overlap) / sigma)
             # -inf times a decay of 0 is NaN, which is not at least min_score either.
             waiting = tf.where(decayed >= min_score, decayed, nothing)
         return tf.where(chosen, nothing, waiting), final
 
-    if method == "soft":
+    if config.nms == "soft":
         waiting = tf.where(waiting < min_score, nothing, waiting)
     _, final = tf.while_loop(
         lambda waiting, _: tf.reduce_any(waiting > nothing),

@@ -51,6 +51,7 @@ class CPMN(keras.Model):
         self.streams = dict(streams)
         self.num_classes = num_classes
         self.config = config if isinstance(config, Config) else Config.from_dict(dict(config))
+        self._chunk = CHUNK_UNITS if self.config.cascade.inference == "every_unit" else 0
         given = {"num_classes": num_classes, "dtype": self.dtype_policy}
         self.cascades = {
             name: CascadedClassifier(config=self.config.cascade, **given) for name in self.streams
@@ -151,16 +152,10 @@ class CPMN(keras.Model):
         stage = self.cascades[name].first_stage(line.samples, line.samples_valid, self._chunk)
         probabilities, heat = [tf.sigmoid(stage.logits)], None
         if self.config.localization.attention:
-            section = self.config.pyramid
-            pyramid, heat = self.pyramids[name].call_on_video(
-                line.pyramid_input, line.pyramid_lengths, section.window, section.stride
-            )
+            whole = line.pyramid_input, line.pyramid_lengths
+            pyramid, heat = self.pyramids[name].call_on_video(*whole)
             probabilities.append(pyramid)
         return _FirstPass(name, line, stage, probabilities, heat)
-
-    @property
-    def _chunk(self) -> int:
-        return CHUNK_UNITS if self.config.cascade.inference == "every_unit" else 0
 
     def _curves(
         self, part: "_FirstPass", selected: tf.Tensor, rows: tf.Tensor, combine: Combine

@@ -12,7 +12,6 @@ def masked_mean(values: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:
     )
 
 
-@keras.saving.register_keras_serializable(package="cpmn_tf")
 class Linear(keras.layers.Dense):
     """w and b of a stage. A layer's call is where Keras does not round its weights to bfloat16."""
 
@@ -50,7 +49,6 @@ def _convolve(values: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
     return _convolve_plainly(values, kernel), gradient
 
 
-@keras.saving.register_keras_serializable(package="cpmn_tf")
 class TemporalConvolution(keras.layers.Conv1D):
     """``Conv1D`` of stride 1 whose gradient is as fast as its forward pass."""
 

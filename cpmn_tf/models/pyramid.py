@@ -106,24 +106,22 @@ class PyramidAttention(keras.Model):
         heat = tf.add_n(repeated)[:, :units]
         return logits, tf.where(valid[..., tf.newaxis], heat, 0.0)
 
-    def call_on_video(
-        self, features: tf.Tensor, lengths: tf.Tensor, window: int, stride: int
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Slides windows over whole videos and joins what they say.
+    def call_on_video(self, features: tf.Tensor, lengths: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Slides windows of T_w units over whole videos and joins what they say.
+
+        Where ``stride`` is less than ``window``, overlaps are averaged.
 
         Args:
           features: [batch, units, channels].
           lengths: [batch] int32, units.
-          window: T_w, units.
-          stride: units between windows; overlaps are averaged.
 
         Returns:
           probabilities [batch, classes], the mean over windows weighted by their valid units, and
           heat [batch, units, classes] before Eq. 3, zeros in padding.
         """
-        shape = tf.shape(features)
+        shape, window = tf.shape(features), self.config.window
         batch, units = shape[0], shape[1]
-        starts, used = sampling.window_starts(lengths, window, stride, units)
+        starts, used = sampling.window_starts(lengths, window, self.config.stride, units)
         count = tf.shape(starts)[1]
         positions = starts[..., tf.newaxis] + tf.range(window)
         inside = used[..., tf.newaxis] & (positions < lengths[:, tf.newaxis, tf.newaxis])

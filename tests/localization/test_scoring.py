@@ -8,6 +8,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cpmn_tf.config import LocalizationConfig
 from cpmn_tf.localization import scoring
 from cpmn_tf.localization.proposals import Proposals
 
@@ -30,6 +31,7 @@ def test_equations_7_and_8_by_hand():
         tf.constant([0.5, 0.25]),
         proposals((0, 0, 1), (0, 1, 4), (1, 0, 4)),
         tf.constant([4, 4]),
+        LocalizationConfig(),
     )
     # 0.25 · 0.5; (0.5 + 0.75 + 1) / 3 · 0.5 = 0.375; (1 + 1) / 4 · 0.25.
     np.testing.assert_allclose(scores, [0.125, 0.375, 0.125])
@@ -42,8 +44,7 @@ def test_outer_inner_by_hand():
         tf.constant([0.5]),
         proposals((0, 2, 6), (0, 0, 8), (0, 0, 2)),
         tf.constant([8]),
-        method="outer_inner",
-        outer_ratio=0.5,
+        LocalizationConfig(confidence="outer_inner", outer_ratio=0.5),
     )
     # [2, 6): flanks of 2 units, (0 + 0.25 + 0.5 + 0) / 4 = 0.1875; (1 - 0.1875) · 0.5.
     # [0, 8): nothing lies outside; mean 4.75 / 8 = 0.59375; · 0.5.
@@ -62,15 +63,9 @@ def test_an_empty_range_has_mean_zero():
 
 
 def test_no_proposals():
-    ours = scoring.confidence(tf.ones([1, 3]), tf.ones([1]), proposals(), tf.constant([3]))
+    config = LocalizationConfig()
+    ours = scoring.confidence(tf.ones([1, 3]), tf.ones([1]), proposals(), tf.constant([3]), config)
     assert ours.shape == (0,)
-
-
-def test_an_unknown_method_is_refused():
-    with pytest.raises(ValueError, match="method='mean' must be product or outer_inner"):
-        scoring.confidence(
-            tf.ones([1, 3]), tf.ones([1]), proposals((0, 0, 1)), tf.constant([3]), method="mean"
-        )
 
 
 @settings(max_examples=40, deadline=None)
@@ -93,8 +88,7 @@ def test_against_numpy(data):
             tf.constant(p_class),
             proposals(*items),
             tf.constant(lengths, tf.int32),
-            method=method,
-            outer_ratio=ratio,
+            LocalizationConfig(confidence=method, outer_ratio=ratio),
         )
         for score, (row, start, end) in zip(ours.numpy(), items, strict=True):
             wanted = act[row, start:end].astype(np.float64).mean()

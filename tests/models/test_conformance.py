@@ -71,7 +71,7 @@ def cascaded(**options):
 
 def on_video(model, inputs):
     lengths = tf.reduce_sum(tf.cast(inputs["valid"], tf.int32), axis=1)
-    return list(model.call_on_video(inputs["features"], lengths, 16, 8))
+    return list(model.call_on_video(inputs["features"], lengths))
 
 
 def cpmn(model, inputs):
@@ -115,7 +115,7 @@ CASES = {
     "pyramid-top_down": Case(PyramidAttention, pyramid(), plain),
     "pyramid-bottom_up": Case(PyramidAttention, pyramid(lateral="bottom_up"), plain),
     "pyramid-none": Case(PyramidAttention, pyramid(lateral="none", levels=2), plain),
-    "pyramid-on_video": Case(PyramidAttention, pyramid(), on_video),
+    "pyramid-on_video": Case(PyramidAttention, pyramid(window=16, stride=8), on_video),
     "cpmn": Case(CPMN, both, cpmn, static=False),
 }
 

@@ -1,5 +1,7 @@
 """Every equation of the paper, one by one, against NumPy written from the paper (conftest.py)."""
 
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
@@ -172,7 +174,8 @@ def test_windows_are_joined_into_a_video(pyramid, paper, arrays, padded, window,
     videos = sequences([29, 16, 9, 8, 3])
     features, _ = padded(videos)
     lengths = tf.constant([len(video) for video in videos])
-    scores, heat = pyramid.call_on_video(features, lengths, window, stride)
+    pyramid.config = dataclasses.replace(pyramid.config, window=window, stride=stride)
+    scores, heat = pyramid.call_on_video(features, lengths)
     weights = weights_of(pyramid, paper, arrays)
     for row, video in enumerate(videos):
         wanted, maps = paper.attend_video(video, window, stride, *weights)
