@@ -26,10 +26,7 @@ def define_flags(values: cli.Flags) -> None:
     """Defines this command's flags."""
     evaluation_inputs.define_flags(values)
     values.choice(
-        "protocol",
-        PROTOCOLS,
-        "Whose rules decide what is a true positive.",
-        default="activitynet",
+        "protocol", PROTOCOLS, "Whose rules decide what is a true positive.", default="activitynet"
     )
     values.string(
         "baseline",
@@ -45,11 +42,7 @@ def define_flags(values: cli.Flags) -> None:
 
 
 def run(values: cli.Flags) -> None:
-    """Analyses, prints and writes.
-
-    Raises:
-      UserError: naming the file and the fix.
-    """
+    """Analyses, writes and prints."""
     cli.require(values, "output_dir")
     inputs = evaluation_inputs.load_inputs(values)
     sources, baseline = inputs.sources, None

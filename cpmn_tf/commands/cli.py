@@ -144,10 +144,7 @@ def load_tensorflow() -> None:
     machine without CUDA or without float16 arithmetic. Every other line is passed on.
     """
     sys.stderr.flush()
-    try:
-        descriptor = os.dup(2)
-    except OSError:  # there is no stderr to keep clean
-        return
+    descriptor = os.dup(2)
     with tempfile.TemporaryFile() as notices:
         os.dup2(notices.fileno(), 2)
         try:

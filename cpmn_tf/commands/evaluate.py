@@ -33,11 +33,7 @@ def define_flags(values: cli.Flags) -> None:
 
 
 def run(values: cli.Flags) -> None:
-    """Evaluates, prints and writes.
-
-    Raises:
-      UserError: naming the file and the fix.
-    """
+    """Evaluates, writes and prints."""
     inputs = evaluation_inputs.load_inputs(values)
     results = evaluation_inputs.judge(inputs, values.protocol)
     if values.output:  # before printing, which `| head` cuts short

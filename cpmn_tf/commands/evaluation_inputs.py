@@ -40,13 +40,10 @@ def define_flags(values: cli.Flags) -> None:
         "start, end, label, score) or .txt (THUMOS: video start end class score).",
     )
     values.choice(
-        "preset",
-        config.PRESETS,
-        "Names the default --split and --tiou, and the bins of cpmn-analyze.",
+        "preset", config.PRESETS, "Names the default --split and --tiou, and cpmn-analyze's bins."
     )
     values.string(
-        "split",
-        "Subset to evaluate (default: the preset's, else the only one there is).",
+        "split", "Subset to evaluate (default: the preset's, else the only one there is)."
     )
     values.string(
         "tiou",
@@ -56,11 +53,7 @@ def define_flags(values: cli.Flags) -> None:
 
 
 def load_inputs(values: cli.Flags) -> Inputs:
-    """Reads truth and detections, and settles split and thresholds.
-
-    Raises:
-      UserError: naming the file or flag and the fix.
-    """
+    """Reads truth and detections, and settles split and thresholds."""
     cli.require(values, "annotations", "detections")
     tiou = parse_tiou(values.tiou or config.TIOU.get(values.preset, _PRESETLESS_TIOU))
     path, split = values.annotations, values.split
@@ -73,11 +66,7 @@ def load_inputs(values: cli.Flags) -> Inputs:
 
 
 def load_split(path: str, split: str | None) -> tuple[Annotations, str]:
-    """The truth of a split, None being the only one there is, and the split's name.
-
-    Raises:
-      UserError: naming the file, if there is no such split or it holds no instance.
-    """
+    """The truth of a split, None being the only one there is, and the split's name."""
     annotations = load_truth(path)
     if split is None:
         subsets = sorted({video.subset for video in annotations.videos.values()})
@@ -108,11 +97,7 @@ def report(inputs: Inputs, results: Sequence[Evaluation]) -> str:
 
 
 def load_judged(path: str, annotations: Annotations, split: str) -> Detections:
-    """Reads detections and checks that they can belong to the truth.
-
-    Raises:
-      UserError: naming the file and the fix.
-    """
+    """Reads detections; those that cannot belong to the truth are an error."""
     classes = annotations.classes
     detections = load_detection_file(path, classes=classes)
     check_seconds(detections, annotations, path)

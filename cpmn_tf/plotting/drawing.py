@@ -145,17 +145,10 @@ def _title(drawn: Figure, recording: RecordingCurves, hidden: int) -> None:
         text = f"classes not drawn: {hidden}"
         drawn.text(1 - _RIGHT / _WIDTH, 1 - 0.3 / height, text, fontsize=9, ha="right")
     handles = _legend(recording)
-    drawn.legend(
-        handles=handles,
-        loc="upper left",
-        bbox_to_anchor=(left - 0.005, 1 - 0.36 / height),
-        ncols=-(-len(handles) // 2),
-        fontsize=9,
-        frameon=False,
-        borderaxespad=0,
-        columnspacing=1.1,
-        handlelength=2.0,
-    )
+    look: panels.Style = {"loc": "upper left", "fontsize": 9, "frameon": False}
+    look |= {"borderaxespad": 0, "columnspacing": 1.1, "handlelength": 2.0}
+    place, columns = (left - 0.005, 1 - 0.36 / height), -(-len(handles) // 2)
+    drawn.legend(handles=handles, bbox_to_anchor=place, ncols=columns, **look)
 
 
 def _legend(recording: RecordingCurves) -> list[Line2D | Patch]:
