@@ -76,7 +76,6 @@ def analyze(
     *,
     protocol: str | Protocol,
     tiou: Iterable[float] = DEFAULT_TIOU,
-    subset: str | None = None,
     baseline: Detections | None = None,
     bounds: str | None = None,
     samples: int = 1000,
@@ -85,7 +84,7 @@ def analyze(
     """Analyses detections by one protocol.
 
     Args:
-      annotations, detections, protocol, tiou, subset: as :func:`cpmn_tf.evaluate`.
+      annotations, detections, protocol, tiou: as :func:`cpmn_tf.evaluate`.
       baseline: detections of another run on the same videos, to be compared with.
       bounds: bins of the instances, `thumos14` or `activitynet13`; None cuts into fifths.
       samples: number of bootstrap samples, at least 2.
@@ -98,13 +97,13 @@ def analyze(
         raise UserError(f"{samples} bootstrap samples give no interval; take at least 2")
     if bounds is not None and bounds not in BOUNDS:
         raise UserError(f"the bins {bounds!r} are not one of {', '.join(BOUNDS)}")
-    matching = matched(annotations, detections, protocol, tiou, subset)
+    matching = matched(annotations, detections, protocol, tiou)
     weights = draws(matching.split.counts.videos, samples=samples, seed=seed)
     evaluation, drawn = summarize(matching), bootstrap_map(matching, weights)
     overall, characteristics = sensitivities(matching, bounds=bounds)
     comparison = None
     if baseline is not None:
-        other = matched(annotations, baseline, protocol, matching.tiou, subset)
+        other = matched(annotations, baseline, protocol, matching.tiou)
         judged, other_drawn = summarize(other), bootstrap_map(other, weights)
         comparison = Comparison(
             baseline=judged,

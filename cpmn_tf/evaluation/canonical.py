@@ -140,21 +140,16 @@ def canonical_order(segments: Segments, score: np.ndarray) -> np.ndarray:
     return order
 
 
-def prepare(
-    annotations: Annotations, detections: Detections, subset: str | None = None
-) -> CanonicalSplit:
+def prepare(annotations: Annotations, detections: Detections) -> CanonicalSplit:
     """Brings truth and detections into the canonical order.
 
     Args:
-      annotations: the truth.
+      annotations: the truth of the split.
       detections: what is to be judged; scores of any scale.
-      subset: the split; None takes every video of ``annotations``.
 
     Raises:
       UserError: if the split has no instances, or a score or time is not finite.
     """
-    if subset is not None:
-        annotations = annotations.subset(subset)
     split = annotations.videos
     used = np.bincount(detections.video, minlength=len(detections.videos)) > 0
     named = {name for name, has in zip(detections.videos, used.tolist(), strict=True) if has}

@@ -22,13 +22,8 @@ def thresholds(values: Iterable[float]) -> tuple[float, ...]:
       UserError: if there is none, one is outside (0, 1], or one is given twice.
     """
     result = tuple(round(float(value), 9) for value in values)
-    if not result:
-        raise UserError("no tIoU threshold is given; give at least one, such as 0.5")
-    for value in result:
-        if not 0 < value <= 1:  # also catches NaN
-            raise UserError(f"the tIoU threshold {value} is not in (0, 1]")
-    if len(set(result)) != len(result):
-        raise UserError("a tIoU threshold is given twice; keep one of them")
+    if len(set(result)) < max(1, len(result)) or not all(0 < value <= 1 for value in result):
+        raise UserError(f"`tiou={list(result)}`: give different tIoU thresholds in (0, 1]")
     return result
 
 
@@ -58,7 +53,6 @@ def matched(
     detections: Detections,
     protocol: str | Protocol,
     tiou: Iterable[float],
-    subset: str | None,
 ) -> Matching:
     """Which detections are true positives; the arguments are those of :func:`cpmn_tf.evaluate`."""
     if isinstance(protocol, str):
@@ -66,7 +60,7 @@ def matched(
             raise UserError(f"the protocol {protocol!r} is not one of {', '.join(PROTOCOLS)}")
         protocol = PROTOCOLS[protocol]
     tiou = thresholds(tiou)
-    return protocol.match(prepare(annotations, detections, subset), tiou)
+    return protocol.match(prepare(annotations, detections), tiou)
 
 
 def evaluate(
@@ -75,24 +69,22 @@ def evaluate(
     *,
     protocol: str | Protocol,
     tiou: Iterable[float] = DEFAULT_TIOU,
-    subset: str | None = None,
 ) -> Evaluation:
     """mAP of detections by one protocol.
 
     The order of the input changes nothing: see ``cpmn_tf.evaluation.canonical``.
 
     Args:
-      annotations: the truth.
-      detections: what is judged; scores may be of any scale.
+      annotations: the truth of the split to evaluate, such as ``annotations.subset("test")``.
+      detections: what is judged; scores may be of any scale. Those in other videos are false
+        positives, as in both official evaluators; ``counts`` tells how many.
       protocol: ``activitynet`` or ``thumos14``; their modules state the rules.
       tiou: thresholds in (0, 1].
-      subset: the split to evaluate; None takes every video of ``annotations``. Detections in videos
-        outside it are false positives, as in both official evaluators; ``counts`` tells how many.
 
     Raises:
       UserError: if there is nothing to find, or an argument is out of range.
     """
-    return summarize(matched(annotations, detections, protocol, tiou, subset))
+    return summarize(matched(annotations, detections, protocol, tiou))
 
 
 def summarize(matching: Matching) -> Evaluation:

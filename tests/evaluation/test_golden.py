@@ -28,10 +28,9 @@ def test_stpn_by_activitynet(thumos14):
 @pytest.mark.parametrize("source", ["thumos14.json", "test_annotations"])
 def test_stpn_by_thumos14(thumos14, source):
     result = evaluate(
-        load_truth(thumos14 / source),
+        load_truth(thumos14 / source).subset("test"),
         load_detections(thumos14 / "stpn_detections.json"),
         protocol="thumos14",
-        subset="test",
     )
     assert printed(result) == "46.57 40.29 32.45 25.04 17.16 9.73 4.76"
     counts = result.counts

@@ -176,10 +176,9 @@ def test_counts():
         ("d", "jump", 0.0, 1.0, 1.0),
     ]
     counts = evaluate(
-        Annotations(videos, ("jump", "run")),
+        Annotations(videos, ("jump", "run")).subset("test"),
         Detections.from_rows(("a", "b"), rows),
         protocol="thumos14",
-        subset="test",
     ).counts
     assert all(type(number) is int for number in dataclasses.astuple(counts))  # as JSON needs them
     assert (counts.videos, counts.instances, counts.classes, counts.detections) == (2, 2, 1, 3)
