@@ -122,7 +122,7 @@ class Split:
         if len(self.lengths) == self.total:
             return dataset
         spec = records.parsers([schema.ID])
-        chosen = tf.constant(list(self.lengths))
+        chosen = tf.constant(list(self.lengths), tf.string)  # also of no video
 
         def takes_part(serialized: tf.Tensor) -> tf.Tensor:
             video_id = tf.io.parse_single_example(serialized, spec)[schema.ID.key]

@@ -66,11 +66,11 @@ class EventWriter:
             tf.summary.image(name, tf.io.decode_png(png, channels=3)[tf.newaxis])
 
     def hyperparameters(self, values: dict) -> None:
-        """Writes the settings for TensorBoard's HPARAMS page, once a folder."""
+        """Writes settings for TensorBoard's HPARAMS page, once a folder; it takes no lists."""
         from tensorboard.plugins.hparams import api
 
         with self._writer.as_default(step=0):
-            api.hparams(values)
+            api.hparams({k: v for k, v in values.items() if not isinstance(v, list)})
 
     def flush(self) -> None:
         """Brings what was written to the disk."""

@@ -11,7 +11,6 @@ import pathlib
 import time
 from collections.abc import Callable
 
-import keras
 import tensorflow as tf
 
 from cpmn_tf.config import Config
@@ -20,11 +19,11 @@ from cpmn_tf.errors import UserError
 from cpmn_tf.models import CascadedClassifier, PyramidAttention
 from cpmn_tf.training import objectives
 from cpmn_tf.training.events import EventWriter
-from cpmn_tf.training.model_folder import CHECKPOINT_ERRORS, plain_variables
+from cpmn_tf.training.model_folder import CHECKPOINT_ERRORS, flatten, plain_variables
 from cpmn_tf.training.step import initialize, learning_rate, make_optimizer, make_step
 
-# (model, event writer, epochs done, step)
-OnEpoch = Callable[[keras.Model, EventWriter, int, int], None]
+# (event writer, epochs done, step)
+OnEpoch = Callable[[EventWriter, int, int], None]
 
 
 class Interrupted(Exception):
@@ -61,7 +60,6 @@ class ModuleTrainer:
       folder: of the checkpoints.
       events_dir: of the event files.
       runtime: seed, precision and so on.
-      hyperparameters: what TensorBoard's HPARAMS page lists.
 
     Raises:
       UserError: if the checkpoints in ``folder`` do not fit.
@@ -77,7 +75,6 @@ class ModuleTrainer:
         folder: str | os.PathLike,
         events_dir: str | os.PathLike,
         runtime: Runtime,
-        hyperparameters: dict | None = None,
     ):
         self.label = f"{stream} {module}"
         self.module, self.stream = module, stream
@@ -125,7 +122,7 @@ class ModuleTrainer:
         self._manager = tf.train.CheckpointManager(self._state, str(folder), max_to_keep=2)
         pathlib.Path(folder).mkdir(parents=True, exist_ok=True)
         self._restore()
-        self._events_dir, self._hyperparameters = events_dir, hyperparameters or {}
+        self._events_dir = events_dir
 
     def _restore(self) -> None:
         latest = self._manager.latest_checkpoint
@@ -158,8 +155,8 @@ class ModuleTrainer:
         """Trains to the end.
 
         Args:
-          on_epoch: called with the model, the event writer, the epochs done and the step, after
-            every ``training.validate_every`` epochs and after the last.
+          on_epoch: called with the event writer, the epochs done and the step, after every
+            ``training.validate_every`` epochs and after the last.
 
         Raises:
           Interrupted: if ``runtime.stop`` asked for it; the state was saved.
@@ -169,7 +166,8 @@ class ModuleTrainer:
             return
         with contextlib.closing(EventWriter(self._events_dir, self.step)) as events:
             if self.step == 0:
-                events.hyperparameters(self._hyperparameters)
+                named = {"stream": self.stream, "module": self.module}
+                events.hyperparameters(named | flatten(self._config.to_dict()))
             self._train(on_epoch, events)
             self._state.finished.assign(True)
             self._save(events)
@@ -191,7 +189,7 @@ class ModuleTrainer:
                 epoch = step // self.steps_per_epoch
                 self._end_epoch(step, events)
                 if epoch % section.validate_every == 0 or epoch == self.epochs:
-                    on_epoch(self.model, events, epoch, step)
+                    on_epoch(events, epoch, step)
                 if epoch % section.checkpoint_every == 0 and epoch < self.epochs:
                     self._save(events)
             if self._runtime.stop():

@@ -1,7 +1,6 @@
 """Training all streams' modules, one after another."""
 
-import dataclasses
-import itertools
+import functools
 import os
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
@@ -9,15 +8,14 @@ from typing import Any
 
 import keras
 
-from cpmn_tf.config import TIOU, Config, with_settings
+from cpmn_tf.config import Config, with_settings
 from cpmn_tf.config import preset as preset_named
 from cpmn_tf.data.pipeline import Split
 from cpmn_tf.errors import UserError
-from cpmn_tf.evaluation import parse_tiou
 from cpmn_tf.training.events import EventWriter
 from cpmn_tf.training.loop import ModuleTrainer, Runtime
-from cpmn_tf.training.model_folder import MODULES, ModelManifest, flatten, module_folder
-from cpmn_tf.training.validation import Validator, known_segments
+from cpmn_tf.training.model_folder import MODULES, ModelManifest, module_folder
+from cpmn_tf.training.validation import Validator
 
 TENSORBOARD = "tensorboard"  # folder of the event files
 
@@ -93,79 +91,38 @@ def train(
     manifest.claim(model_dir)
     if data.simulated:
         report(f"{data_dir}: features are SIMULATED")
-    job = _Job(pathlib.Path(model_dir), manifest, training, held_out, data_dir, runtime, report)
     for stream in streams or manifest.streams:
-        job.train_stream(stream)
+        validate = Validator(config=config, stream=stream, training=training, held_out=held_out)
+        modules: dict[str, keras.Model] = {}
+        for module in MODULES:
+            trainer = ModuleTrainer(
+                module=module,
+                stream=stream,
+                split=training,
+                config=config,
+                folder=module_folder(model_dir, stream, module),
+                events_dir=pathlib.Path(model_dir) / TENSORBOARD / f"{stream}_{module}",
+                runtime=runtime,
+            )
+            modules[module] = trainer.model
+            _run(trainer, functools.partial(validate, modules), report)
     return manifest
 
 
-@dataclasses.dataclass(frozen=True)
-class _Job:
-    """One call of :func:`train`."""
+def _run(
+    trainer: ModuleTrainer,
+    validate: Callable[[EventWriter, int], dict[str, float]],
+    report: Callable[[str], None],
+) -> None:
+    """Trains a module to the end, and reports what there is to say of it."""
+    if trainer.finished:
+        report(f"{trainer.label}: finished before ({trainer.steps} steps)")
+    elif trainer.step:
+        report(f"{trainer.label}: goes on after step {trainer.step}")
 
-    model_dir: pathlib.Path
-    manifest: ModelManifest
-    training: Split
-    held_out: Split | None
-    data_dir: str | os.PathLike
-    runtime: Runtime
-    report: Callable[[str], None]
+    def on_epoch(events: EventWriter, epoch: int, step: int) -> None:
+        if values := validate(events, step):
+            shown = "  ".join(f"{k.partition('/')[2]} {v:.3f}" for k, v in values.items())
+            report(f"{trainer.label}: epoch {epoch}: {shown}")
 
-    def train_stream(self, stream: str) -> None:
-        """Trains the cascade, then the pyramid of one stream."""
-        truth = known_segments(self.data_dir, self.held_out) if self.held_out else None
-        looked_at = self.held_out or self.training
-        count = self.manifest.config.training.pictures
-        few = dict(itertools.islice(looked_at.lengths.items(), count))
-        validate = Validator(
-            manifest=self.training.manifest,
-            config=self.manifest.config,
-            stream=stream,
-            held_out=self.held_out,
-            truth=truth,
-            pictured=dataclasses.replace(looked_at, lengths=few),
-            tiou=parse_tiou(TIOU.get(self.manifest.config.preset, TIOU["thumos14"])),
-        )
-        trained: dict[str, keras.Model] = {}
-        for module in MODULES:
-            trainer = self._trainer(stream, module)
-            if trainer.finished:
-                self.report(f"{trainer.label}: finished before ({trainer.steps} steps)")
-            elif trainer.step:
-                self.report(f"{trainer.label}: goes on after step {trainer.step}")
-
-            def on_epoch(
-                model: keras.Model,
-                events: EventWriter,
-                epoch: int,
-                step: int,
-                trainer: ModuleTrainer = trainer,
-            ) -> None:
-                both = {**trained, trainer.module: model}
-                values = validate(both["cascade"], both.get("pyramid"), events, step)
-                if values:
-                    shown = "  ".join(f"{k.partition('/')[2]} {v:.3f}" for k, v in values.items())
-                    self.report(f"{trainer.label}: epoch {epoch}: {shown}")
-
-            trainer.run(on_epoch)
-            trained[module] = trainer.model
-
-    def _trainer(self, stream: str, module: str) -> ModuleTrainer:
-        return ModuleTrainer(
-            module=module,
-            stream=stream,
-            split=self.training,
-            config=self.manifest.config,
-            folder=module_folder(self.model_dir, stream, module),
-            events_dir=self.model_dir / TENSORBOARD / f"{stream}_{module}",
-            hyperparameters={
-                "stream": stream,
-                "module": module,
-                **{k: v for k, v in flatten(self.manifest.config.to_dict()).items() if _plain(v)},
-            },
-            runtime=self.runtime,
-        )
-
-
-def _plain(value: Any) -> bool:
-    return isinstance(value, (bool, int, float, str))
+    trainer.run(on_epoch)

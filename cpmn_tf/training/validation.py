@@ -1,25 +1,27 @@
 """What TensorBoard is told of whole videos while a module trains: mAP and T-CAS pictures."""
 
+import dataclasses
+import itertools
 import os
+from collections.abc import Mapping
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from cpmn_tf import inference, plotting
-from cpmn_tf.config import Config, with_overrides
-from cpmn_tf.data.manifest import Manifest
+from cpmn_tf.config import TIOU, Config, with_settings
 from cpmn_tf.data.pipeline import Split
-from cpmn_tf.evaluation import evaluate
+from cpmn_tf.evaluation import evaluate, parse_tiou
 from cpmn_tf.evaluation.classification import video_map
 from cpmn_tf.formats.annotations import Annotations, load_annotations
 from cpmn_tf.models import CPMN
 from cpmn_tf.training.events import EventWriter
 
 
-def known_segments(data_dir: str | os.PathLike, split: Split) -> Annotations | None:
+def known_segments(split: Split) -> Annotations | None:
     """The annotations of a split's videos, or None if none of them has a segment."""
-    annotations = load_annotations(os.path.join(data_dir, "annotations.json"))
+    annotations = load_annotations(os.path.join(split.manifest.folder, "annotations.json"))
     videos = {name: annotations.videos[name] for name in split.lengths}
     if not any(video.instances for video in videos.values()):
         return None
@@ -30,59 +32,49 @@ class Validator:
     """Looks at one stream's modules, as far as they are trained.
 
     Args:
-      manifest: of the data set.
       config: all settings.
       stream: its name.
+      training: videos trained on; the first are drawn, without truth, if none are held out.
       held_out: videos held out, or None.
-      truth: annotations of ``held_out``, or None if segments are not known.
-      pictured: the videos to draw, a few or none; training videos are drawn without truth.
-      tiou: thresholds of the localization mAP.
     """
 
-    def __init__(
-        self,
-        *,
-        manifest: Manifest,
-        config: Config,
-        stream: str,
-        held_out: Split | None,
-        truth: Annotations | None,
-        pictured: Split,
-        tiou: tuple[float, ...],
-    ):
-        self._held_out, self._truth, self._tiou = held_out, truth, tiou
-        self._pictured = pictured
-        self._models = {}
-        for module, attention in (("cascade", "false"), ("pyramid", "true")):
-            model = CPMN(
+    def __init__(self, *, config: Config, stream: str, training: Split, held_out: Split | None):
+        self._held_out, self._streams = held_out, [stream]
+        self._truth = known_segments(held_out) if held_out else None
+        looked_at = held_out or training
+        few = dict(itertools.islice(looked_at.lengths.items(), config.training.pictures))
+        self._pictured = dataclasses.replace(looked_at, lengths=few)
+        self._tiou = parse_tiou(TIOU.get(config.preset, TIOU["thumos14"]))
+        manifest = training.manifest
+        self._models = {
+            attention: CPMN(
                 streams={stream: manifest.stream(stream).width},
                 num_classes=len(manifest.classes),
-                config=with_overrides(config, [f"localization.attention={attention}"]),
+                config=with_settings(config, {"localization.attention": attention}),
             )
-            self._models[module] = model
-        self._streams = [stream]
+            for attention in (False, True)
+        }
 
     def __call__(
-        self, cascade: keras.Model, pyramid: keras.Model | None, events: EventWriter, step: int
+        self, modules: Mapping[str, keras.Model], events: EventWriter, step: int
     ) -> dict[str, float]:
         """Writes metrics and pictures; returns the metrics.
 
         Args:
-          cascade: as trained so far.
-          pyramid: as trained so far, None before its training began.
+          modules: as trained so far: ``cascade``, and ``pyramid`` once its training began.
           events: where to write.
           step: how far they are trained.
         """
-        model = self._models["cascade" if pyramid is None else "pyramid"]
-        _copy(cascade, model.cascades[self._streams[0]])
-        if pyramid is not None:
-            _copy(pyramid, model.pyramids[self._streams[0]])
+        (stream,) = self._streams
+        model = self._models["pyramid" in modules]
+        _copy(modules["cascade"], model.cascades[stream])
+        if "pyramid" in modules:
+            _copy(modules["pyramid"], model.pyramids[stream])
         values = {}
         if self._held_out is not None:
             values = self._metrics(model, self._held_out)
             events.scalars(step, values)
-        if self._pictured.lengths:
-            self._draw(model, events, step)
+        self._draw(model, events, step)
         events.flush()
         return values
 

@@ -62,3 +62,12 @@ def test_the_rate_is_of_the_steps_since_the_last_call(tmp_path, monkeypatch):
     writer = EventWriter(tmp_path, resume_step=6)
     assert writer.steps_per_second(8) == 0.5  # 2 steps in 4 seconds
     assert writer.steps_per_second(11) == 3.0
+
+
+def test_settings_are_listed_for_the_hparams_page(tmp_path):
+    writer = EventWriter(tmp_path)
+    writer.hyperparameters({"stream": "rgb", "cascade.units": 7, "thresholds": [0.1, 0.2]})
+    writer.close()
+    (path,) = tmp_path.iterdir()
+    written = path.read_bytes()
+    assert b"cascade.units" in written and b"thresholds" not in written

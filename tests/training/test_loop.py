@@ -106,7 +106,7 @@ def test_resumed_curves_are_those_of_an_uninterrupted_run(data_set, tmp_path, sm
     trainer(data_set, tmp_path / "whole", settings).run(nothing)
 
     # A kill without warning after epoch 3 (9 steps): the last checkpoint is that of epoch 2.
-    def kill(_model, _events, epoch, _step):
+    def kill(_events, epoch, _step):
         if epoch == 3:
             raise RuntimeError("killed")
 
@@ -186,16 +186,15 @@ def test_validation_is_every_few_epochs_and_after_the_last(data_set, tmp_path, s
     seen = []
     trained = trainer(data_set, tmp_path, [*small_settings, *FEW, "training.validate_every=2"])
     Recorder(trained)
-    trained.run(lambda model, events, epoch, step: seen.append((model, epoch, step)))
-    assert [(epoch, step) for _, epoch, step in seen] == [(2, 6), (4, 12), (5, 15)]
-    assert all(model is trained.model for model, _, _ in seen)
+    trained.run(lambda _, epoch, step: seen.append((epoch, step)))
+    assert seen == [(2, 6), (4, 12), (5, 15)]
 
 
 def test_checkpoints_are_every_few_epochs(data_set, tmp_path, small_settings):
     """A kill without warning goes back to the last of them."""
     settings = [*small_settings, *FEW, "training.checkpoint_every=2", "training.validate_every=1"]
 
-    def kill(_model, _events, epoch, _step):
+    def kill(_events, epoch, _step):
         if epoch == last:
             raise RuntimeError("killed")
 
@@ -205,6 +204,17 @@ def test_checkpoints_are_every_few_epochs(data_set, tmp_path, small_settings):
         with pytest.raises(RuntimeError):
             killed.run(kill)
         assert trainer(data_set, tmp_path / str(last), settings).step == step
+
+
+def test_curves_are_on_the_disk_as_far_as_the_checkpoint(data_set, tmp_path, small_settings):
+    """A kill then leaves no gap in them."""
+    settings = [*small_settings, *FEW, "training.checkpoint_every=1", "training.validate_every=1"]
+    trained = trainer(data_set, tmp_path, settings)
+    Recorder(trained)
+    seen = []
+    trained.run(lambda _, epoch, step: seen.append(events(tmp_path, "loss").keys()))
+    for epoch, keys in enumerate(seen):
+        assert {("loss/total", 3 * before) for before in range(1, epoch + 1)} <= keys
 
 
 def test_curves_are_means_over_an_epoch(data_set, tmp_path, small_settings):
@@ -221,6 +231,17 @@ def test_curves_are_means_over_an_epoch(data_set, tmp_path, small_settings):
         # The rate of the epoch's last step: 2 epochs at the first rate, 3 at the second.
         rate = 0.5 if epoch < 2 else Config().training.final_learning_rate
         assert found["rate/learning_rate", step] == pytest.approx(rate)
+
+
+def test_the_settings_are_written_once(data_set, tmp_path, small_settings):
+    settings = [*small_settings, *FEW]
+    with pytest.raises(Interrupted):
+        trainer(data_set, tmp_path, settings, stop=stop_after(4)).run(nothing)
+    trainer(data_set, tmp_path, settings).run(nothing)
+    written = [path.read_bytes() for path in (tmp_path / "events").iterdir()]
+    (once,) = (data for data in written if b"session_start_info" in data)
+    for part in (b"stream", b"rgb", b"module", b"cascade.units", b"preset"):
+        assert part in once
 
 
 def test_progress_tells_the_first_and_the_last_step(data_set, tmp_path, small_settings):
@@ -307,7 +328,7 @@ def test_a_finished_module_is_left_alone(data_set, tmp_path, small_settings):
     assert_same_bits(weights(first.model), weights(again.model))
 
 
-@pytest.mark.parametrize("change", ["cascade.filters=8", "cascade.layers=1", "cascade.layers=3"])
+@pytest.mark.parametrize("change", ["cascade.filters=8", "cascade.stages=1", "cascade.stages=3"])
 def test_a_checkpoint_of_another_architecture_is_refused(
     data_set, tmp_path, small_settings, change
 ):
