@@ -17,18 +17,14 @@ from cpmn_tf.errors import UserError
 
 
 def setting(
-    default: Any,
-    help: str,
-    *,
-    choices: tuple | None = None,
-    low: float | None = None,
-    high: float | None = None,
+    default: Any, help: str, *, choices: tuple | None = None, low: Any = None, high: Any = None
 ) -> Any:
     """A dataclass field with its meaning and the values it may take (bounds are inclusive)."""
     metadata = {"help": help, "choices": choices, "low": low, "high": high}
     return dataclasses.field(default=default, metadata=metadata)
 
 
+_SHARE: dict[str, Any] = {"low": 0.0, "high": 1.0}  # bounds of a setting
 _LARGEST = 2**31 - 1  # units, steps and shapes are int32
 _WANTED = {
     bool: "true or false",
@@ -89,9 +85,7 @@ class DataConfig(_Section):
     train_split: str = setting("validation", "split that cpmn-train reads by default")
     test_split: str = setting("test", "split that cpmn-localize and cpmn-evaluate read by default")
     resize_units: int = setting(
-        0,
-        "length every feature sequence is resized to by linear interpolation, in units; 0 keeps it",
-        low=0,
+        0, "units that every feature sequence is resized to, linearly; 0 keeps its own", low=0
     )
     resize_modules: str = setting(
         "both", "which modules see the resized sequence", choices=("both", "pyramid")
@@ -116,9 +110,7 @@ class CascadeConfig(_Section):
         "segments (Hide-and-Seek), or nothing",
         choices=("adversarial", "random", "none"),
     )
-    threshold: float = setting(
-        0.4, "erasing threshold ζ on the normalised T-CAS", low=0.0, high=1.0
-    )
+    threshold: float = setting(0.4, "erasing threshold ζ on the normalised T-CAS", **_SHARE)
     normalization: str = setting(
         "min_max",
         "how the T-CAS is brought to [0, 1] before ζ",
@@ -138,9 +130,7 @@ class CascadeConfig(_Section):
         "zero", "what an erased unit's features become", choices=("zero", "mean")
     )
     random_segment: int = setting(16, "length of a random erased segment, in units", low=1)
-    random_rate: float = setting(
-        0.5, "probability that a random segment is erased", low=0.0, high=1.0
-    )
+    random_rate: float = setting(0.5, "probability that a random segment is erased", **_SHARE)
     combine: str = setting(
         "raw",
         "M(Cas) is the maximum over stages of the raw or of the min-max-normalised T-CAS",
@@ -194,9 +184,7 @@ class TrainingConfig(_Section):
     cascade_l2: float = setting(0.0025, "λ of the cascade: λ·Σ½w² over kernels and biases", low=0.0)
     pyramid_l2: float = setting(0.0, "λ of the pyramid (Eq. 6 is the cascade's)", low=0.0)
     class_reduction: str = setting(
-        "sum",
-        "how the cross-entropy is reduced over classes; it rescales λ",
-        choices=("sum", "mean"),
+        "sum", "how the cross-entropy is reduced over classes; rescales λ", choices=("sum", "mean")
     )
     validation_fraction: float = setting(
         0.0, "share of the training videos held out by id for validation", low=0.0, high=0.9
@@ -229,11 +217,10 @@ class LocalizationConfig(_Section):
     class_threshold: float = setting(
         0.5,
         "selection=score keeps classes of at least this share of the video's best score",
-        low=0.0,
-        high=1.0,
+        **_SHARE,
     )
     thresholds: tuple[float, ...] = setting(
-        (0.2,), "θ_TCAS: shares of the maximum of Φ that cut proposals", low=0.0, high=1.0
+        (0.2,), "θ_TCAS: shares of the maximum of Φ that cut proposals", **_SHARE
     )
     min_seconds: float = setting(0.0, "shorter proposals are dropped, in seconds", low=0.0)
     p_act: str = setting(
@@ -257,9 +244,7 @@ class LocalizationConfig(_Section):
         0.25, "confidence=outer_inner: flank on each side, as a share of the length", low=0.0
     )
     nms: str = setting("hard", "suppression within a class", choices=("hard", "soft", "none"))
-    nms_threshold: float = setting(
-        0.3, "θ_NMS: tIoU above which the lower score goes", low=0.0, high=1.0
-    )
+    nms_threshold: float = setting(0.3, "θ_NMS: tIoU above which the lower score goes", **_SHARE)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -188,9 +188,8 @@ def _row_ids(path: str | os.PathLike, rows: str | None, number: int) -> list[str
         try:
             ids = [rows.format(row + 1) for row in range(number)]
         except (ValueError, IndexError, KeyError, AttributeError, TypeError) as error:
-            raise UserError(
-                f"`class_scores_rows={rows}` is no pattern ({error}); write video_test_{{:07d}}"
-            ) from None
+            text = f"`class_scores_rows={rows}` is no pattern ({error}); write video_test_{{:07d}}"
+            raise UserError(text) from None
     else:
         ids = [line for _, line in filled_lines(rows)]
         if len(ids) != number:

@@ -77,16 +77,14 @@ def _text_rows(path: str | os.PathLike, classes: Collection[str]) -> Iterator[Ro
     for place, line in filled_lines(path):
         fields = line.split()
         if len(fields) != 5:
-            raise UserError(
-                f"{place}: has {len(fields)} fields; write: video start end class score"
-            )
+            text = f"{place}: has {len(fields)} fields; write: video start end class score"
+            raise UserError(text)
         video, start, end, label, score = fields
         video = video.removesuffix(".mp4").removesuffix(".mpeg")
         if label.isdecimal() and label not in classes:
             if int(label) not in CLASS_NUMBERS:
-                raise UserError(
-                    f"{place}: {label} is not the number of a THUMOS14 class; write its name"
-                )
+                text = f"{place}: {label} is not the number of a THUMOS14 class; write its name"
+                raise UserError(text)
             label = CLASS_NUMBERS[int(label)]
         yield _row(place, video, start, end, label, score)
 

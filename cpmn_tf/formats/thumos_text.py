@@ -54,9 +54,7 @@ def load_truth(path: str | os.PathLike) -> Annotations:
     Raises:
       UserError: naming the file and the fix.
     """
-    if os.path.isdir(path):
-        return load_official(path)
-    return load_annotations(path)
+    return load_official(path) if os.path.isdir(path) else load_annotations(path)
 
 
 def load_official(folder: str | os.PathLike, *, problem: Problem = raise_first) -> Annotations:

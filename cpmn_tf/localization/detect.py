@@ -81,9 +81,6 @@ def detections_of(trace: Trace, durations: tf.Tensor, config: LocalizationConfig
       trace: ``phi`` is cut, ``act`` and ``p_class`` score, ``rows`` says whose they are.
       durations: [batch] float32 seconds; segments are clipped to it.
       config: thresholds, scoring and suppression.
-
-    Returns:
-      The detections of each video.
     """
     return _graph(config)(trace, tf.cast(durations, tf.float32))
 

@@ -44,11 +44,9 @@ class TemporalClassifier(keras.Model):
         self.filters = filters
         self.num_layers = num_layers
         self.kernel_size = kernel_size
+        same = {"padding": "same", "activation": "relu", "dtype": self.dtype_policy}
         self.convolutions = [
-            TemporalConvolution(
-                filters, kernel_size, padding="same", activation="relu", dtype=self.dtype_policy
-            )
-            for _ in range(num_layers)
+            TemporalConvolution(filters, kernel_size, **same) for _ in range(num_layers)
         ]
         # Scores stay float32 in mixed precision: a mean over hundreds of units needs the digits.
         self.classifier = Linear(num_classes, dtype="float32")
@@ -191,15 +189,9 @@ class CascadedClassifier(keras.Model):
         super().__init__(**kwargs)
         self.num_classes = num_classes
         self.config = config if isinstance(config, CascadeConfig) else CascadeConfig(**config)
-        self.stages = [
-            TemporalClassifier(
-                num_classes=num_classes,
-                filters=self.config.filters,
-                num_layers=self.config.layers,
-                dtype=self.dtype_policy,
-            )
-            for _ in range(self.config.stages)
-        ]
+        sizes = {"filters": self.config.filters, "num_layers": self.config.layers}
+        same = {"num_classes": num_classes, **sizes, "dtype": self.dtype_policy}
+        self.stages = [TemporalClassifier(**same) for _ in range(self.config.stages)]
 
     def build(self, features_shape: Any, valid_shape: Any = None) -> None:
         """Creates the weights for [batch, units, channels] features."""

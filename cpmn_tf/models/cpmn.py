@@ -187,14 +187,8 @@ class CPMN(keras.Model):
         cascade, method = self.cascades[part.name], self.config.cascade.inference_erasing
         per_class = method == "per_class" and cascade.config.erasing == "adversarial"
         classes = tf.zeros_like(selected) if method == "none" else selected
-        stages = cascade.later_stages(
-            part.line.samples,
-            part.line.samples_valid,
-            part.stage,
-            classes,
-            per_class,
-            chunk=self._chunk,
-        )
+        seen = part.line.samples, part.line.samples_valid
+        stages = cascade.later_stages(*seen, part.stage, classes, per_class, chunk=self._chunk)
         if per_class:  # each row is its own erased copy
             order = tf.range(tf.shape(rows)[0])
             rows = tf.stack([order, rows[:, 1]], axis=1)

@@ -68,21 +68,16 @@ class PyramidAttention(keras.Model):
         inputs = [(tf.cast(features, self.compute_dtype), valid)]
         for _ in range(self.config.levels - 1):
             inputs.append(_pool(*inputs[-1]))
-        encoded = [
-            encoder(level) for encoder, (level, _) in zip(self.encoders, inputs, strict=True)
-        ]
-        masks = [mask for _, mask in inputs]
+        levels, masks = zip(*inputs, strict=True)
+        encoded = [encoder(level) for encoder, level in zip(self.encoders, levels, strict=True)]
         if self.config.lateral == "top_down":
             for level in reversed(range(self.config.levels - 1)):
                 encoded[level] += tf.repeat(encoded[level + 1], 2, axis=1)
         elif self.config.lateral == "bottom_up":
             for level in range(1, self.config.levels):
                 encoded[level] += _pool(encoded[level - 1], masks[level - 1])[0]
-        maps = [
-            predictor(tf.cast(level, tf.float32))
-            for predictor, level in zip(self.predictors, encoded, strict=True)
-        ]
-        return list(zip(maps, masks, strict=True))
+        outputs = zip(self.predictors, encoded, masks, strict=True)
+        return [(predictor(tf.cast(level, tf.float32)), mask) for predictor, level, mask in outputs]
 
     def call(self, features: tf.Tensor, valid: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Classifies windows.
