@@ -25,51 +25,40 @@ class Kind:
 
 
 # Worst first; this is the listing's order.
-KINDS = {
-    "source": Kind(ERROR, "the source cannot be read", "fix what the line names"),
-    "annotation": Kind(ERROR, "annotations that cannot be read", "fix the entries"),
-    "id": Kind(ERROR, "ids that cannot name a file", "rename the videos"),
-    "duplicate": Kind(ERROR, "duplicate ids", "keep one of each"),
-    "overlap": Kind(
-        ERROR, "the same video in two splits", "remove it from one: testing on it means nothing"
+_ERRORS = {
+    "source": ("the source cannot be read", "fix what the line names"),
+    "annotation": ("annotations that cannot be read", "fix the entries"),
+    "id": ("ids that cannot name a file", "rename the videos"),
+    "duplicate": ("duplicate ids", "keep one of each"),
+    "overlap": ("the same video in two splits", "remove it from one: testing on it means nothing"),
+    "unreadable": ("features that cannot be read", "copy or encode them anew"),
+    "missing": ("annotated videos without features", "encode them, or add `skip_missing=True`"),
+    "nan": ("NaN or infinite features", "encode the videos anew"),
+    "constant": (
+        "streams whose units are all the same",
+        "encode the videos anew: nothing is in them",
     ),
-    "unreadable": Kind(ERROR, "features that cannot be read", "copy or encode them anew"),
-    "missing": Kind(
-        ERROR, "annotated videos without features", "encode them, or add `skip_missing=True`"
-    ),
-    "nan": Kind(ERROR, "NaN or infinite features", "encode the videos anew"),
-    "constant": Kind(
-        ERROR, "streams whose units are all the same", "encode the videos anew: nothing is in them"
-    ),
-    "width": Kind(ERROR, "streams of another width", "encode all videos with one model"),
-    "length": Kind(ERROR, "streams of different lengths", "encode the videos anew"),
-    "fps": Kind(ERROR, "videos without frames per second", "give `fps` or `video_info`"),
-    "rate": Kind(
-        ERROR, "units that do not fit the duration", "check `unit_frames`, `fps` and durations"
-    ),
-    "reversed": Kind(ERROR, "segments that end before they start", "swap or remove them"),
-    "label": Kind(ERROR, "labels that are no class", "add them to the classes or fix them"),
-    "class": Kind(
-        ERROR, "classes without a training video", "none can be learned; move videos or drop them"
-    ),
-    "unlabelled": Kind(
-        WARNING, "training videos without a label", "they train as showing none of the classes"
-    ),
-    "few": Kind(WARNING, "a few videos whose units do not fit the duration", "check these videos"),
-    "outside": Kind(
-        WARNING, "segments outside the video", "training does not see segments; evaluation does"
-    ),
-    "same": Kind(WARNING, "videos with the same features in one split", "remove the copies"),
-    "zero": Kind(
-        WARNING, "units that are all zero", "padding? it is learned as if it were content"
-    ),
-    "trimmed": Kind(
-        WARNING, "streams of slightly different lengths", "they are trimmed to the shorter"
-    ),
-    "skipped": Kind(WARNING, "annotated videos left out, as `skip_missing` says", "encode them"),
-    "surplus": Kind(WARNING, "features without annotations, not used", "annotate or remove them"),
-    "unused": Kind(WARNING, "classes that no video has", "fix the list of classes"),
+    "width": ("streams of another width", "encode all videos with one model"),
+    "length": ("streams of different lengths", "encode the videos anew"),
+    "fps": ("videos without frames per second", "give `fps` or `video_info`"),
+    "rate": ("units that do not fit the duration", "check `unit_frames`, `fps` and durations"),
+    "reversed": ("segments that end before they start", "swap or remove them"),
+    "label": ("labels that are no class", "add them to the classes or fix them"),
+    "class": ("classes without a training video", "none can be learned; move videos or drop them"),
 }
+_WARNINGS = {
+    "unlabelled": ("training videos without a label", "they train as showing none of the classes"),
+    "few": ("a few videos whose units do not fit the duration", "check these videos"),
+    "outside": ("segments outside the video", "training does not see segments; evaluation does"),
+    "same": ("videos with the same features in one split", "remove the copies"),
+    "zero": ("units that are all zero", "padding? it is learned as if it were content"),
+    "trimmed": ("streams of slightly different lengths", "they are trimmed to the shorter"),
+    "skipped": ("annotated videos left out, as `skip_missing` says", "encode them"),
+    "surplus": ("features without annotations, not used", "annotate or remove them"),
+    "unused": ("classes that no video has", "fix the list of classes"),
+}
+KINDS = {name: Kind(ERROR, *about) for name, about in _ERRORS.items()}
+KINDS |= {name: Kind(WARNING, *about) for name, about in _WARNINGS.items()}
 
 
 def listed(names: Iterable[str]) -> str:
@@ -79,22 +68,22 @@ def listed(names: Iterable[str]) -> str:
 
 
 class Findings:
-    """Collects what is wrong; :meth:`add` is the problem handler."""
+    """Collects what is wrong; :meth:`add` is the problem handler.
+
+    Attributes:
+      found: (video, message) of each finding, by kind.
+    """
 
     def __init__(self) -> None:
-        self._found: dict[str, list[tuple[str, str]]] = {}
+        self.found: dict[str, list[tuple[str, str]]] = {}
 
     def add(self, kind: str, message: str, video: str = "") -> None:
         """Keeps a finding; ``message`` is complete, ``video`` is its id where it has one."""
-        self._found.setdefault(kind, []).append((video, message))
+        self.found.setdefault(kind, []).append((video, message))
 
     def count(self, level: str) -> int:
         """Number of findings of a level."""
-        return sum(len(found) for kind, found in self._found.items() if KINDS[kind].level == level)
-
-    def kinds(self) -> set[str]:
-        """The kinds that were found."""
-        return set(self._found)
+        return sum(len(found) for kind, found in self.found.items() if KINDS[kind].level == level)
 
     def to_json(self) -> list[dict[str, Any]]:
         """The findings by kind, worst first, every one of them."""
@@ -104,13 +93,11 @@ class Findings:
                 "level": about.level,
                 "title": about.title,
                 "fix": about.fix,
-                "count": len(self._found[kind]),
-                "findings": [
-                    {"video": video, "message": text} for video, text in self._found[kind]
-                ],
+                "count": len(self.found[kind]),
+                "findings": [{"video": video, "message": text} for video, text in self.found[kind]],
             }
             for kind, about in KINDS.items()
-            if kind in self._found
+            if kind in self.found
         ]
 
     def to_text(self) -> str:

@@ -123,11 +123,7 @@ def write_metadata(folder: pathlib.Path, manifest: Manifest, videos: Mapping[str
     """
     manifest.save(folder)
     save_annotations(folder / ANNOTATIONS, Annotations(videos, manifest.classes))
-    _write_tfds(folder, manifest)
-
-
-def _write_tfds(folder: pathlib.Path, manifest: Manifest) -> None:
-    """Lets ``tfds.builder_from_directory`` open the folder without this package."""
+    # Lets ``tfds.builder_from_directory`` open the folder without this package.
     import tensorflow_datasets as tfds  # seconds to import, and only needed here
 
     template = "{SPLIT}-{SHARD_X_OF_Y}.{FILEFORMAT}"

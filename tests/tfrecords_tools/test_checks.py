@@ -53,4 +53,4 @@ def test_factor_without_durations(outside, wrong):
 
 
 def test_few_of_many_segments_outside():
-    assert untimed(40, 9).kinds() == {"outside"}
+    assert untimed(40, 9).found.keys() == {"outside"}

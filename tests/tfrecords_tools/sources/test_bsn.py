@@ -138,4 +138,4 @@ def test_flags_and_files(data, capsys):
     data.annotations.write_text(json.dumps(data.entries)[:-1] + ', "v_---9CpRcKoU": 1}')
     findings = Findings()
     data.open(problem=findings.add)
-    assert {"duplicate", "annotation"} <= findings.kinds()
+    assert {"duplicate", "annotation"} <= findings.found.keys()

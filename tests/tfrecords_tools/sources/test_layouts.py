@@ -153,7 +153,7 @@ def test_what_systems_leave_in_folders(folders):
             (folders.features / junk / stream / "x.npy").write_bytes(b"x")
     findings = Findings()
     source = folders.opened(findings.add)
-    assert not findings.kinds() and list(folders.read(source)) == list(expected)
+    assert not findings.found and list(folders.read(source)) == list(expected)
 
 
 def test_files_of_other_types_are_named(folders, capsys):

@@ -20,7 +20,7 @@ def test_a_source_opens_without_flags(folders):
         open_source("folders", settings)
     findings = Findings()
     source = open_source("folders", settings, findings.add)
-    assert findings.kinds() == {"reversed"} and len(source.annotations.videos) == 4
+    assert findings.found.keys() == {"reversed"} and len(source.annotations.videos) == 4
 
 
 @pytest.mark.parametrize(
