@@ -90,9 +90,7 @@ class Findings:
         return [
             {
                 "kind": kind,
-                "level": about.level,
-                "title": about.title,
-                "fix": about.fix,
+                **dataclasses.asdict(about),
                 "count": len(self.found[kind]),
                 "findings": [{"video": video, "message": text} for video, text in self.found[kind]],
             }

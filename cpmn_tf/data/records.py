@@ -168,12 +168,11 @@ def parse_with_segments(
     with tf.control_dependencies([_require(video_id, same, "its segments' counts differ", *sizes)]):
         inside = _inside(label, len(manifest.classes))
         ordered = tf.reduce_all(end >= start)  # also false where either is NaN
-    with tf.control_dependencies(
-        [
+        checks = [
             _require(video_id, inside, "a segment's label is outside the classes", label),
             _require(video_id, ordered, "a segment ends before it starts", start, end),
         ]
-    ):
+    with tf.control_dependencies(checks):
         segments = tf.stack([start, end], axis=-1)
     video = _decode(parsed, manifest, streams)
     return {**video, "segments": segments, "segment_labels": tf.cast(label, tf.int32)}

@@ -27,22 +27,16 @@ def load_features(path: str | os.PathLike) -> np.ndarray:
     return finite(path, _READERS[os.path.splitext(path)[1]](path))
 
 
-def load_streams(
-    path: str | os.PathLike, split_at: int | None, names: Sequence[str]
-) -> dict[str, np.ndarray]:
-    """Reads a file that holds all streams of a video.
+def load_archive(path: str | os.PathLike, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """Reads an .npz that holds an array per stream.
 
     Args:
-      path: with ``split_at`` a file of one array, whose first ``split_at`` columns are ``rgb`` and
-        the others ``flow``; without it an .npz with an array per stream, named by it.
-      split_at: as above.
-      names: of the streams that an .npz must hold, sorted.
+      path: the file.
+      names: of the streams that it must hold, sorted.
 
     Raises:
       UserError: naming the file.
     """
-    if split_at is not None:
-        return split_columns(path, load_features(path), split_at)
     with _archive(path) as archive:
         found = sorted(archive.files)
         if found != list(names):

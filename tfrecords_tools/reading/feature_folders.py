@@ -19,8 +19,9 @@ from cpmn_tf.data.manifest import check_stream_name
 from cpmn_tf.errors import Defect, Problem, UserError
 from tfrecords_tools.reading.feature_files import (
     SUFFIXES,
+    load_archive,
     load_features,
-    load_streams,
+    split_columns,
     stream_names,
 )
 
@@ -173,8 +174,10 @@ class FeatureFolders:
             stream: self.root / group / stream / self._files[group, stream][video_id]
             for stream in self._folders
         }
+        if self._split_at is not None:
+            return split_columns(paths[JOINT], load_features(paths[JOINT]), self._split_at)
         if self._joined:
-            return load_streams(paths[JOINT], self._split_at, self.streams)
+            return load_archive(paths[JOINT], self.streams)
         return {stream: load_features(path) for stream, path in paths.items()}
 
     def _listed(self, group: str, stream: str) -> dict[str, str]:

@@ -21,7 +21,7 @@ parameters were fixed before the first method was compared on the simulation and
 
 import dataclasses
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import scipy.signal
@@ -121,29 +121,20 @@ def draw_timelines(rng: np.random.Generator) -> Annotations:
             fitting = np.cumsum(lengths) <= 0.8 * duration
             labels = labels[fitting] if fitting.any() else labels[:1]
             lengths = lengths[fitting] if fitting.any() else np.array([0.5 * duration])
-            instances = _place(rng, duration, labels, lengths, classes)
+            # In random order, with random gaps between them.
+            order = rng.permutation(len(labels))
+            gaps = rng.dirichlet(np.ones(len(labels) + 1)) * (duration - lengths.sum())
+            labels, lengths = labels[order], lengths[order]
+            starts = np.cumsum(gaps[:-1]) + np.concatenate([[0.0], np.cumsum(lengths)[:-1]])
+            instances = tuple(
+                Instance(round(start, 1), min(round(start + length, 1), duration), classes[label])
+                for start, length, label in zip(
+                    starts.tolist(), lengths.tolist(), labels, strict=True
+                )
+            )
             names = tuple(dict.fromkeys(item.label for item in instances))
             videos[key] = Video(key, subset, names, instances, duration=duration, fps=FPS)
     return Annotations(videos, classes)
-
-
-def _place(
-    rng: np.random.Generator,
-    duration: float,
-    labels: np.ndarray,
-    lengths: np.ndarray,
-    classes: Sequence[str],
-) -> tuple[Instance, ...]:
-    """Instances in random order with random gaps between them."""
-    order = rng.permutation(len(labels))
-    gaps = rng.dirichlet(np.ones(len(labels) + 1)) * (duration - lengths.sum())
-    starts = np.cumsum(gaps[:-1]) + np.concatenate([[0.0], np.cumsum(lengths[order])[:-1]])
-    return tuple(
-        Instance(round(start, 1), min(round(start + length, 1), duration), classes[label])
-        for start, length, label in zip(
-            starts.tolist(), lengths[order].tolist(), labels[order], strict=True
-        )
-    )
 
 
 class SimulatedSource:

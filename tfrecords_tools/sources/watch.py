@@ -15,18 +15,15 @@ composes untrimmed recordings from those sets, by a recipe frozen before the fir
 - people 1-6 train (16 recordings each), people 7-10 test (10 each).
 """
 
-import hashlib
 import importlib.util
-import io
 import pathlib
-import pickle
 from collections.abc import Iterator, Mapping
 
 import numpy as np
 
 from cpmn_tf.errors import Problem, UserError
+from cpmn_tf.files import file_sha256
 from cpmn_tf.formats.annotations import Annotations, Instance, Video
-from cpmn_tf.formats.arrays import read_header
 from tfrecords_tools.reading.descriptors import describe, mirror
 from tfrecords_tools.sources import SourceSettings, SourceVideo
 
@@ -66,20 +63,12 @@ def load_sets(path: pathlib.Path) -> Sets:
     Raises:
       UserError: if it cannot be read or is another file.
     """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise UserError(
-            f"{path}: cannot be read ({error.strerror}); run: pip install 'cpmn-tf[watch]'"
-        ) from None
-    if hashlib.sha256(data).hexdigest() != SHA256:
+    if file_sha256(path) != SHA256:
         raise UserError(
             f"{path}: is not the watch data of seglearn 1.2.5 (SHA-256 differs); run: "
             "pip install --force-reinstall 'seglearn==1.2.5'"
         )
-    file = io.BytesIO(data)
-    read_header(file, path)
-    content = pickle.load(file).item()
+    content = np.load(path, allow_pickle=True).item()
     names = content["y_labels"]
     columns = (content["X"], content["subject"], content["side"], content["y"])
     return {

@@ -47,20 +47,20 @@ class Youtube8mSource:
         self._files = _files(pathlib.Path(str(settings.features_dir)))
         names = None if settings.annotations is None else _vocabulary(settings.annotations)
         videos: dict[str, Video] = {}
-        used: set[int] = set()
+        used: dict[int, str] = {}
         for path, subset in self._files:
             for number, example in _examples(path, problem):
                 with reported(problem, "unreadable"):
-                    video, labels = _described(path, number, example, subset, names)
-                    if video.id in videos:
-                        where = videos[video.id].subset
+                    key, labels = _described(path, number, example, names)
+                    if key in videos:
+                        where = videos[key].subset
                         kind = "duplicate" if where == subset else "overlap"
-                        text = f"{path}: video {video.id!r} is in {where!r} already"
-                        raise Defect(kind, f"{text}; keep one of them")
-                    videos[video.id] = video
+                        text = f"{path}: video {key!r} is in {where!r} already; keep one of them"
+                        raise Defect(kind, text)
+                    videos[key] = Video(id=key, subset=subset, labels=tuple(labels.values()))
                     used |= labels
-        classes = [str(label) if names is None else names[label] for label in sorted(used)]
-        self.annotations = Annotations(videos, tuple(classes))
+        classes = tuple(used[label] for label in sorted(used))
+        self.annotations = Annotations(videos, classes)
         self.facts = {"source": "youtube8m"}
         self.notes: list[str] = []
 
@@ -133,9 +133,9 @@ def _described(
     path: pathlib.Path,
     number: int,
     example: tf.train.SequenceExample,
-    subset: str,
     names: Mapping[int, str] | None,
-) -> tuple[Video, set[int]]:
+) -> tuple[str, dict[int, str]]:
+    """A record's id, and its classes' names by their numbers."""
     key = _id(example)
     if not key:
         raise UserError(f"{path}: record {number} has no id; copy the file anew")
@@ -147,8 +147,7 @@ def _described(
     for label in labels:
         if label < 0 or (names is not None and label not in names):
             raise Defect("label", f"{path}: video {key!r}: label {label} is not in the vocabulary")
-    texts = tuple(str(label) if names is None else names[label] for label in labels)
-    return Video(id=key, subset=subset, labels=texts), set(labels)
+    return key, {label: str(label) if names is None else names[label] for label in labels}
 
 
 def _features(what: str, example: tf.train.SequenceExample) -> dict[str, np.ndarray]:

@@ -47,7 +47,7 @@ def test_sets(sets):
 def test_another_file_is_not_unpickled(tmp_path, monkeypatch):
     path = tmp_path / "watch_dataset.npy"
     path.write_bytes(watch.find_data().read_bytes() + b"\0")
-    monkeypatch.setattr(watch.pickle, "load", lambda file: pytest.fail("unpickled"))
+    monkeypatch.setattr("pickle.load", lambda *args, **options: pytest.fail("unpickled"))
     with pytest.raises(UserError, match="SHA-256 differs"):
         watch.load_sets(path)
     with pytest.raises(UserError, match="No such file"):
