@@ -3,7 +3,6 @@
 import concurrent.futures
 import contextlib
 import dataclasses
-import functools
 import pathlib
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -11,9 +10,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from cpmn_tf.data.manifest import Manifest, Shard, StreamSpec
+from cpmn_tf.data.manifest import Manifest, Shard
 from cpmn_tf.data.records import VideoRecord, encode
-from cpmn_tf.data.schema import SEGMENTS, VIDEO, Field, stream_fields
+from cpmn_tf.data.schema import SEGMENTS, VIDEO, stream_fields
 from cpmn_tf.files import file_sha256
 from cpmn_tf.formats.annotations import Annotations, Video, save_annotations
 
@@ -144,7 +143,7 @@ def write_metadata(folder: pathlib.Path, manifest: Manifest, videos: Mapping[str
     ]
     tfds.folder_dataset.write_metadata(
         data_dir=str(folder),
-        features=_tfds_features(tfds, manifest),
+        features=_tfds_features(tfds.features, manifest),
         split_infos=splits,
         version="1.0.0",
         filename_template=template,
@@ -154,27 +153,26 @@ def write_metadata(folder: pathlib.Path, manifest: Manifest, videos: Mapping[str
     )
 
 
-def _tfds_features(tfds: Any, manifest: Manifest) -> Any:
+def _tfds_features(features: Any, manifest: Manifest) -> Any:
     """The record schema in TFDS's words: a ``/`` in a key is a level of nesting."""
     nested: dict = {}
     streams = [(field, spec) for spec in manifest.streams for field in stream_fields(spec.name)]
     for field, spec in [*((field, None) for field in (*VIDEO, *SEGMENTS)), *streams]:
+        if spec is not None and field.units:
+            shape = (None, spec.width)
+            dtype = np.dtype(manifest.dtype)
+            item = features.Tensor(shape=shape, dtype=dtype, encoding="bytes")
+        elif field.classes:
+            item = features.ClassLabel(names=list(manifest.classes))
+        elif field.dtype == "string":
+            item = features.Text()
+        elif field.shape in ((), (None,)):
+            item = features.Scalar(np.dtype(field.dtype))
+        else:
+            item = features.Tensor(shape=field.shape, dtype=np.dtype(field.dtype))
         *levels, last = field.key.split("/")
-        level = functools.reduce(lambda inner, name: inner.setdefault(name, {}), levels, nested)
-        level[last] = _tfds_feature(tfds.features, field, manifest, spec)
-    return tfds.features.FeaturesDict(nested)
-
-
-def _tfds_feature(features: Any, field: Field, manifest: Manifest, spec: StreamSpec | None) -> Any:
-    if spec is not None and field.units:
-        shape = (None, spec.width)
-        return features.Tensor(shape=shape, dtype=np.dtype(manifest.dtype), encoding="bytes")
-    if field.classes:
-        item = features.ClassLabel(names=list(manifest.classes))
-    elif field.dtype == "string":
-        item = features.Text()
-    elif field.shape not in ((), (None,)):
-        return features.Tensor(shape=field.shape, dtype=np.dtype(field.dtype))
-    else:
-        item = features.Scalar(np.dtype(field.dtype))
-    return features.Sequence(item) if field.shape == (None,) else item
+        level = nested
+        for name in levels:
+            level = level.setdefault(name, {})
+        level[last] = features.Sequence(item) if field.shape == (None,) else item
+    return features.FeaturesDict(nested)

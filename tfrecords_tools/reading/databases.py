@@ -94,11 +94,7 @@ def fill_in(
 
 
 def parse(path: str | os.PathLike, raw: dict[str, Any], problem: Problem) -> Annotations:
-    """Typed annotations of the videos whose ids can name a file.
-
-    Raises:
-      UserError: as :func:`cpmn_tf.formats.annotations.parse_annotations`.
-    """
+    """Typed annotations of the videos whose ids can name a file."""
     database = named_safely(path, raw["database"], problem)
     return parse_annotations({**raw, "database": database}, path, problem=problem)
 

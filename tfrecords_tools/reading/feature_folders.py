@@ -31,12 +31,7 @@ JUNK = ("__MACOSX", "@eaDir", "lost+found")  # folders that are nobody's
 
 
 class FeatureFolders:
-    """The feature files below a folder.
-
-    Attributes:
-      streams: the streams' names.
-      groups: the folders by subset that are used; one, named '', where there are none.
-    """
+    """The feature files below a folder, which gives ``streams`` their names."""
 
     def __init__(
         self,
@@ -61,10 +56,11 @@ class FeatureFolders:
         self._split_at, self._problem = split_at, problem
         self._subsets = set(subsets)
         self._unread: dict[tuple[str, str, str], str] = {}  # files of other types
-        self.groups, self._folders = self._layout()
+        # By subset; one group, named '', where there are none.
+        self._groups, self._folders = self._layout()
         self._files = {
             (group, stream): self._listed(group, stream)
-            for group in self.groups
+            for group in self._groups
             for stream in self._folders
         }
         self._joined = self._folders == [JOINT]
@@ -131,13 +127,13 @@ class FeatureFolders:
         Raises:
           Defect: if two folders have it, and the subset does not say which.
         """
-        if subset in self.groups:
+        if subset in self._groups:
             return subset
-        if self.groups == [FLAT]:
+        if self._groups == [FLAT]:
             return FLAT
         found = [
             name
-            for name in self.groups
+            for name in self._groups
             if name not in self._subsets
             and any(video_id in self._files[name, stream] for stream in self._folders)
         ]

@@ -53,11 +53,7 @@ class SourceSettings:
     difficulty: str = "standard"
 
     def __post_init__(self) -> None:
-        """Checks the numbers.
-
-        Raises:
-          UserError: naming one that is not positive.
-        """
+        """Checks the numbers; a :class:`UserError` names one that is not positive."""
         for name in ("unit_frames", "fps", "resampled_fps", "split_at"):
             value = getattr(self, name)
             if value is None:

@@ -165,16 +165,15 @@ class WatchSource:
         scales = {}
         for name in STREAMS:
             units = np.concatenate([values[name] for values in fitted])
-            scales[name] = units.mean(axis=0), units.std(axis=0)
+            scales[name] = units.mean(axis=0), np.maximum(units.std(axis=0), 1e-6)
         for key, values in self._descriptors.items():
             if key in splits:
-                features = {name: _standardised(values[name], *scales[name]) for name in STREAMS}
+                # To a ten-thousandth, well below the noise, so that float16 makes nothing zero.
+                features = {
+                    name: np.round((values[name] - mean) / deviation, 4).astype(np.float32)
+                    for name, (mean, deviation) in scales.items()
+                }
                 yield SourceVideo(id=key, rate=FPS / UNIT_FRAMES, features=features)
-
-
-def _standardised(values: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
-    """To a ten-thousandth, well below the sensor's noise, so that float16 makes nothing zero."""
-    return np.round((values - mean) / np.maximum(std, 1e-6), 4).astype(np.float32)
 
 
 REQUIRED = ()

@@ -45,8 +45,7 @@ class WtalcSource:
         self._settings, self._problem = settings, problem
         self._features = read_objects(self._path)
         names = self._texts("videoname")
-        database = self._database(names)
-        database = fill_in(database, settings.video_info, problem)
+        database = fill_in(self._database(names), settings.video_info, problem)
         fps = settings.resampled_fps or settings.fps
         for key, entry in database.items():
             entry["fps"] = fps or entry.get("fps")
