@@ -22,7 +22,7 @@ def thresholds(values: Iterable[float]) -> tuple[float, ...]:
       UserError: if there is none, one is outside (0, 1], or one is given twice.
     """
     result = tuple(round(float(value), 9) for value in values)
-    if len(set(result)) < max(1, len(result)) or not all(0 < value <= 1 for value in result):
+    if not result or len(set(result)) < len(result) or not all(0 < value <= 1 for value in result):
         raise UserError(f"`tiou={list(result)}`: give different tIoU thresholds in (0, 1]")
     return result
 

@@ -6,14 +6,6 @@ threshold. :func:`collect_curves` collects plain arrays from a model, :func:`fig
 """
 
 from cpmn_tf.plotting.curves import ClassCurves, RecordingCurves, StreamCurves, collect_curves
-from cpmn_tf.plotting.drawing import FORMATS, figure, render
+from cpmn_tf.plotting.drawing import figure, render
 
-__all__ = [
-    "FORMATS",
-    "ClassCurves",
-    "RecordingCurves",
-    "StreamCurves",
-    "collect_curves",
-    "figure",
-    "render",
-]
+__all__ = ["ClassCurves", "RecordingCurves", "StreamCurves", "collect_curves", "figure", "render"]

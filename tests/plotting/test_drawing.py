@@ -11,7 +11,7 @@ import tensorflow as tf
 from cpmn_tf import plotting
 from cpmn_tf.config import preset, with_overrides
 from cpmn_tf.models import CPMN
-from cpmn_tf.plotting.drawing import MOST_PREDICTED
+from cpmn_tf.plotting.drawing import FORMATS, MOST_PREDICTED
 
 CLASSES = ("Dive", "Jump", "Throw", "Swim")
 RATE = 4.0  # units per second
@@ -322,7 +322,7 @@ def test_picture_ends_somewhere():
     assert "classes not drawn: 3" in texts(drawn)
 
 
-@pytest.mark.parametrize("file_format", plotting.FORMATS)
+@pytest.mark.parametrize("file_format", FORMATS)
 def test_formats(file_format):
     start = {"png": b"\x89PNG", "svg": b"<?xml", "pdf": b"%PDF"}[file_format]
     assert plotting.render(plotting.figure(small_recording()), file_format).startswith(start)
