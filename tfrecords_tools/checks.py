@@ -64,7 +64,7 @@ class Checker:
 
     def __init__(self) -> None:
         self.findings = Findings()
-        self._first: dict[str, tuple[int, int, str]] = {}  # width, units and id, by stream
+        self.first: dict[str, tuple[int, int, str]] = {}  # of each stream: width, units, id
         self._digests: dict[bytes, tuple[str, str]] = {}
         # By video: how many times as long as they are said to be its units are; and what to tell.
         self._odd: dict[str, tuple[float, str]] = {}
@@ -72,11 +72,6 @@ class Checker:
         self._timed = self._untimed = 0
         self.videos: dict[str, str] = {}
         self.units = 0
-
-    @property
-    def widths(self) -> dict[str, int]:
-        """The width of each stream, of its first video."""
-        return {name: width for name, (width, _, _) in self._first.items()}
 
     def video(self, known: Video, rate: float, features: Mapping[str, np.ndarray]) -> None:
         """Checks one video.
@@ -102,7 +97,7 @@ class Checker:
     def _stream(self, key: str, name: str, values: np.ndarray) -> bool:
         """Checks one stream; returns whether its units are all the same."""
         height, width = values.shape
-        first_width, first_height, first = self._first.setdefault(name, (width, height, key))
+        first_width, first_height, first = self.first.setdefault(name, (width, height, key))
         if width != first_width:
             text = f"video {key!r}: {name} has {width} values per unit, {first!r} {first_width}"
             if height in (first_width, first_height):
@@ -146,13 +141,13 @@ class Checker:
 
     def _times(self, known: Video, rate: float, units: int) -> None:
         """Holds units against the duration, and segments against both."""
-        spanned = units / rate
+        name, spanned = f"video {known.id!r}", units / rate
         duration = known.duration or spanned
         if known.duration is not None:
             self._timed += 1
             if odd_length(units, rate, known.duration):
                 text = (
-                    f"video {known.id!r}: {units} units at {rate:.4g} per second last "
+                    f"{name}: {units} units at {rate:.4g} per second last "
                     f"{spanned:.1f} s, the video {known.duration:.1f} s"
                 )
                 self._odd[known.id] = known.duration / spanned, text
@@ -160,7 +155,7 @@ class Checker:
         for item in known.instances:
             if item.start < 0 or item.end > duration + slack:
                 text = (
-                    f"video {known.id!r}: {item.label!r} at {item.start:g} to {item.end:g} s, the "
+                    f"{name}: {item.label!r} at {item.start:g} to {item.end:g} s, the "
                     f"video lasts {duration:.1f} s"
                 )
                 self.findings.add("outside", text, known.id)
@@ -169,9 +164,7 @@ class Checker:
             self._untimed += 1
             end = max(item.end for item in known.instances)
             if end > spanned + TRIM / rate:
-                text = (
-                    f"video {known.id!r}: {units} units last {spanned:.1f} s, segments {end:.1f} s"
-                )
+                text = f"{name}: {units} units last {spanned:.1f} s, segments {end:.1f} s"
                 self._beyond[known.id] = end / spanned, text
 
     def finish(self, annotations: Annotations, training: str | None) -> None:

@@ -30,13 +30,9 @@ def define_source_flags(values: Flags) -> None:
         "Frames per second that all videos were brought to before features were computed (I3D: "
         "often 25), whatever the annotations say of the videos themselves.",
     )
-    values.integer(
-        "split_at", "Files hold both streams: the first so many columns are rgb, the others flow."
-    )
+    values.integer("split_at", "Columns of rgb in files that hold both streams; flow's follow.")
     values.boolean("skip_missing", "Leave out annotated videos without features, and count them.")
-    values.integer(
-        "seed", "watch: seed of the composition; simulated: of the simulation.", default=0, least=0
-    )
+    values.integer("seed", "watch, simulated: seed of what is drawn.", default=0, least=0)
     values.choice(
         "difficulty",
         ["easier", "standard", "harder"],

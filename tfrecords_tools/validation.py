@@ -101,7 +101,7 @@ def validate_records(
         units=checker.units,
         splits=dict(Counter(checker.videos.values())),
         training_split=training,
-        streams=checker.widths,
+        streams={name: width for name, (width, _, _) in checker.first.items()},
         errors=findings.count(ERROR),
         warnings=findings.count(WARNING),
         findings=findings,

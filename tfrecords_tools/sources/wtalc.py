@@ -6,7 +6,6 @@
 ``extracted_fps.npy``. They are read by :mod:`tfrecords_tools.reading.object_arrays`.
 """
 
-import os
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -40,7 +39,7 @@ class WtalcSource:
         Raises:
           UserError: naming the file or the video, and the fix.
         """
-        self._path = _feature_file(str(settings.features_dir))
+        self._path = _feature_file(pathlib.Path(str(settings.features_dir)))
         self._folder = pathlib.Path(str(settings.annotations))
         self._settings, self._problem = settings, problem
         self._features = read_objects(self._path)
@@ -139,8 +138,7 @@ class WtalcSource:
         return [_single(item) for item in self._items(name) or [None] * len(self._features)]
 
 
-def _feature_file(path: str | os.PathLike) -> pathlib.Path:
-    path = pathlib.Path(path)
+def _feature_file(path: pathlib.Path) -> pathlib.Path:
     if not path.is_dir():
         return path
     found = sorted(path.glob(PATTERN))

@@ -158,11 +158,10 @@ def _features(what: str, example: tf.train.SequenceExample) -> dict[str, np.ndar
         ]
         if not rows:
             continue
-        if {len(row) for row in rows} != {1} or len({len(row[0]) for row in rows}) != 1:
+        sizes = {len(row[0]) if len(row) == 1 else 0 for row in rows}
+        if len(sizes) != 1 or sizes == {0}:
             raise UserError(f"{what}: {stream} does not hold as many bytes every second")
         flat = np.frombuffer(b"".join(row[0] for row in rows), np.uint8)
-        if not flat.size:
-            raise UserError(f"{what}: {stream} is empty")
         features[stream] = DEQUANTIZED[flat].reshape(len(rows), -1)
     if not features:
         raise UserError(f"{what}: has neither rgb nor audio; take frame-level records")
