@@ -148,8 +148,8 @@ class ModuleTrainer:
         return bool(self._state.finished.numpy())
 
     def _save(self, events: EventWriter) -> None:
+        events.flush()  # first: what is beyond a checkpoint is dropped, a gap would stay
         self._manager.save(checkpoint_number=self.step)
-        events.flush()
 
     def run(self, on_epoch: OnEpoch) -> None:
         """Trains to the end.

@@ -130,7 +130,7 @@ def test_held_out_videos_are_not_trained_on(log, arguments, data_set):
     training, held_out = whole.hold_out(0.3)
     assert all(given["split"] == training for given in trainers(log))
     (validator,) = validators(log)
-    assert validator.given["held_out"] == held_out
+    assert (validator.given["held_out"], validator.given["training"]) == (held_out, training)
 
 
 def test_without_validation_nothing_is_held_out(log, arguments, data_set):
