@@ -33,6 +33,8 @@ def _order(split: CanonicalSplit, pairs: Pairs) -> Pairs:
     pairs = pairs.take(by_preference(pairs.detection, pairs.tiou, -pairs.instance))
     tied = (pairs.tiou[1:] == pairs.tiou[:-1]) & (pairs.detection[1:] == pairs.detection[:-1])
     detections = np.unique(pairs.detection[1:][tied])
+    if not len(detections):
+        return pairs
     truth, found = split.instances, split.detections
     first, count = group_rows(split.cells(found.take(detections)), split.cells(truth), split.size)
     instance = pairs.instance.copy()

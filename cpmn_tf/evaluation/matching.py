@@ -41,9 +41,11 @@ class Protocol:
         hits = []
         for threshold in tiou:
             reach = pairs.take(np.flatnonzero(self.reaches(pairs.tiou, threshold)))
-            sides = (reach.detection, reach.instance)
-            reach = reach.take(assign_in_turn(*(sides if self.detections_choose else sides[::-1])))
-            hits.append(reach.take(np.argsort(reach.detection)))
+            if self.detections_choose:
+                hits.append(reach.take(assign_in_turn(reach.detection, reach.instance)))
+            else:
+                reach = reach.take(assign_in_turn(reach.instance, reach.detection))
+                hits.append(reach.take(np.argsort(reach.detection)))
         ignored = np.zeros(len(split.detections), bool)
         if self.excuses:
             ignored = touches(split.detections, split.ambiguous, len(split.videos))
