@@ -7,7 +7,7 @@ import numpy as np
 
 from cpmn_tf.analysis.bootstrap import Interval, bootstrap_map, draws, interval
 from cpmn_tf.analysis.error_kinds import ErrorProfile, error_profile
-from cpmn_tf.analysis.sensitivity import BOUNDS, Overall, Sensitivity, sensitivities
+from cpmn_tf.analysis.sensitivity import BOUNDS, Sensitivity, sensitivities
 from cpmn_tf.errors import UserError
 from cpmn_tf.evaluation.matching import Protocol
 from cpmn_tf.evaluation.protocols import DEFAULT_TIOU, matched, summarize
@@ -50,7 +50,7 @@ class Analysis:
       samples: number of bootstrap samples.
       interval: 95 % interval of mAP over videos.
       errors: kinds of false positives and what each costs.
-      overall: normalised mAP and misses over all instances.
+      map_n, missed: normalised average mAP and share of misses over all instances.
       sensitivities: the same by characteristic of the instances.
       comparison: with a baseline, if one was given.
 
@@ -65,7 +65,8 @@ class Analysis:
     samples: int
     interval: Interval
     errors: ErrorProfile
-    overall: Overall
+    map_n: float
+    missed: float
     sensitivities: tuple[Sensitivity, ...]
     comparison: Comparison | None = None
 
@@ -100,7 +101,7 @@ def analyze(
     matching = matched(annotations, detections, protocol, tiou)
     weights = draws(matching.split.counts.videos, samples=samples, seed=seed)
     evaluation, drawn = summarize(matching), bootstrap_map(matching, weights)
-    overall, characteristics = sensitivities(matching, bounds=bounds)
+    map_n, missed, characteristics = sensitivities(matching, bounds=bounds)
     comparison = None
     if baseline is not None:
         other = matched(annotations, baseline, protocol, matching.tiou)
@@ -117,7 +118,8 @@ def analyze(
         samples=samples,
         interval=interval(drawn),
         errors=error_profile(matching),
-        overall=overall,
+        map_n=map_n,
+        missed=missed,
         sensitivities=characteristics,
         comparison=comparison,
     )

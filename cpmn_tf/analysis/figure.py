@@ -184,7 +184,7 @@ def _draw_gains(axes: Axes, analysis: Analysis) -> None:
 def _draw_bins(
     axes: Axes, analysis: Analysis, what: Literal["map_n", "missed"], colour: str
 ) -> None:
-    groups, overall = analysis.sensitivities, getattr(analysis.overall, what)
+    groups, overall = analysis.sensitivities, getattr(analysis, what)
     values = [getattr(group, what) for group in groups]
     ticks: list[float] = []
     names: list[str] = []

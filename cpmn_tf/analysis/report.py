@@ -28,8 +28,8 @@ def analysis_text(analysis: Analysis) -> list[str]:
         gain = f"+{100 * errors.gains[kind]:.2f}" if kind in errors.gains else ""
         kinds.append([kind, gain, *map(_share, shares)])
     groups = [["instances", "number", "normalised mAP [%]", "missed [%]"]]
-    overall = analysis.overall
-    groups.append(["all", str(result.counts.instances), *percents([overall.map_n, overall.missed])])
+    everything = percents([analysis.map_n, analysis.missed])
+    groups.append(["all", str(result.counts.instances), *everything])
     for item in analysis.sensitivities:
         groups.append([TITLES[item.name], "", "", ""])
         for name, number, *values in zip(
@@ -70,8 +70,8 @@ def analysis_json(analysis: Analysis) -> dict[str, Any]:
             "detections_by_rank": _listed(analysis.errors.detections),
             "average_map_gains": analysis.errors.gains,
         },
-        "normalized_average_map": analysis.overall.map_n,
-        "missed": analysis.overall.missed,
+        "normalized_average_map": analysis.map_n,
+        "missed": analysis.missed,
         "sensitivity": {
             item.name: {
                 "title": TITLES[item.name],

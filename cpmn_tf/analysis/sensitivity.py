@@ -60,17 +60,9 @@ class Sensitivity:
     missed: np.ndarray
 
 
-@dataclasses.dataclass(frozen=True)
-class Overall:
-    """Normalised average mAP and share of misses over all instances."""
-
-    map_n: float
-    missed: float
-
-
 def sensitivities(
     matching: Matching, *, bounds: str | None = None
-) -> tuple[Overall, tuple[Sensitivity, ...]]:
+) -> tuple[float, float, tuple[Sensitivity, ...]]:
     """Normalised mAP and misses over all instances and by each characteristic.
 
     Args:
@@ -81,7 +73,7 @@ def sensitivities(
     """
     found = _found(matching)
     everything = np.ones((1, len(matching.split.instances)), bool)
-    overall = Overall(*(float(values[0]) for values in _judged(matching, found, everything)))
+    (map_n,), (missed,) = _judged(matching, found, everything)
     result = []
     for name, values in _characteristics(matching.split).items():
         known = np.isfinite(values)
@@ -90,17 +82,17 @@ def sensitivities(
         edges = BOUNDS[bounds][name] if bounds else _fifths(values[known])
         place = np.searchsorted(np.asarray(edges[1:-1], float), values)
         members = (place == np.arange(len(edges) - 1)[:, np.newaxis]) & known
-        map_n, missed = _judged(matching, found, members)
+        judged = _judged(matching, found, members)
         result.append(
             Sensitivity(
                 name=name,
                 bins=tuple(_bin_name(name, *ends) for ends in itertools.pairwise(edges)),
                 instances=tuple(members.sum(axis=1).tolist()),
-                map_n=map_n,
-                missed=missed,
+                map_n=judged[0],
+                missed=judged[1],
             )
         )
-    return overall, tuple(result)
+    return float(map_n), float(missed), tuple(result)
 
 
 def _judged(
