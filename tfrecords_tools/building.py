@@ -147,9 +147,7 @@ def _check_output(output: pathlib.Path, overwrite: bool) -> None:
     if not output.exists() or not any(output.iterdir()):
         return
     if not overwrite:
-        raise UserError(
-            f"{output}: is there already; add `overwrite=True` or choose another folder"
-        )
+        raise UserError(f"{output}: is there already; add `overwrite=True` or choose another")
     if not (output / "manifest.json").is_file():
         raise UserError(f"{output}: holds no data set, so that it is not overwritten; remove it")
 

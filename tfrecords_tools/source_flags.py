@@ -27,8 +27,7 @@ def define_source_flags(values: Flags) -> None:
     values.number("fps", "Frames per second of the videos whose annotations do not say.")
     values.number(
         "resampled_fps",
-        "Frames per second that all videos were brought to before features were computed (I3D: "
-        "often 25), whatever the annotations say of the videos themselves.",
+        "Frames per second that all videos were brought to before encoding (I3D: often 25).",
     )
     values.integer("split_at", "Columns of rgb in files that hold both streams; flow's follow.")
     values.boolean("skip_missing", "Leave out annotated videos without features, and count them.")

@@ -84,15 +84,14 @@ def encode(record: VideoRecord, manifest: Manifest) -> bytes:
         schema.DTYPE: [manifest.dtype.encode()],
         schema.RATE: [record.rate],
     }
-    size = sum(length * spec.width for spec in manifest.streams) * np.dtype(manifest.dtype).itemsize
+    dtype = np.dtype(manifest.dtype).newbyteorder("<")
+    size = sum(length * spec.width for spec in manifest.streams) * dtype.itemsize
     if size > schema.MAX_RECORD:
         raise UserError(f"{what}: its features take {size} bytes, over 2 GiB; cut the video")
     for spec in manifest.streams:
         data, dimensions = schema.stream_fields(spec.name)
         with np.errstate(over="ignore"):
-            stored = np.ascontiguousarray(
-                record.features[spec.name], np.dtype(manifest.dtype).newbyteorder("<")
-            )
+            stored = np.ascontiguousarray(record.features[spec.name], dtype)
         if not all_finite(stored):
             raise UserError(
                 f"{what}: {spec.name} holds NaN or infinite values in {manifest.dtype}; fix them"

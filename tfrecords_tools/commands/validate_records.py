@@ -25,10 +25,7 @@ def define_flags(values: cli.Flags) -> None:
     """Defines this command's flags."""
     define_source_flags(values)
     values.string("data_dir", "Folder of records, instead of a source.")
-    values.string(
-        "train_split",
-        "Split that is trained on (default: training, train or validation, whichever is there).",
-    )
+    values.string("train_split", "Split to train on (default: training, train or validation).")
     values.boolean("json", "Print every finding as JSON.")
 
 
