@@ -8,8 +8,7 @@
     truth = cpmn_tf.load_annotations("records/annotations.json").subset("testing")
     print(cpmn_tf.evaluate(truth, detections, protocol="thumos14"))
 
-Names are loaded when they are first used, so that importing the package, and evaluating, load no
-TensorFlow.
+Names are loaded when they are first used: neither importing nor evaluating loads TensorFlow.
 """
 
 import importlib

@@ -123,21 +123,34 @@ class CanonicalSplit:
 def canonical_order(segments: Segments, score: np.ndarray) -> np.ndarray:
     """[N] rows by (class, −score, video, start, end).
 
-    Each class's scores are sorted alone, a quarter of the work of sorting all rows by class and
-    score; the other columns are looked at in a class with equal scores.
+    NumPy sorts 16-bit integers by counting: passes over the score as float32 and the class take
+    half the time of sorting each class's scores. Where they do not decide, the columns do.
     """
-    # NumPy counts integers of up to 16 bits instead of comparing them.
-    label = segments.label.astype(np.min_scalar_type(segments.label.max(initial=0)))
-    order = np.argsort(label, kind="stable")
-    for rows in np.split(order, np.flatnonzero(np.diff(label.take(order))) + 1):
-        falling = -score.take(rows)
-        rank = np.argsort(falling)
-        ranked = falling.take(rank)
-        if (ranked[1:] == ranked[:-1]).any():
-            some = segments.take(rows)
-            rank = np.lexsort((some.end, some.start, some.video, falling))
-        rows[:] = rows.take(rank)
+    with np.errstate(over="ignore"):
+        bits = _ascending_bits(0 - score.astype(np.float32))  # 0 − 0 is +0, as −(−0)
+    label = segments.label.view(np.uint32)
+    order = np.argsort(bits.astype(np.uint16), kind="stable")
+    for key, shift in ((bits, 16), (label, 0), (label, 16)):
+        if shift and key is label and label.max(initial=0) < 1 << 16:
+            break
+        digit = (key >> np.uint32(shift)).astype(np.uint16)
+        order = order.take(np.argsort(digit.take(order), kind="stable"))
+    bits, label = bits.take(order), label.take(order)
+    undecided = (bits[1:] == bits[:-1]) & (label[1:] == label[:-1])
+    if undecided.any():
+        member = np.append(undecided, False) | np.append(False, undecided)
+        rows = order[member]
+        some = segments.take(rows)
+        keys = (some.end, some.start, some.video, -score[rows], some.label)
+        order[member] = rows[np.lexsort(keys)]
     return order
+
+
+def _ascending_bits(values: np.ndarray) -> np.ndarray:
+    """[N] uint32 in the order of the float32 values: bits flipped so that negatives come first."""
+    bits = values.view(np.uint32)
+    negative = values.view(np.int32) >> np.int32(31)  # all ones or all zeros
+    return bits ^ (negative.view(np.uint32) | np.uint32(1 << 31))
 
 
 def prepare(annotations: Annotations, detections: Detections) -> CanonicalSplit:
