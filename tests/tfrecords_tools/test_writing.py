@@ -244,3 +244,18 @@ def test_the_folder_opens_in_tfds_with_every_field(tmp_path):
         assert theirs["segment"]["end"]["seconds"].tolist() == [1.0]
         assert theirs["segment"]["label"]["index"].tolist() == [number]
     assert json.loads((tmp_path / "dataset_info.json").read_text())["version"] == "1.0.0"
+
+
+def test_a_full_shard_is_closed_before_the_next_is_opened(tmp_path, monkeypatch):
+    """A data set of any size needs one open file per split."""
+    monkeypatch.setattr(writing, "SHARD_BYTES", 1)
+    writer = SplitWriter(folder=tmp_path, split="training", shards=None)
+    try:
+        for _ in range(3):
+            writer.write(b"record", 1)
+            parts = sorted(tmp_path.iterdir())
+            whole = [len(part.read_bytes()) == len(b"record") + 16 for part in parts[:-1]]
+            assert all(whole)  # on the disk, not in a buffer
+    finally:
+        writer.close()
+    assert len(parts) == 3
