@@ -110,6 +110,18 @@ def test_batches_change_nothing_but_the_padding(model, split):
         )
 
 
+def test_batch_size_is_videos_per_call(model, split, monkeypatch):
+    sizes, run = [], inference.compiled(model)
+
+    def seen(features, lengths, *others):
+        sizes.append(len(lengths))
+        return run(features, lengths, *others)
+
+    monkeypatch.setattr(inference, "compiled", lambda *_: seen)
+    localize(model, split, batch_size=2)
+    assert sizes == [2, 2, 1]
+
+
 def test_duration_is_the_units_by_default_and_clips(model, videos):
     video = videos[0]
     units = len(video["features"]["rgb"])

@@ -115,11 +115,11 @@ class ModelManifest:
             write_json(path, {**self.to_dict(), "version": __version__})
             return
         before, now = flatten(ModelManifest.load(model_dir).to_dict()), flatten(self.to_dict())
-        for key in [*now, *before]:  # the settings before the digest of the records
-            if before.get(key) != now.get(key):
+        for key in now:  # the settings before the digest of the records
+            if before.get(key) != now[key]:
                 raise UserError(
                     f"{path}: was made with {key}={before.get(key)!r}, now it is "
-                    f"{now.get(key)!r}; train into a new folder or undo the change"
+                    f"{now[key]!r}; train into a new folder or undo the change"
                 )
 
     def check_data(self, manifest: Manifest) -> None:
