@@ -236,6 +236,14 @@ def test_savedmodels_of_others_are_refused(tmp_path):
         load_exported(tmp_path / "nowhere")
 
 
+def test_a_broken_manifest_is_what_is_named(tmp_path):
+    (tmp_path / "assets").mkdir()
+    (tmp_path / "assets" / "model.json").write_text("{")
+    (tmp_path / "saved_model.pb").touch()
+    with pytest.raises(UserError, match=r"^\S+model\.json: is not valid JSON"):
+        load_exported(tmp_path)
+
+
 def test_an_export_without_its_signatures_is_refused(drawn, tmp_path):
     folder = saved_model.export(drawn, tmp_path / "ours")
     tf.saved_model.save(tf.Module(), str(tmp_path / "other"))
