@@ -7,6 +7,7 @@ import dataclasses
 import math
 import os
 import re
+import unicodedata
 from collections.abc import Container, Iterable, Mapping
 from typing import Any
 
@@ -80,6 +81,18 @@ class Annotations:
             known = ", ".join(sorted({video.subset for video in self.videos.values()})) or "none"
             raise UserError(f"no video belongs to the subset {name!r}; there are: {known}")
         return Annotations(videos, self.classes)
+
+
+def nfc(text: str) -> str:
+    """Unicode's normal form C of an id or a label: in it names are compared, wherever they are.
+
+    macOS writes file names in form D, in which an accent is a character of its own. Names are kept
+    as they were written; only comparisons go through here.
+
+    >>> nfc("Plonge\\u0301e") == "Plong\u00e9e"
+    True
+    """
+    return text if text.isascii() else unicodedata.normalize("NFC", text)
 
 
 def check_id(video_id: str) -> str:

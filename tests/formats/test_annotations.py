@@ -16,6 +16,7 @@ from cpmn_tf.formats.annotations import (
     check_id,
     load_annotations,
     load_detections,
+    nfc,
     parse_annotations,
     parse_number,
     save_annotations,
@@ -185,6 +186,19 @@ def test_ids():
     for name in ("", ".", "..", "a/b", "a\\b", "a\0b", "\ud800"):
         with pytest.raises(UserError, match="cannot name a file"):
             check_id(name)
+
+
+@pytest.mark.parametrize(
+    ("text", "composed"),
+    [
+        ("Plonge\u0301e", "Plong\u00e9e"),
+        ("\u212bngstro\u0308m", "\u00c5ngstr\u00f6m"),  # the sign of the unit becomes the letter
+        ("\u1103\u1165\u11ab", "\ub358"),  # Hangul
+        ("-a b", "-a b"),
+    ],
+)
+def test_names_are_compared_in_form_c(text, composed):
+    assert nfc(text) == nfc(composed) == composed
 
 
 def test_detections_round_trip(tmp_path):
