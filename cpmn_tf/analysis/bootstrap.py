@@ -3,6 +3,9 @@
 Videos of the split are drawn with replacement, as often as there are; matching within a video does
 not depend on the others, so a video drawn twice counts twice and nothing is matched anew. A
 detection's copies are neighbours in the ranking. Videos outside the split are kept.
+
+A draw that holds no instance has no mAP, the mean over no class; it is drawn again, so that the
+interval is that of all draws on which mAP is defined. At most 37 % of the draws are such.
 """
 
 import dataclasses
@@ -30,13 +33,26 @@ class Interval:
     average_high: float
 
 
-def draws(videos: int, *, samples: int, seed: int) -> np.ndarray:
-    """[samples, videos] int16: how often each sample holds each video of the split."""
-    generator = np.random.default_rng(seed)
+def draws(holds: np.ndarray, *, samples: int, seed: int) -> tuple[np.ndarray, int]:
+    """How often each sample holds each video of the split.
+
+    Args:
+      holds: [videos] bool, the video has an instance; one at least does.
+      samples: number of samples.
+      seed: of the draws.
+
+    Returns:
+      [samples, videos] int16, and the number of draws without an instance, drawn again.
+    """
+    generator, videos, empty = np.random.default_rng(seed), len(holds), 0
     weights = np.empty((samples, videos), np.int16)
     for row in weights:  # one at a time: the multinomial of all at once is eight times as large
-        row[:] = np.bincount(generator.integers(0, videos, videos), minlength=videos)
-    return weights
+        while True:
+            row[:] = np.bincount(generator.integers(0, videos, videos), minlength=videos)
+            if row[holds].any():
+                break
+            empty += 1
+    return weights, empty
 
 
 def bootstrap_map(matching: Matching, weights: np.ndarray) -> np.ndarray:

@@ -48,6 +48,7 @@ class Analysis:
     Attributes:
       evaluation: mAP, AP and counts.
       samples: number of bootstrap samples.
+      redrawn: draws without an instance, which have no mAP and were drawn again.
       interval: 95 % interval of mAP over videos.
       errors: kinds of false positives and what each costs.
       map_n, missed: normalised average mAP and share of misses over all instances.
@@ -63,6 +64,7 @@ class Analysis:
 
     evaluation: Evaluation
     samples: int
+    redrawn: int
     interval: Interval
     errors: ErrorProfile
     map_n: float
@@ -99,7 +101,9 @@ def analyze(
     if bounds is not None and bounds not in BOUNDS:
         raise UserError(f"the bins {bounds!r} are not one of {', '.join(BOUNDS)}")
     matching = matched(annotations, detections, protocol, tiou)
-    weights = draws(matching.split.counts.videos, samples=samples, seed=seed)
+    split = matching.split
+    holds = np.bincount(split.instances.video, minlength=len(split.videos))[split.listed] > 0
+    weights, redrawn = draws(holds, samples=samples, seed=seed)
     evaluation, drawn = summarize(matching), bootstrap_map(matching, weights)
     map_n, missed, characteristics = sensitivities(matching, bounds=bounds)
     comparison = None
@@ -116,6 +120,7 @@ def analyze(
     return Analysis(
         evaluation=evaluation,
         samples=samples,
+        redrawn=redrawn,
         interval=interval(drawn),
         errors=error_profile(matching),
         map_n=map_n,

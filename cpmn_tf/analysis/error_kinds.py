@@ -40,8 +40,8 @@ class ErrorProfile:
 
     Attributes:
       shares: [10, K] row g: of each class's detections ranked from g·G to (g + 1)·G, G being its
-        number of instances, the share of each of KINDS, averaged over thresholds; NaN where no
-        class has so many detections.
+        number of instances, the share of each of KINDS, averaged over the thresholds that count
+        such detections; NaN where none does.
       detections: [10] number of detections behind each row, averaged over thresholds.
       gains: for each kind of error what average mAP gains, as a fraction, if its false positives
         vanish.
@@ -77,8 +77,11 @@ def error_profile(matching: Matching) -> ErrorProfile:
         gains[name] = float(without.mean() - whole)
     counts = np.array([_counts(matching, row) for row in kinds], float)
     total = counts.sum(axis=2, keepdims=True)
-    shares = np.divide(counts, total, out=np.full(counts.shape, np.nan), where=total > 0)
-    return ErrorProfile(shares.mean(axis=0), counts.sum(axis=2).mean(axis=0), gains)
+    # Near an ambiguous interval a detection counts where it is a true positive: at some thresholds.
+    shares = np.divide(counts, total, out=np.zeros_like(counts), where=total > 0).sum(axis=0)
+    filled = (total > 0).sum(axis=0)
+    mean = np.divide(shares, filled, out=np.full_like(shares, np.nan), where=filled > 0)
+    return ErrorProfile(mean, counts.sum(axis=2).mean(axis=0), gains)
 
 
 def _counts(matching: Matching, kind: np.ndarray) -> np.ndarray:

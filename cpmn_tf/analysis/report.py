@@ -8,7 +8,7 @@ from cpmn_tf.analysis.bootstrap import Interval
 from cpmn_tf.analysis.diagnosis import Analysis
 from cpmn_tf.analysis.error_kinds import KINDS
 from cpmn_tf.analysis.sensitivity import MISSED, TITLES
-from cpmn_tf.evaluation.results import map_rows, percents, table
+from cpmn_tf.evaluation.results import many, map_rows, percents, table
 
 
 def analysis_text(analysis: Analysis) -> list[str]:
@@ -22,6 +22,13 @@ def analysis_text(analysis: Analysis) -> list[str]:
             *_interval_rows(other.interval),
             ["difference", *percents([*other.difference, other.average_difference])],
             *_interval_rows(other.difference_interval),
+        ]
+    redrawn = []
+    if analysis.redrawn:
+        redrawn = [
+            f"{many(analysis.redrawn, 'bootstrap draw')} held no instance, so no mAP, and "
+            f"{'was' if analysis.redrawn == 1 else 'were'} drawn again for the "
+            f"{analysis.samples} samples"
         ]
     kinds = [["kind of detection", "gain [points]", "% of 1G", *(f"{n}G" for n in range(2, 11))]]
     for kind, shares in zip(KINDS, errors.shares.T, strict=True):
@@ -38,6 +45,7 @@ def analysis_text(analysis: Analysis) -> list[str]:
             groups.append([f"  {name}", str(number), *(_share(value, 2) for value in values)])
     return [
         *table(rows),
+        *redrawn,
         "",
         *table(kinds),
         "gain: of average mAP, if the kind vanished; nG: detections ranked from (n-1)G to nG in "
@@ -63,7 +71,11 @@ def _share(value: float, digits: int = 0) -> str:
 def analysis_json(analysis: Analysis) -> dict[str, Any]:
     """The analysis beside the evaluation's own entries, as plain values; NaN becomes null."""
     result: dict[str, Any] = {
-        "bootstrap": {"samples": analysis.samples, **_interval_json(analysis.interval)},
+        "bootstrap": {
+            "samples": analysis.samples,
+            "redrawn": analysis.redrawn,
+            **_interval_json(analysis.interval),
+        },
         "errors": {
             "kinds": list(KINDS),
             "shares_by_rank": _listed(analysis.errors.shares),

@@ -70,7 +70,18 @@ def test_the_interval_holds_the_middle_95_percent():
 
 
 def test_draws_are_as_many_as_videos_and_depend_on_the_seed_alone():
-    weights = draws(7, samples=50, seed=1)
-    assert (weights.sum(axis=1) == 7).all()
-    np.testing.assert_array_equal(weights, draws(7, samples=50, seed=1))
-    assert (weights != draws(7, samples=50, seed=2)).any()
+    holds = np.ones(7, bool)
+    weights, redrawn = draws(holds, samples=50, seed=1)
+    assert (weights.sum(axis=1) == 7).all() and redrawn == 0
+    np.testing.assert_array_equal(weights, draws(holds, samples=50, seed=1)[0])
+    assert (weights != draws(holds, samples=50, seed=2)[0]).any()
+
+
+def test_draws_without_an_instance_are_drawn_again():
+    """The draws are those of a split in which every video has one, less the empty ones."""
+    everything, _ = draws(np.ones(3, bool), samples=1000, seed=0)
+    weights, redrawn = draws(np.array([False, True, False]), samples=100, seed=0)
+    kept = everything[everything[:, 1] > 0]
+    np.testing.assert_array_equal(weights, kept[:100])
+    last = np.flatnonzero(everything[:, 1] > 0)[99]
+    assert redrawn == last + 1 - 100 > 20  # (2/3)³ of the draws are empty

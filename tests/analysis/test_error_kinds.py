@@ -83,6 +83,17 @@ def test_what_ambiguity_excuses_is_in_no_profile(matched):
     assert profile.gains["wrong label"] == profile.gains["confusion"] == 0
 
 
+def test_shares_are_averaged_over_the_thresholds_that_count_such_detections(matched):
+    """tIoU 0.5: a true positive at 0.3; at 0.7 ambiguity excuses it, and nothing is counted."""
+    truth = {"a": Video("a", "t", instances=(Instance(0, 10, "run"),), ambiguous=((0.0, 5.0),))}
+    found = Detections.from_rows((), [("a", "run", 0.0, 5.0, 1.0)])
+    matching = matched(Annotations(truth, ("run",)), found, "thumos14", (0.3, 0.7))
+    profile = error_profile(matching)
+    assert profile.shares[0].tolist() == [1, 0, 0, 0, 0, 0]
+    assert profile.detections[0] == 0.5
+    assert np.isnan(profile.shares[1:]).all()
+
+
 def test_a_true_positive_in_an_ambiguous_interval_is_one(matched):
     truth = {"a": Video("a", "t", instances=(Instance(0, 10, "run"),), ambiguous=((5.0, 20.0),))}
     found = Detections.from_rows((), [("a", "run", 0.0, 10.0, 1.0)])
