@@ -33,6 +33,12 @@ def define_source_flags(values: Flags) -> None:
     values.boolean("skip_missing", "Leave out annotated videos without features, and count them.")
     values.integer("seed", "watch, simulated: seed of what is drawn.", default=0, least=0)
     values.choice(
+        "recipe",
+        ["long", "short"],
+        "watch: long instances among other exercises, or short ones of all seven.",
+        default="long",
+    )
+    values.choice(
         "difficulty",
         ["easier", "standard", "harder"],
         "simulated: how far actions stand out from the noise.",

@@ -38,6 +38,7 @@ class SourceSettings:
       split_at: columns of the first stream, ``rgb``, in files that hold both streams.
       skip_missing: leave out annotated videos without features instead of refusing them.
       seed: of what is composed or simulated.
+      recipe: by which ``watch`` composes recordings, ``long`` or ``short``.
       difficulty: of simulated features, ``easier``, ``standard`` or ``harder``.
     """
 
@@ -50,6 +51,7 @@ class SourceSettings:
     split_at: int | None = None
     skip_missing: bool = False
     seed: int = 0
+    recipe: str = "long"
     difficulty: str = "standard"
 
     def __post_init__(self) -> None:

@@ -3,21 +3,38 @@
 Ten people did seven shoulder exercises with a smartwatch on each arm in turn: accelerometer and
 gyroscope, 50 samples per second, one set per person, arm and exercise (D. Burns et al., Shoulder
 physiotherapy exercise recognition, 2018; shipped in the package seglearn, BSD). This module
-composes untrimmed recordings from those sets, by a recipe frozen before the first training:
+composes untrimmed recordings from those sets, by two recipes, each frozen before the first training
+on what it makes. A recording is one person's, one arm's; the arms take turns; people 1-6 train,
+people 7-10 test. What is cut from a set is cut at random.
 
-- a recording is one person's, one arm's; the arms take turns;
-- it holds one (70 %) or two (30 %) of the exercises PEN, ABD, FEL, IR, ER, in 2 to 6 instances cut
-  at random from that person's sets of that arm; of two exercises both occur;
+``long``, few and long instances before a background of other exercises:
+
+- a recording holds one (70 %) or two (30 %) of the exercises PEN, ABD, FEL, IR, ER, in 2 to 6
+  instances; of two exercises both occur;
 - an instance's length is log-normal, median 7 s and sigma 0.6, clipped to 2-25 s;
 - each instance is preceded, and the last followed, by 3-25 s of TRAP or ROW, which carry no label
   (a cut is never longer than the set it is cut from, of which the shortest lasts 18.9 s; the last
   one gives up to 0.08 s so that the recording ends with a whole unit);
-- people 1-6 train (16 recordings each), people 7-10 test (10 each).
+- 16 recordings of each person train, 10 of each test.
+
+``short``, many and short instances of all seven exercises:
+
+- a recording lasts 15-40 s and holds 2 to 5 of the exercises, each in 1 to 3 instances, in any
+  order;
+- an instance's length is log-normal, median 2 s and sigma 0.4, clipped to 1-4 s;
+- each instance is preceded, and the last followed, by 1-10 s without label. The sets neither begin
+  nor end with stillness or with a transition from one exercise to the next (they are as lively in
+  their first and last seconds as in between), so that such gaps cannot be had; *in their place a
+  gap is mixed from two exercises*, any two of the seven, which take turns every half second, as a
+  switch between two recordings would;
+- number, lengths and gaps are drawn evenly, and again where they do not fit together;
+- 66 or 67 recordings of each person train, 400 in all, and 15 of each test.
 """
 
+import dataclasses
 import importlib.util
 import pathlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import numpy as np
 
@@ -32,12 +49,13 @@ FPS = 50  # samples per second
 UNIT_FRAMES = 5  # samples per unit: ten units per second
 CLASSES = ("PEN", "ABD", "FEL", "IR", "ER")
 BACKGROUND = ("TRAP", "ROW")
+TURN = FPS // 2  # samples of one exercise in a mixed gap
 ARMS = ("left", "right")
-# Recordings of each person, by subset.
-PEOPLE = {"training": dict.fromkeys(range(1, 7), 16), "testing": dict.fromkeys(range(7, 11), 10)}
 STREAMS = {"accelerometer": slice(0, 3), "gyroscope": slice(3, 6)}  # columns of the samples
 
 Sets = Mapping[tuple[int, str, str], np.ndarray]
+Own = Mapping[str, np.ndarray]  # one person's, one arm's sets, by exercise
+Piece = tuple[str | None, np.ndarray]  # of a recording: its label, if any, and samples [n, 6]
 
 
 def find_data() -> pathlib.Path:
@@ -77,83 +95,165 @@ def load_sets(path: pathlib.Path) -> Sets:
     }
 
 
-def _cut(rng: np.random.Generator, values: np.ndarray, seconds: float) -> np.ndarray:
-    """A random cut of that length, or of the whole set where it is shorter."""
-    length = min(round(seconds * FPS), len(values))
+def _cut(rng: np.random.Generator, values: np.ndarray, length: int) -> np.ndarray:
+    """A random cut of that many samples, or of the whole set where it is shorter."""
+    length = min(length, len(values))
     start = rng.integers(len(values) - length + 1)
     return values[start : start + length]
 
 
 def _labels(rng: np.random.Generator) -> list[str]:
-    """The exercises of one recording's instances, in order."""
+    """The exercises of one recording's instances, in order; recipe ``long``."""
     kinds = rng.choice(CLASSES, size=2 if rng.random() < 0.3 else 1, replace=False)
     count = rng.integers(2, 7)
     labels = [*kinds, *rng.choice(kinds, size=count - len(kinds))]
     return [str(label) for label in rng.permutation(labels)]
 
 
-def compose(
-    sets: Sets, person: int, arm: str, rng: np.random.Generator
-) -> tuple[np.ndarray, tuple[Instance, ...]]:
-    """Composes one recording by the recipe.
+def long_pieces(own: Own, rng: np.random.Generator) -> Iterator[Piece]:
+    """One recording by the recipe ``long``, piece by piece."""
+
+    def background() -> Piece:
+        kind = BACKGROUND[rng.integers(len(BACKGROUND))]
+        return None, _cut(rng, own[kind], round(rng.uniform(3, 25) * FPS))
+
+    for label in _labels(rng):
+        yield background()
+        seconds = np.clip(rng.lognormal(np.log(7), 0.6), 2, 25)
+        yield label, _cut(rng, own[label], round(seconds * FPS))
+    yield background()
+
+
+def _plan(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Labels, their lengths and the gaps around them, in samples; recipe ``short``."""
+    while True:
+        kinds = rng.choice(CLASSES + BACKGROUND, size=rng.integers(2, 6), replace=False)
+        labels = rng.permutation(np.repeat(kinds, rng.integers(1, 4, size=len(kinds))))
+        seconds = np.clip(rng.lognormal(np.log(2), 0.4, size=len(labels)), 1, 4)
+        lengths = np.rint(seconds * FPS).astype(int)
+        total = UNIT_FRAMES * rng.integers(150, 401)
+        # Every gap has a second; what is left is divided at random places.
+        spare = total - lengths.sum() - FPS * (len(labels) + 1)
+        if spare >= 0:
+            places = np.sort(rng.integers(spare + 1, size=len(labels)))
+            gaps = FPS + np.diff(places, prepend=0, append=spare)
+            if gaps.max() <= 10 * FPS:
+                return labels, lengths, gaps
+
+
+def short_pieces(own: Own, rng: np.random.Generator) -> Iterator[Piece]:
+    """One recording by the recipe ``short``, piece by piece."""
+
+    def mixed(length: int) -> Piece:
+        kinds = rng.choice(CLASSES + BACKGROUND, size=2, replace=False)
+        one, other = (_cut(rng, own[kind], length) for kind in kinds)
+        turns = np.arange(length) // TURN % 2
+        return None, np.where(turns[:, None] == 0, one, other)
+
+    labels, lengths, gaps = _plan(rng)
+    for label, length, gap in zip(labels.tolist(), lengths, gaps[:-1], strict=True):
+        yield mixed(gap)
+        yield label, _cut(rng, own[label], length)
+    yield mixed(gaps[-1])
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """What recordings are composed of, and how many there are of each person, by subset."""
+
+    classes: tuple[str, ...]
+    pieces: Callable[[Own, np.random.Generator], Iterator[Piece]]
+    people: Mapping[str, Mapping[int, int]]
+    description: str
+    note: str
+
+
+RECIPES = {
+    "long": Recipe(
+        CLASSES,
+        long_pieces,
+        {"training": dict.fromkeys(range(1, 7), 16), "testing": dict.fromkeys(range(7, 11), 10)},
+        "untrimmed recordings of shoulder exercises",
+        "recordings are composed from real recordings (see the README)",
+    ),
+    "short": Recipe(
+        CLASSES + BACKGROUND,
+        short_pieces,
+        {
+            "training": dict.fromkeys(range(1, 5), 67) | dict.fromkeys(range(5, 7), 66),
+            "testing": dict.fromkeys(range(7, 11), 15),
+        },
+        "untrimmed recordings of short instances of shoulder exercises",
+        "recordings are composed from real recordings, and the gaps between instances mixed from "
+        "two exercises each (see the README)",
+    ),
+}
+
+
+def join(pieces: Iterable[Piece]) -> tuple[np.ndarray, tuple[Instance, ...]]:
+    """Puts the pieces of a recording in a row.
 
     Returns:
       Samples [n, 6], n a multiple of ``UNIT_FRAMES``, and the instances in seconds.
     """
-    pieces: list[np.ndarray] = []
+    parts: list[np.ndarray] = []
     instances: list[Instance] = []
+    start = 0
+    for label, part in pieces:
+        end = start + len(part)
+        if label is not None:
+            instances.append(Instance(start / FPS, end / FPS, label))
+        parts.append(part)
+        start = end
+    return np.concatenate(parts)[: start // UNIT_FRAMES * UNIT_FRAMES], tuple(instances)
 
-    def background() -> None:
-        kind = BACKGROUND[rng.integers(len(BACKGROUND))]
-        pieces.append(_cut(rng, sets[person, arm, kind], rng.uniform(3, 25)))
 
-    for label in _labels(rng):
-        background()
-        seconds = np.clip(rng.lognormal(np.log(7), 0.6), 2, 25)
-        start = sum(map(len, pieces))
-        pieces.append(_cut(rng, sets[person, arm, label], seconds))
-        end = start + len(pieces[-1])
-        instances.append(Instance(start / FPS, end / FPS, label))
-    background()
-    samples = np.concatenate(pieces)
-    return samples[: len(samples) // UNIT_FRAMES * UNIT_FRAMES], tuple(instances)
+def compose(
+    sets: Sets, recipe: Recipe, seed: int
+) -> Iterator[tuple[str, str, str, np.ndarray, tuple[Instance, ...]]]:
+    """Composes all recordings of a recipe.
+
+    Yields:
+      Subset, id and arm of a recording, and its samples and instances as of :func:`join`.
+    """
+    for subset, people in recipe.people.items():
+        for person, count in people.items():
+            for index in range(count):
+                arm = ARMS[index % 2]
+                own = {name: sets[person, arm, name] for name in CLASSES + BACKGROUND}
+                rng = np.random.default_rng([seed, person, index])
+                samples, instances = join(recipe.pieces(own, rng))
+                yield subset, f"person{person:02d}_{arm}_{index:03d}", arm, samples, instances
 
 
 class WatchSource:
     """The composed recordings; see :class:`tfrecords_tools.sources.Source`."""
 
-    def __init__(self, *, seed: int):
+    def __init__(self, *, seed: int, recipe: str = "long"):
         """Composes and describes all recordings; the same seed gives the same recordings."""
-        sets = load_sets(find_data())
-        self.notes = ["recordings are composed from real recordings (see the README)"]
+        chosen = RECIPES[recipe]
+        self.notes = [chosen.note]
         self.facts = {
             "source": "watch",
-            "description": "untrimmed recordings of shoulder exercises, composed from real "
-            "recordings of ten people wearing a smartwatch",
+            "description": f"{chosen.description}, composed from real recordings of ten people "
+            "wearing a smartwatch",
+            "recipe": recipe,
             "seed": seed,
             "fps": FPS,
             "unit_frames": UNIT_FRAMES,
         }
         self._descriptors: dict[str, dict[str, np.ndarray]] = {}
         videos = {}
-        for subset, people in PEOPLE.items():
-            for person, count in people.items():
-                for index in range(count):
-                    arm = ARMS[index % 2]
-                    rng = np.random.default_rng([seed, person, index])
-                    samples, instances = compose(sets, person, arm, rng)
-                    key = f"person{person:02d}_{arm}_{index:03d}"
-                    worn = mirror(samples) if arm == "left" else samples
-                    self._descriptors[key] = {
-                        name: describe(worn[:, columns], unit_frames=UNIT_FRAMES)
-                        for name, columns in STREAMS.items()
-                    }
-                    labels = tuple(dict.fromkeys(item.label for item in instances))
-                    duration = len(samples) / FPS
-                    videos[key] = Video(
-                        key, subset, labels, instances, duration=duration, fps=float(FPS)
-                    )
-        self.annotations = Annotations(videos, CLASSES)
+        for subset, key, arm, samples, instances in compose(load_sets(find_data()), chosen, seed):
+            worn = mirror(samples) if arm == "left" else samples
+            self._descriptors[key] = {
+                name: describe(worn[:, columns], unit_frames=UNIT_FRAMES)
+                for name, columns in STREAMS.items()
+            }
+            labels = tuple(dict.fromkeys(item.label for item in instances))
+            duration = len(samples) / FPS
+            videos[key] = Video(key, subset, labels, instances, duration=duration, fps=float(FPS))
+        self.annotations = Annotations(videos, chosen.classes)
 
     def videos(self, splits: Mapping[str, str]) -> Iterator[SourceVideo]:
         """Yields the recordings, standardised with the statistics of the split ``training``."""
@@ -177,9 +277,15 @@ class WatchSource:
 
 
 REQUIRED = ()
-OPTIONAL = ("seed",)
+OPTIONAL = ("seed", "recipe")
 
 
 def open_source(settings: SourceSettings, problem: Problem) -> WatchSource:
-    """Composes the data set of ``settings.seed``; nothing can be wrong with its videos."""
-    return WatchSource(seed=settings.seed)
+    """Composes the data set of ``settings.seed``; nothing can be wrong with its videos.
+
+    Raises:
+      UserError: if there is no such recipe.
+    """
+    if settings.recipe not in RECIPES:
+        raise UserError(f"`recipe={settings.recipe}` is none of {', '.join(RECIPES)}")
+    return WatchSource(seed=settings.seed, recipe=settings.recipe)

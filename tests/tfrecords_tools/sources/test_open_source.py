@@ -37,6 +37,8 @@ def test_a_source_opens_without_flags(folders):
         ("folders", {"fps": float("nan")}, "`fps=nan` must be a positive number"),
         ("folders", {"split_at": 2.5}, "`split_at=2.5` must be a whole number"),
         ("folders", {"unit_frames": "16"}, "`unit_frames=16` must be a positive number"),
+        ("watch", {"recipe": "medium"}, "`recipe=medium` is none of long, short"),
+        ("simulated", {"recipe": "short"}, "`recipe` does not go with `source=simulated`"),
         ("simulated", {"difficulty": "hard"}, "`difficulty=hard` is none of easier, standard, h"),
         ("nothing", {}, "`source=nothing` is none of bsn, folders, "),
     ],

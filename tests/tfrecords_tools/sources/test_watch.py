@@ -1,5 +1,7 @@
 """The composed recordings keep to their recipe, and nothing of the test people leaks."""
 
+import dataclasses
+import hashlib
 import importlib.util
 import itertools
 import sys
@@ -96,18 +98,93 @@ def test_recipe(source):
     assert 0.45 < np.std(np.log(lengths)) < 0.65  # 0.6, less what clipping takes
 
 
-def test_recording_is_made_of_one_persons_one_arms_sets(sets):
-    """Each instance is found, sample for sample, in the one set it may come from."""
-    for arm in watch.ARMS:
-        samples, instances = watch.compose(sets, 3, arm, np.random.default_rng(5))
-        assert len(samples) % watch.UNIT_FRAMES == 0
-        for item in instances:
-            cut = samples[round(item.start * watch.FPS) : round(item.end * watch.FPS)]
-            whole = sets[3, arm, item.label]
-            starts = np.flatnonzero((whole == cut[0]).all(axis=1))
-            assert any(np.array_equal(whole[start : start + len(cut)], cut) for start in starts)
-        before = samples[: round(instances[0].start * watch.FPS)]
-        assert any((sets[3, arm, kind] == before[0]).all(axis=1).any() for kind in watch.BACKGROUND)
+def edges_of(instances, samples) -> list[int]:
+    """Where pieces begin and end, in samples: gap, instance, gap, instance, ..., gap."""
+    inner = [round(time * watch.FPS) for item in instances for time in (item.start, item.end)]
+    return [0, *inner, len(samples)]
+
+
+def pieces_of(instances, samples) -> list[np.ndarray]:
+    return [samples[a:b] for a, b in itertools.pairwise(edges_of(instances, samples))]
+
+
+def found_in(whole, cut) -> bool:
+    """Whether the cut is a piece of the whole, sample for sample."""
+    starts = np.flatnonzero((whole == cut[0]).all(axis=1))
+    return any(np.array_equal(whole[start : start + len(cut)], cut) for start in starts)
+
+
+@pytest.mark.parametrize("name", watch.RECIPES)
+def test_recording_is_made_of_one_persons_one_arms_sets(sets, name):
+    """Each instance is found in the one set it may come from."""
+    recordings = watch.compose(sets, watch.RECIPES[name], 5)
+    for _, key, arm, samples, instances in itertools.islice(recordings, 4):
+        assert len(samples) % watch.UNIT_FRAMES == 0 and key.startswith("person01")
+        pieces = pieces_of(instances, samples)
+        for item, cut in zip(instances, pieces[1::2], strict=True):
+            assert found_in(sets[1, arm, item.label], cut)
+        if name == "long":
+            for gap in pieces[::2]:
+                assert any(found_in(sets[1, arm, kind], gap) for kind in watch.BACKGROUND)
+
+
+# Of all samples and instances of seed 0: the recipes are frozen.
+DIGESTS = {
+    "long": "c3b0709e9c15612cf521d4233b12a001d977544d078a101bfa832594a752ab0a",
+    "short": "0998667803bef2a9bcaf219c0865731d620e8d8246fd7e69a43586257f539188",
+}
+
+
+@pytest.mark.parametrize("name", watch.RECIPES)
+def test_recordings_are_always_the_same(sets, name):
+    digest = hashlib.sha256()
+    for *_, samples, instances in watch.compose(sets, watch.RECIPES[name], 0):
+        digest.update(samples.tobytes())
+        digest.update(repr(instances).encode())
+    assert digest.hexdigest() == DIGESTS[name]
+
+
+@pytest.fixture(scope="session")
+def short(sets):
+    return list(watch.compose(sets, watch.RECIPES["short"], 0))
+
+
+def test_short_recipe(short):
+    """Every recording keeps to the bounds; the lengths are near their distribution."""
+    subsets = [subset for subset, *_ in short]
+    assert subsets == ["training"] * 400 + ["testing"] * 60
+    people = {subset: {key[6:8] for s, key, *_ in short if s == subset} for subset in subsets}
+    assert people["training"] == {f"{person:02d}" for person in range(1, 7)}
+    assert people["testing"] == {f"{person:02d}" for person in range(7, 11)}
+    lengths, gaps, classes = [], [], set()
+    for *_, samples, instances in short:
+        assert 750 <= len(samples) <= 2000  # 15 to 40 s
+        labels = [item.label for item in instances]
+        assert 2 <= len(set(labels)) <= 5
+        assert all(1 <= labels.count(label) <= 3 for label in labels)
+        classes.update(labels)
+        pieces = [len(piece) / watch.FPS for piece in pieces_of(instances, samples)]
+        lengths += pieces[1::2]
+        gaps += pieces[::2]
+    assert classes == {"PEN", "ABD", "FEL", "IR", "ER", "TRAP", "ROW"}
+    assert (min(lengths), max(lengths)) == (1.0, 4.0)
+    assert 1.9 < np.median(lengths) < 2.1  # 2 seconds; some 2,800 draws deviate by 0.02
+    assert 0.34 < np.std(np.log(lengths)) < 0.4  # 0.4, less what clipping takes
+    assert min(gaps) == 1.0 and 8 < max(gaps) <= 10.0
+
+
+def test_gaps_of_the_short_recipe_are_two_exercises_in_turns(sets, short):
+    """Each half second is found in a set, and every other one in the same set."""
+    for _, key, arm, samples, instances in short[:400:80]:
+        own = {kind: sets[int(key[6:8]), arm, kind] for kind in (*watch.CLASSES, *watch.BACKGROUND)}
+        for gap in pieces_of(instances, samples)[::2]:
+            turns = [gap[start : start + 25] for start in range(0, len(gap), 25)]
+            kinds = [
+                next(kind for kind, whole in own.items() if found_in(whole, turn)) for turn in turns
+            ]
+            assert len(set(kinds)) == 2 and kinds == [
+                *itertools.islice(itertools.cycle(kinds[:2]), len(kinds))
+            ]
 
 
 def test_same_seed_same_recordings(source, videos):
@@ -205,7 +282,8 @@ def test_mirror_is_a_reflection():
 
 def test_build(tmp_path, monkeypatch, capsys):
     people = {"training": {1: 2, 2: 1}, "testing": {7: 1}}
-    monkeypatch.setattr(watch, "PEOPLE", people)
+    for name, recipe in watch.RECIPES.items():
+        monkeypatch.setitem(watch.RECIPES, name, dataclasses.replace(recipe, people=people))
     output = tmp_path / "watch"
     flags = ["--source=watch", f"--output_dir={output}", "--holdout=person02_.*"]
     assert build_records.main(flags) == 0
@@ -214,6 +292,10 @@ def test_build(tmp_path, monkeypatch, capsys):
     assert videos == {"training": 2, "validation": 1, "testing": 1}
     assert (manifest.dtype, manifest.rate, manifest.source["seed"]) == ("float16", 10.0, 0)
     assert "composed from real recordings" in capsys.readouterr().out
+    assert build_records.main([*flags, "--recipe=short", "--overwrite"]) == 0
+    manifest = Manifest.load(output)
+    assert (len(manifest.classes), manifest.rate, manifest.source["recipe"]) == (7, 10.0, "short")
+    assert "gaps between instances mixed from two exercises" in capsys.readouterr().out
     assert build_records.main([*flags, "--fps=3", "--overwrite"]) == 1
     assert "--fps does not go with --source=watch" in capsys.readouterr().err
     everyone = ["--source=watch", f"--output_dir={tmp_path / 'b'}", "--holdout=.*"]
