@@ -19,12 +19,13 @@ _PRESETLESS_TIOU = "0.1:0.1:0.7"
 
 @dataclasses.dataclass(frozen=True)
 class Inputs:
-    """What a command evaluates: one split's truth, what is judged, thresholds and the files."""
+    """What a command evaluates: one split's truth, what is judged, thresholds, files and notes."""
 
     annotations: Annotations
     detections: Detections
     tiou: tuple[float, ...]
     sources: Sources
+    notes: Sequence[str] = ()
 
 
 def define_flags(values: cli.Flags) -> None:
@@ -59,28 +60,39 @@ def load_inputs(values: cli.Flags) -> Inputs:
     path, split = values.annotations, values.split
     if split is None and values.preset:
         split = config.preset(values.preset).data.test_split
-    chosen, split = load_split(path, split)
+    chosen, split, notes = load_split(path, split)
     detections = load_judged(values.detections, chosen, split)
     sources = Sources(path, digest(path), values.detections, digest(values.detections), split)
-    return Inputs(chosen, detections, tiou, sources)
+    return Inputs(chosen, detections, tiou, sources, notes)
 
 
-def load_split(path: str, split: str | None) -> tuple[Annotations, str]:
-    """The truth of a split, None being the only one there is, and the split's name."""
-    annotations = load_truth(path)
+def load_split(path: str, split: str | None) -> tuple[Annotations, str, list[str]]:
+    """The truth of a split, None being the only one there is; the split's name; notes.
+
+    Defects of videos in other splits are a note, for nothing of them is evaluated.
+    """
+    defects: list[tuple[str, str, str]] = []
+    annotations = load_truth(path, problem=lambda *about: defects.append((*about, "")[:3]))
     if split is None:
         subsets = sorted({video.subset for video in annotations.videos.values()})
         if len(subsets) != 1:
             known = ", ".join(subsets) or "none"
             raise UserError(f"{path}: name the subset with --split; there are: {known}")
         split = subsets[0]
+    for kind, message, key in defects:
+        video = annotations.videos.get(key)
+        if kind in ("duplicate", "overlap") or video is None or video.subset == split:
+            raise UserError(message)
     try:
         chosen = annotations.subset(split)
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
     if not any(video.instances for video in chosen.videos.values()):
         raise UserError(f"{path}: the subset {split!r} holds no instance with a segment to find")
-    return chosen, split
+    if not defects:
+        return chosen, split, []
+    text = f"{many(len(defects), 'defect')} in other subsets, which are not evaluated; the first: "
+    return chosen, split, [text + defects[0][1]]
 
 
 def judge(inputs: Inputs, protocol: str) -> list[Evaluation]:
@@ -126,4 +138,4 @@ def remarks(inputs: Inputs) -> list[str]:
         if name not in known
     ]
     doubt = doubt_of_seconds(detections, inputs.annotations)
-    return [note(text) for text in [*texts, *filter(None, [doubt])]]
+    return [note(text) for text in [*inputs.notes, *texts, *filter(None, [doubt])]]

@@ -121,10 +121,10 @@ def run(values: cli.Flags) -> None:
     save_detections(values.output, detections, details)
     print(f"{len(detections)} detections in {len(detections.videos)} videos: {values.output}")
     if values.evaluate:
-        truth, _ = evaluation_inputs.load_split(annotations, split.name)
+        truth, _, notes = evaluation_inputs.load_split(annotations, split.name)
         sources = Sources(annotations, file_sha256(annotations), values.output, None, split.name)
         tiou = parse_tiou(TIOU[config.preset])
-        inputs = evaluation_inputs.Inputs(truth, detections, tiou, sources)
+        inputs = evaluation_inputs.Inputs(truth, detections, tiou, sources, notes)
         results = evaluation_inputs.judge(inputs, values.evaluate)
         print(f"\n{evaluation_inputs.report(inputs, results)}")
 

@@ -176,7 +176,10 @@ def _video(
                 numbers[name] = parse_number(entry[name], f"{what}: {name}", positive=True)
     labels: dict[str, None] = {}
     instances, ambiguous = [], []
-    for item in _listing(entry.get("annotations", []), f"{what}: annotations"):
+    items: list = []
+    with reported(problem, "annotation", video_id):
+        items = _listing(entry.get("annotations", []), f"{what}: annotations")
+    for item in items:
         with reported(problem, "annotation", video_id):
             item = _mapping(item, f"{what}: an annotation")
             label = _label(item, f"{what}: an annotation")
@@ -245,16 +248,17 @@ def parse_annotations(
     return Annotations(videos, classes)
 
 
-def load_annotations(path: str | os.PathLike) -> Annotations:
+def load_annotations(path: str | os.PathLike, *, problem: Problem = raise_first) -> Annotations:
     """Reads ActivityNet-style annotations.
 
     ``{"database": {ID: {"subset", "duration"?, "fps"?, "annotations": [{"segment"?: [s, e],
     "label"}], "ambiguous"?: [[s, e]]}}, "classes"?: [...]}``; numbers may be strings.
+    ``problem`` is that of :func:`parse_annotations`.
 
     Raises:
       UserError: naming the file, the video and the fix.
     """
-    return parse_annotations(read_json(path), path)
+    return parse_annotations(read_json(path, problem=problem), path, problem=problem)
 
 
 def database_entry(video: Video) -> dict[str, Any]:

@@ -48,13 +48,14 @@ _AMBIGUOUS = "Ambiguous"
 _SUBSETS = {"test": "test", "val": "validation"}
 
 
-def load_truth(path: str | os.PathLike) -> Annotations:
+def load_truth(path: str | os.PathLike, *, problem: Problem = raise_first) -> Annotations:
     """Annotations from ActivityNet-style JSON, or from a folder of official text files.
 
     Raises:
       UserError: naming the file and the fix.
     """
-    return load_official(path) if os.path.isdir(path) else load_annotations(path)
+    load = load_official if os.path.isdir(path) else load_annotations
+    return load(path, problem=problem)
 
 
 def load_official(folder: str | os.PathLike, *, problem: Problem = raise_first) -> Annotations:

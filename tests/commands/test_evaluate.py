@@ -187,6 +187,38 @@ def test_late_times_are_doubted_where_no_duration_is_known(flags, capsys):
     assert "are their times seconds?" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ({"annotations": [{"segment": [5, 1], "label": "a"}]}, "ends before it starts (5.0 > 1.0)"),
+        ({"annotations": [{"segment": ["?", 1], "label": "a"}]}, "of 'a' is '?', not a number"),
+        ({"annotations": "run"}, "annotations is not a JSON list"),
+        ({"annotations": [], "duration": "1:30"}, "duration is '1:30', not a number"),
+    ],
+)
+def test_a_bad_entry_matters_in_the_split_that_is_evaluated(flags, capsys, entry, message):
+    def judged(subset):
+        truth = {"database": {**ANNOTATIONS["database"], "d": {"subset": subset, **entry}}}
+        return evaluate.main(flags(truth, tiou="0.4"))
+
+    assert judged("validation") == 0
+    shown = capsys.readouterr().out
+    assert "note         1 defect in other subsets, which are not evaluated; the first: " in shown
+    assert "truth.json: video 'd': " in shown and message in shown
+    assert output(flags)["map"] == [0.25]
+    assert judged("test") == 1
+    assert message in capsys.readouterr().err
+
+
+def test_a_video_that_is_there_twice_matters_in_any_split(flags, capsys):
+    arguments = flags()
+    path = flags.folder / "truth.json"
+    text = path.read_text()
+    path.write_text(text.replace('"c": {', '"a": {"subset": "validation"}, "c": {'))
+    assert evaluate.main(arguments) == 1
+    assert "the key 'a' is in one object 2 times" in capsys.readouterr().err
+
+
 def test_a_reader_that_goes_away_leaves_no_traceback_and_the_file(flags):
     program = [sys.executable, "-m", "cpmn_tf.commands.evaluate", *flags()]
     reader, writer = os.pipe()
