@@ -12,7 +12,7 @@ import re
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from absl import flags
 
@@ -135,6 +135,18 @@ def as_flags(text: str, values: Flags) -> str:
         return f"--{found[1]}{found[2] or ''}" if found[1] in values else found[0]
 
     return _ARGUMENT.sub(flag, text)
+
+
+@contextlib.contextmanager
+def renamed(flags: Mapping[str, str]) -> Iterator[None]:
+    """Names arguments in the block's errors as their flags, which are called otherwise."""
+    try:
+        yield
+    except UserError as error:
+        text = str(error)
+        for argument, flag in flags.items():
+            text = re.sub(rf"`{argument}\b", f"`{flag}", text)
+        raise UserError(text) from error
 
 
 def load_tensorflow() -> None:

@@ -23,6 +23,13 @@ from cpmn_tf.evaluation import PROTOCOLS, parse_tiou
 from cpmn_tf.evaluation.results import Sources
 from cpmn_tf.files import file_sha256
 
+# Flags by what the reader of class scores calls them.
+SCORES = {
+    "scale": "class_scores_scale",
+    "rows": "class_scores_rows",
+    "columns": "class_scores_classes",
+}
+
 
 def define_flags(values: cli.Flags) -> None:
     """Flags of `cpmn-localize`."""
@@ -35,7 +42,7 @@ def define_flags(values: cli.Flags) -> None:
         "class_scores",
         "External class probabilities of the videos, by which classes are selected and scored "
         "instead of the model's own: .npy [videos, classes], .csv (a header video,CLASS,CLASS,... "
-        "and a line per video) or .json ({VIDEO: {CLASS: score}}).",
+        "and a line per video) or .json ({VIDEO: {CLASS: score}}, or CUHK's for ActivityNet).",
     )
     values.number(
         "class_scores_scale",
@@ -101,15 +108,14 @@ def run(values: cli.Flags) -> None:
     scores = None
     if values.class_scores:
         ids = list(split.lengths)
-        table = load_class_scores(
-            values.class_scores,
-            video_ids=ids,
-            classes=model.manifest.classes,
-            scale=values.class_scores_scale,
-            rows=values.class_scores_rows,
-            columns=values.class_scores_classes,
-            known_ids=load_annotations(annotations).videos,
-        )
+        with cli.renamed(SCORES):
+            table = load_class_scores(
+                values.class_scores,
+                video_ids=ids,
+                classes=model.manifest.classes,
+                known_ids=load_annotations(annotations).videos,
+                **{argument: values[flag].value for argument, flag in SCORES.items()},
+            )
         scores = dict(zip(ids, table, strict=True))
     detections = localize(
         model, split, class_scores=scores, batch_size=values.batch_size, report=print

@@ -7,7 +7,8 @@ THUMOS14). Formats, by suffix:
   each column is; neither is in the file.
 - `.csv`: a header ``video,CLASS,CLASS,…`` and a line per video.
 - `.json`: ``{VIDEO: {CLASS: score}}``, or ActivityNet's classification result
-  ``{"results": {VIDEO: [{"label", "score"}]}}``; a class that a video does not list scores 0.
+  ``{"results": {VIDEO: [{"label", "score"}]}}``; a class that a video does not list scores 0. Or
+  ``{"results": {VIDEO: [score, …]}, "class": [CLASS, …]}``, as CUHK's for ActivityNet.
 
 Scores are probabilities, in [0, 1] after ``scale``. Imports no TensorFlow.
 """
@@ -58,7 +59,7 @@ def load_class_scores(
         counted from 1 and the name, as `detclasslist.txt` of THUMOS14 has it; columns may stay
         unnamed. Names beyond the data set's are not read. Without it, columns of an `.npy` are the
         data set's classes in their order; in `.csv` and `.json` the names that it lists beyond the
-        data set's are allowed, all others are errors.
+        data set's are allowed, as are those of "class", all others are errors.
       known_ids: all videos of the data set, so that `.csv` and `.json` may cover other splits
         (default: ``video_ids``).
 
@@ -69,7 +70,7 @@ def load_class_scores(
       UserError: naming the file, and the video or class, and the fix.
     """
     if scale is not None and not (math.isfinite(scale) and scale > 0):
-        raise UserError(f"`class_scores_scale={scale}` must be a positive number")
+        raise UserError(f"`scale={scale}` must be a positive number")
     suffix = pathlib.Path(path).suffix.lower()
     named = {} if columns is None else _column_names(columns)
     if suffix == ".npy":
@@ -78,11 +79,19 @@ def load_class_scores(
     elif suffix not in (".csv", ".json"):
         raise UserError(f"{path}: class scores are read from .npy, .csv or .json")
     elif rows is not None:
-        raise UserError(f"`class_scores_rows={rows}` is for .npy; {path} names its videos itself")
+        raise UserError(f"`rows={rows}` is for .npy; {path} names its videos itself")
     else:
-        cells = _csv_cells(path) if suffix == ".csv" else _json_cells(path)
-        known = {*video_ids, *(known_ids or ())}
-        videos, labels, scores = _cells_table(cells, known, {*classes, *named.values()})
+        known, allowed = {*video_ids, *(known_ids or ())}, {*classes, *named.values()}
+        if suffix == ".csv":
+            cells = _csv_cells(path)
+        else:
+            content, order = _json_results(path)
+            if order and named and named != dict(enumerate(order)):
+                raise UserError(f'`columns={columns}` is not "class" of {path}; leave it out')
+            allowed |= {*order}
+            last = max(named, default=-1)
+            cells = _json_cells(path, content, order or [*map(named.get, range(last + 1))])
+        videos, labels, scores = _cells_table(cells, known, allowed)
     _check_largest(path, scores, scale)
     row_of = {name: place for place, name in enumerate(videos)}
     column_of = {name: place for place, name in enumerate(labels)}
@@ -103,11 +112,13 @@ def _cells_table(cells: _Cells, known: set[str], allowed: set[str]) -> _Table:
     rows: dict[str, dict[str, float]] = {}
     for place, video, label, value in cells:
         if video not in known:
+            for other in {f"v_{video}", video.removeprefix("v_")} & known:  # as YouTube's ids go
+                raise UserError(f"{place} is {other!r} in the data set; call it so in both")
             raise UserError(f"{place} is not in the data set; remove it")
         if label not in allowed:
             raise UserError(
                 f"{place}: {label!r} is not a class of the data set; remove it, or name all the "
-                "file's classes with `class_scores_classes`"
+                "file's classes with `columns`"
             )
         what = f"{place}, class {label!r}: the score"
         if label in rows.setdefault(video, {}):
@@ -127,22 +138,40 @@ def _csv_cells(path: str | os.PathLike) -> _Cells:
             yield f"{place}: video {video!r}", video, label, value
 
 
-def _json_cells(path: str | os.PathLike) -> _Cells:
-    value = read_json(path)
+def _json_results(path: str | os.PathLike) -> tuple[dict[str, Any], list[str]]:
+    """Entries by video, and the classes of lists of scores where "class" names them."""
+    value, order = read_json(path), []
     if isinstance(value, dict) and isinstance(value.get("results"), dict):
-        value = value["results"]
+        value, order = value["results"], value.get("class", [])
     if not isinstance(value, dict):
         text = f"{path}: is not a JSON object of videos; write {{VIDEO: {{CLASS: score}}}}"
         raise UserError(text)
-    for video, entry in value.items():
+    if not isinstance(order, list) or not all(isinstance(name, str) for name in order):
+        raise UserError(f'{path}: "class" is not a list of names; write one for each score')
+    return value, order
+
+
+def _json_cells(
+    path: str | os.PathLike, content: dict[str, Any], order: Sequence[str | None]
+) -> _Cells:
+    for video, entry in content.items():
         place = f"{path}: video {video!r}"
-        if isinstance(entry, list):
-            items = [item if isinstance(item, dict) else {} for item in entry]
-            pairs = [(item.get("label"), item.get("score")) for item in items]
-        elif isinstance(entry, dict):
-            pairs = list(entry.items())
-        else:
+        pairs: Iterable[tuple[Any, Any]]
+        if isinstance(entry, dict):
+            pairs = entry.items()
+        elif not isinstance(entry, list):
             raise UserError(f"{place}: is not an object of scores; write {{CLASS: score}}")
+        elif all(isinstance(item, dict) for item in entry):
+            pairs = [(item.get("label"), item.get("score")) for item in entry]
+        elif len(entry) == len(order):
+            pairs = zip(order, entry, strict=True)
+        elif order:
+            raise UserError(f"{place}: has {len(entry)} scores for {len(order)} classes; fix it")
+        else:
+            raise UserError(
+                f'{place}: its scores have no classes; name them in a list "class" beside '
+                '"results", or with `columns`'
+            )
         for label, score in pairs:
             if not isinstance(label, str):
                 raise UserError(f'{place}: a score has no class; write "label" and "score"')
@@ -158,8 +187,7 @@ def _array_table(
     ids = _row_ids(path, rows, height)
     if columns is None and width != len(named):
         raise UserError(
-            f"{path}: has {width} columns for {len(named)} classes; name its columns with "
-            "`class_scores_classes`"
+            f"{path}: has {width} columns for {len(named)} classes; name its columns with `columns`"
         )
     last = max(named, default=-1)
     if last >= width:
@@ -181,14 +209,14 @@ def _array_table(
 def _row_ids(path: str | os.PathLike, rows: str | None, number: int) -> list[str]:
     if rows is None:
         raise UserError(
-            f"{path}: does not say whose scores its rows are; give `class_scores_rows`, a file "
+            f"{path}: does not say whose scores its rows are; give `rows`, a file "
             "with an id per row or a pattern such as video_test_{:07d}"
         )
     if "{" in rows and not os.path.exists(rows):
         try:
             ids = [rows.format(row + 1) for row in range(number)]
         except (ValueError, IndexError, KeyError, AttributeError, TypeError) as error:
-            text = f"`class_scores_rows={rows}` is no pattern ({error}); write video_test_{{:07d}}"
+            text = f"`rows={rows}` is no pattern ({error}); write video_test_{{:07d}}"
             raise UserError(text) from None
     else:
         ids = [line for _, line in filled_lines(rows)]
@@ -196,7 +224,7 @@ def _row_ids(path: str | os.PathLike, rows: str | None, number: int) -> list[str
             raise UserError(f"{rows}: holds {len(ids)} ids, but {path} has {number} rows")
     if len(set(ids)) != len(ids):
         twice = next(name for name in ids if ids.count(name) > 1)
-        raise UserError(f"`class_scores_rows={rows}` gives the video {twice!r} two rows")
+        raise UserError(f"`rows={rows}` gives the video {twice!r} two rows")
     return ids
 
 
@@ -224,7 +252,5 @@ def _check_largest(path: str | os.PathLike, scores: np.ndarray, scale: float | N
     advice = "what brings them to [0, 1]"
     if round(middle) > 1 and abs(middle - round(middle)) < 0.01:  # a sum of softmaxes
         advice = f"its rows sum to {round(middle)}, so {1 / round(middle):.3g}"
-    given = "" if scale is None else f" times `class_scores_scale={scale:g}`"
-    raise UserError(
-        f"{path}: scores reach {largest:.4g}{given}, above 1; give `class_scores_scale` ({advice})"
-    )
+    given = "" if scale is None else f" times `scale={scale:g}`"
+    raise UserError(f"{path}: scores reach {largest:.4g}{given}, above 1; give `scale` ({advice})")

@@ -39,7 +39,7 @@ def test_external_class_scores_select_and_weigh(arguments, tmp_path):
     assert max(item["score"] for item in items if item["label"] == "Throw") <= 0.9
 
 
-def test_scores_of_untrimmednets_form(arguments, tmp_path):
+def test_scores_of_untrimmednets_form(arguments, tmp_path, capsys):
     """Rows numbered by a pattern, more columns than classes, rows that sum to 2."""
     scores = np.full((15, 5), 0.1, np.float32)
     scores[:, 3] = 1.6
@@ -53,6 +53,7 @@ def test_scores_of_untrimmednets_form(arguments, tmp_path):
         "--set=localization.p_act=phi",  # in (0, 1], so that the class's score decides
     ]
     assert localize.main([*arguments, *more]) == 1  # above 1 without a scale
+    assert "above 1; give --class_scores_scale (its rows sum to 2, so" in capsys.readouterr().err
     assert localize.main([*arguments, *more, "--class_scores_scale=0.5"]) == 0
     best = {
         video: items[0]["label"]

@@ -68,11 +68,11 @@ def test_scores_above_one_need_a_scale(files):
     flags = {"video_ids": ["1"], "rows": "{}"}
     with pytest.raises(UserError, match=r"reach 2, above 1.*rows sum to 2, so 0.5"):
         load(files / "double.npy", **flags)  # also though the wanted row could pass with 0.6
-    with pytest.raises(UserError, match=r"times `class_scores_scale=0.6`, above 1"):
+    with pytest.raises(UserError, match=r"times `scale=0.6`, above 1"):
         load(files / "double.npy", scale=0.6, **flags)
     assert load(files / "double.npy", scale=0.5, **flags).tolist() == [[0.75, 0.25]]
     (files / "double.csv").write_text("video,jump,run\na,1.5,0.5\nb,0,0.0625\n")
-    with pytest.raises(UserError, match="above 1; give `class_scores_scale"):
+    with pytest.raises(UserError, match="above 1; give `scale"):
         load(files / "double.csv")
     for wrong in (0, -1.0, float("nan"), float("inf")):
         with pytest.raises(UserError, match="must be a positive number"):
@@ -117,7 +117,7 @@ def test_unknown_and_missing_videos_and_classes_are_named(files):
 
 def test_what_an_array_does_not_say_must_be_given(files):
     flags = npy_flags(files)
-    with pytest.raises(UserError, match="give `class_scores_rows"):
+    with pytest.raises(UserError, match="give `rows"):
         load(files / "s.npy", columns=flags["columns"])
     with pytest.raises(UserError, match="3 columns for 2 classes"):
         load(files / "s.npy", rows=flags["rows"])
@@ -125,7 +125,7 @@ def test_what_an_array_does_not_say_must_be_given(files):
     with pytest.raises(UserError, match=r"holds 2 ids, but .* has 3 rows"):
         load(files / "s.npy", rows=str(files / "few.txt"), columns=flags["columns"])
     for pattern in ("v_{:q}", "v_{", "v_{x}", "v{:.0s}"):
-        with pytest.raises(UserError, match="`class_scores_rows="):
+        with pytest.raises(UserError, match="`rows="):
             load(files / "s.npy", rows=pattern, columns=flags["columns"])
     (files / "far.txt").write_text("1 run\n7 jump\n")
     with pytest.raises(UserError, match=r"names column 7 \('jump'\)"):
@@ -163,6 +163,37 @@ def test_arrays_are_checked_before_they_are_read(files):
         load(files / "none.npy", **flags)
     with pytest.raises(UserError, match=r"read from .npy, .csv or .json"):
         load(files / "s.pkl")
+
+
+def test_cuhk_lists_scores_in_the_order_of_its_classes(files):
+    """As cuhk_val_simp_share.json; the classes beyond the data set's are named by the file."""
+    order = ["jump", "other", "run"]
+    content = {"results": {"a": [0.5, 0.25, 0.125], "b": [0, 1, "0.0625"]}, "class": order}
+
+    def read(name="cuhk.json", **changes):
+        (files / name).write_text(json.dumps(content))
+        return load(files / name, **changes).tolist()
+
+    assert read() == EXPECTED
+    content["class"] = ["run", "other", "jump"]
+    assert read() == [[0.0, 0.0625], [0.5, 0.125]]
+    with pytest.raises(UserError, match=r'`columns=.*columns.txt` is not "class" of .*leave it'):
+        read(columns=str(files / "columns.txt"))
+    content["class"] = order[:2]
+    with pytest.raises(UserError, match="video 'a': has 3 scores for 2 classes"):
+        read()
+    content["class"] = "jump"
+    with pytest.raises(UserError, match='"class" is not a list of names'):
+        read()
+    del content["class"]  # as cuhk_test_simp_share_org.json
+    with pytest.raises(UserError, match=r"'a': its scores have no classes; .* with `columns`"):
+        read()
+    assert read(columns=str(files / "columns.txt")) == EXPECTED
+    (files / "numbered.txt").write_text("3 run\n1 jump\n")  # the second score stays unnamed
+    with pytest.raises(UserError, match="'a': a score has no class"):
+        read(columns=str(files / "numbered.txt"))
+    with pytest.raises(UserError, match="video 'a' is 'v_a' in the data set; call it so in both"):
+        read(video_ids=["v_a", "v_b"], columns=str(files / "columns.txt"))
 
 
 @pytest.mark.parametrize(
