@@ -30,6 +30,12 @@ def define_source_flags(values: Flags) -> None:
         "Frames per second that all videos were brought to before encoding (I3D: often 25).",
     )
     values.integer("split_at", "Columns of rgb in files that hold both streams; flow's follow.")
+    values.choice(
+        "csv_header",
+        ["yes", "no"],
+        "Whether the first line of CSV features names the columns; by default text does, and so do "
+        "numbers in a row before others.",
+    )
     values.boolean("skip_missing", "Leave out annotated videos without features, and count them.")
     values.integer("seed", "watch, simulated: seed of what is drawn.", default=0, least=0)
     values.choice(

@@ -1,10 +1,11 @@
 """One feature file: .npy, .npz or .csv, read to [T, G] floats; nothing is unpickled."""
 
 import contextlib
-import functools
+import dataclasses
 import os
 import re
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -15,16 +16,44 @@ from tfrecords_tools.findings import listed
 
 SUFFIXES = (".npy", ".npz", ".csv")
 DIMENSIONS = ("units", "values")
-_NUMBER = re.compile(r"[-+]?(\d|\.\d|nan|inf)", re.IGNORECASE)
+# What the first line of a CSV file may be.
+TEXT, MIXED, NUMBERS, UNIT = "text", "text and numbers", "numbers in a row", "other numbers"
+_WHOLE = re.compile(r"\d{1,9}(\.0)?")
 
 
-def load_features(path: str | os.PathLike) -> np.ndarray:
+@dataclasses.dataclass(kw_only=True)
+class Reading:
+    """How files are read where there are two ways, and what was made of how many.
+
+    Attributes:
+      csv_header: whether the first line of CSV files names their columns, ``yes`` or ``no``; None
+        takes text for names, and 0, 1, 2, ... before other numbers.
+      counts: files by what their first line was taken for.
+    """
+
+    csv_header: str | None = None
+    counts: Counter[str] = dataclasses.field(default_factory=Counter)
+
+    def notes(self) -> list[str]:
+        """What was made of how many files, in a line."""
+        if not self.counts:
+            return []
+        found = "; ".join(f"{taken}: {count}" for taken, count in sorted(self.counts.items()))
+        return [f"first lines of CSV files: {found}"]
+
+
+def load_features(path: str | os.PathLike, reading: Reading | None = None) -> np.ndarray:
     """Reads [T, G] numbers as float32, or as float16 where the file holds those.
+
+    Args:
+      path: the file.
+      reading: how it is read where it can be read in two ways.
 
     Raises:
       UserError: naming the file, if it is no such array or holds NaN or infinite values.
     """
-    return finite(path, _READERS[os.path.splitext(path)[1]](path))
+    suffix = os.path.splitext(path)[1].lower()
+    return finite(path, _READERS[suffix](path, reading or Reading()))
 
 
 def load_archive(path: str | os.PathLike, names: Sequence[str]) -> dict[str, np.ndarray]:
@@ -96,7 +125,7 @@ def finite(name: str | os.PathLike, array: np.ndarray) -> np.ndarray:
     return values
 
 
-def _load_npz(path: str | os.PathLike) -> np.ndarray:
+def _load_npz(path: str | os.PathLike, reading: Reading) -> np.ndarray:
     with _archive(path) as archive:
         if len(archive.files) != 1:
             raise UserError(
@@ -106,38 +135,98 @@ def _load_npz(path: str | os.PathLike) -> np.ndarray:
         return _member(path, archive, archive.files[0])
 
 
-def _load_csv(path: str | os.PathLike) -> np.ndarray:
-    """A line of comma-separated numbers per unit, with or without a header."""
-    with _readable(path, "is not a table of numbers"), open(path, encoding="utf-8-sig") as file:
-        first = file.readline()
-        file.seek(0)
-        skipped = int(first.endswith("\n") and _is_header(path, first))
+def _load_csv(path: str | os.PathLike, reading: Reading) -> np.ndarray:
+    """A line of numbers per unit, between commas, semicolons, tabs or blanks."""
+    with _readable(path, "is not a table of numbers"):
+        with open(path, encoding="utf-8-sig") as file:
+            lines = [line for line in file if line.strip()]
+        separator = _separator(path, lines[:2])
+        fields = lines[0].strip().split(separator) if lines else []
+        kind = _first_line(path, fields)
+        if reading.csv_header == "no" and kind in (TEXT, MIXED):
+            raise Defect(
+                "unreadable", f"{path}: its first line holds text; leave out `csv_header=no`"
+            )
+        if reading.csv_header is None and kind == MIXED:
+            text = f"{path}: its first line holds text and numbers ({lines[0].strip():.40})"
+            raise Defect("unreadable", f"{text}; mend it, or say `csv_header=yes`")
+        named = reading.csv_header == "yes" or kind == TEXT
         with warnings.catch_warnings():  # of no data: an error below
             warnings.simplefilter("ignore", UserWarning)
             values = np.loadtxt(
-                file, np.float32, delimiter=",", ndmin=2, comments=None, skiprows=skipped
+                lines[named:], np.float32, delimiter=separator, ndmin=2, comments=None
             )
+    if reading.csv_header is None and kind == NUMBERS:
+        if values.shape[1] < 3 or (values[1:] == np.rint(values[1:])).all():
+            text = f"{path}: its first line may be names of columns or a unit"
+            raise Defect(
+                "unreadable",
+                f"{text} ({lines[0].strip():.40}); say `csv_header=yes` or `csv_header=no`",
+            )
+        values, named = values[1:], True
     if values.size == 0:
         raise Defect("unreadable", f"{path}: holds no number; encode the video anew")
+    if named and separator and len(fields) != values.shape[1]:
+        text = f"{path}: names {len(fields)} columns and has {values.shape[1]}"
+        raise Defect("unreadable", f"{text}; write each column with its name")
+    first, others = values[:, 0], values[:, 1:]
+    counting = (
+        len(values) > 2
+        and first[0] in (0, 1)
+        and np.array_equal(first, first[0] + np.arange(len(first)))
+    )
+    if counting and (others != np.rint(others)).any():
+        text = f"{path}: its first column counts the lines"
+        raise Defect("unreadable", f"{text}; write the table without it (pandas: index=False)")
+    reading.counts[f"{kind}, {'names of columns' if named else 'a unit'}"] += 1
     return values
 
 
-def _is_header(path: str | os.PathLike, line: str) -> bool:
-    """Whether a table's first line names its columns; numbers 0, 1, 2, ... are pandas' names.
+def _separator(path: str | os.PathLike, lines: Sequence[str]) -> str | None:
+    """What is between the numbers of a table that begins so; None stands for blanks.
+
+    Raises:
+      Defect: naming what is between them, or within, if it is not read.
+    """
+    for line in reversed(lines):  # the names' may be within them
+        if other := re.search(r"\d\s*([|:/&])", line):
+            text = f"{path}: has {other[1]!r} between its numbers"
+            raise Defect("unreadable", f"{text}; write commas, semicolons, tabs or blanks")
+        if found := next((mark for mark in ";\t," if mark in line), None):
+            if found != "," and re.search(r"\d,\d", line):
+                raise Defect(
+                    "unreadable", f"{path}: has commas within its numbers; write 0.5 and not 0,5"
+                )
+            return found
+    return None
+
+
+def _first_line(path: str | os.PathLike, fields: list[str]) -> str:
+    """What the first line of a table may be.
 
     Raises:
       Defect: if the first column has no name, as row numbers have none: they are no feature.
     """
-    fields = [field.strip(' "\n') for field in line.split(",")]
-    if not fields[0] and len(fields) > 1:
-        text = "its first column has no name and holds row numbers; write the table without it"
-        raise Defect("unreadable", f"{path}: {text} (pandas: index=False)")
-    numbered = len(fields) > 3 and fields == [str(number) for number in range(len(fields))]
-    return numbered or not all(_NUMBER.match(field) for field in fields)
+    if len(fields) > 1 and not fields[0].strip('" '):
+        text = f"{path}: its first column has no name and holds row numbers"
+        raise Defect("unreadable", f"{text}; write the table without it (pandas: index=False)")
+    numbers = [field for field in fields if _is_number(field)]
+    whole = [int(float(field)) for field in numbers if _WHOLE.fullmatch(field.strip())]
+    if len(numbers) < len(fields):
+        return TEXT if len(whole) == len(numbers) else MIXED
+    in_a_row = whole == list(range(whole[0], whole[0] + len(fields))) if whole else False
+    return NUMBERS if in_a_row and (len(fields) > 2 or whole[0] in (0, 1)) else UNIT
 
 
-_READERS: dict[str, Callable[[str | os.PathLike], np.ndarray]] = {
-    ".npy": functools.partial(open_array, dimensions=DIMENSIONS),
+def _is_number(field: str) -> bool:
+    with contextlib.suppress(ValueError):
+        float(field)
+        return True
+    return False
+
+
+_READERS: dict[str, Callable[[str | os.PathLike, Reading], np.ndarray]] = {
+    ".npy": lambda path, _: open_array(path, DIMENSIONS),
     ".npz": _load_npz,
     ".csv": _load_csv,
 }

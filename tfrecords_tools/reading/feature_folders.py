@@ -19,6 +19,7 @@ from cpmn_tf.data.manifest import check_stream_name
 from cpmn_tf.errors import Defect, Problem, UserError
 from tfrecords_tools.reading.feature_files import (
     SUFFIXES,
+    Reading,
     load_archive,
     load_features,
     split_columns,
@@ -40,6 +41,7 @@ class FeatureFolders:
         subsets: Iterable[str],
         problem: Problem,
         split_at: int | None = None,
+        reading: Reading | None = None,
     ):
         """Lists the folders; reads no feature yet.
 
@@ -48,12 +50,13 @@ class FeatureFolders:
           subsets: of the annotations, where known.
           problem: called where a video has two files.
           split_at: columns of the first stream in joint files.
+          reading: how files are read where they can be read in two ways.
 
         Raises:
           UserError: if the folder holds no layout that is known.
         """
         self.root = pathlib.Path(root)
-        self._split_at, self._problem = split_at, problem
+        self._split_at, self._problem, self._reading = split_at, problem, reading
         self._subsets = set(subsets)
         self._unread: dict[tuple[str, str, str], str] = {}  # files of other types
         # By subset; one group, named '', where there are none.
@@ -171,10 +174,12 @@ class FeatureFolders:
             for stream in self._folders
         }
         if self._split_at is not None:
-            return split_columns(paths[JOINT], load_features(paths[JOINT]), self._split_at)
+            return split_columns(
+                paths[JOINT], load_features(paths[JOINT], self._reading), self._split_at
+            )
         if self._joined:
             return load_archive(paths[JOINT], self.streams)
-        return {stream: load_features(path) for stream, path in paths.items()}
+        return {stream: load_features(path, self._reading) for stream, path in paths.items()}
 
     def _listed(self, group: str, stream: str) -> dict[str, str]:
         """Feature files of a folder by id."""

@@ -36,6 +36,8 @@ class SourceSettings:
       resampled_fps: frames per second that all videos were brought to before encoding, whatever
         their own are.
       split_at: columns of the first stream, ``rgb``, in files that hold both streams.
+      csv_header: ``yes`` or ``no``, whether the first line of CSV features names their columns,
+        where it is not plain.
       skip_missing: leave out annotated videos without features instead of refusing them.
       seed: of what is composed or simulated.
       recipe: by which ``watch`` composes recordings, ``long`` or ``short``.
@@ -49,13 +51,14 @@ class SourceSettings:
     fps: float | None = None
     resampled_fps: float | None = None
     split_at: int | None = None
+    csv_header: str | None = None
     skip_missing: bool = False
     seed: int = 0
     recipe: str = "long"
     difficulty: str = "standard"
 
     def __post_init__(self) -> None:
-        """Checks the numbers; a :class:`UserError` names one that is not positive."""
+        """Checks the values; a :class:`UserError` names one that is not allowed."""
         for name in ("unit_frames", "fps", "resampled_fps", "split_at"):
             value = getattr(self, name)
             if value is None:
@@ -64,6 +67,8 @@ class SourceSettings:
                 raise UserError(f"`{name}={value}` must be a positive number")
             if "fps" not in name and not isinstance(value, int):
                 raise UserError(f"`{name}={value}` must be a whole number; round it")
+        if self.csv_header not in (None, "yes", "no"):
+            raise UserError(f"`csv_header={self.csv_header}` must be yes or no; give one of them")
 
     def given(self) -> set[str]:
         """The fields that are not at their defaults."""
@@ -89,12 +94,14 @@ class Source(Protocol):
     Attributes:
       annotations: of all videos; their subsets become the splits.
       facts: plain values that the manifest keeps about the records' origin.
-      notes: lines worth telling the user, complete once :meth:`videos` has run through.
     """
 
     annotations: Annotations
     facts: Mapping[str, Any]
-    notes: list[str]
+
+    @property
+    def notes(self) -> list[str]:
+        """Lines worth telling the user, complete once :meth:`videos` has run through."""
 
     def videos(self, splits: Mapping[str, str]) -> Iterator[SourceVideo]:
         """Yields the videos one by one, in the annotations' order; may be called again.

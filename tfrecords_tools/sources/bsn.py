@@ -19,7 +19,7 @@ from tfrecords_tools.sources import SourceSettings, SourceVideo
 from tfrecords_tools.sources.folders import FoldersSource
 
 REQUIRED = ("features_dir", "annotations", "video_info")
-OPTIONAL = ("split_at", "skip_missing")
+OPTIONAL = ("csv_header", "split_at", "skip_missing")
 SPLIT_AT = 200  # RGB's scores of ActivityNet's 200 classes, before flow's
 
 
@@ -62,7 +62,11 @@ class BsnSource:
         self._folders = FoldersSource(files, problem, raw={"database": database})
         self.annotations = self._folders.annotations
         self.facts = {"source": "bsn"}
-        self.notes = self._folders.notes
+
+    @property
+    def notes(self) -> list[str]:
+        """Lines worth telling the user, complete once :meth:`videos` has run through."""
+        return self._folders.notes
 
     def videos(self, splits: Mapping[str, str]) -> Iterator[SourceVideo]:
         """Yields the videos; nothing is fitted, so that only the keys of ``splits`` matter."""

@@ -12,11 +12,12 @@ from cpmn_tf.errors import Problem, UserError, reported
 from cpmn_tf.formats.annotations import Annotations
 from tfrecords_tools.findings import listed, raise_errors
 from tfrecords_tools.reading.databases import fill_in, parse, read_database
+from tfrecords_tools.reading.feature_files import Reading
 from tfrecords_tools.reading.feature_folders import FeatureFolders
 from tfrecords_tools.sources import SourceSettings, SourceVideo
 
 REQUIRED = ("features_dir", "annotations", "unit_frames")
-OPTIONAL = ("fps", "resampled_fps", "skip_missing", "split_at", "video_info")
+OPTIONAL = ("csv_header", "fps", "resampled_fps", "skip_missing", "split_at", "video_info")
 
 
 class FoldersSource:
@@ -47,11 +48,16 @@ class FoldersSource:
         raw = raw or read_database(path, problem)
         database = fill_in(raw["database"], settings.video_info, problem)
         subsets = {subset for subset in map(_subset, database.values()) if subset}
+        self._reading = Reading(csv_header=settings.csv_header)
         self._folders = FeatureFolders(
-            str(settings.features_dir), subsets=subsets, split_at=settings.split_at, problem=problem
+            str(settings.features_dir),
+            subsets=subsets,
+            split_at=settings.split_at,
+            problem=problem,
+            reading=self._reading,
         )
         self.facts = {"source": name, "unit_frames": settings.unit_frames}
-        self.notes: list[str] = []
+        self._notes: list[str] = []
         self._groups: dict[str, str] = {}
         for key, entry in database.items():
             with reported(problem, "overlap", key):
@@ -73,8 +79,14 @@ class FoldersSource:
                 videos[key] = dataclasses.replace(video, fps=video.fps or fps)
         self.annotations = Annotations(videos, known.classes)
 
+    @property
+    def notes(self) -> list[str]:
+        """Lines worth telling the user, complete once :meth:`videos` has run through."""
+        return [*self._notes, *self._reading.notes()]
+
     def videos(self, splits: Mapping[str, str]) -> Iterator[SourceVideo]:
         """Yields the videos; nothing is fitted, so that only the keys of ``splits`` matter."""
+        self._reading.counts.clear()
         for video in self.annotations.videos.values():
             if video.id in splits:
                 fps = self._settings.resampled_fps or video.fps or 0.0  # none is without
@@ -108,10 +120,10 @@ class FoldersSource:
         if not some:
             raise UserError(f"{root}: {counted}; check `features_dir`")
         if missing:
-            self.notes.append(f"left out: {counted}")
+            self._notes.append(f"left out: {counted}")
         extra = sorted(self._folders.present() - set(known.videos))
         if extra:
-            self.notes.append(f"features without annotations, not used: {len(extra)} videos")
+            self._notes.append(f"features without annotations, not used: {len(extra)} videos")
         for key in extra:
             self._problem("surplus", f"{root}: video {key!r}", key)
         return [key for key in known.videos if key not in missing]

@@ -8,7 +8,7 @@ import pytest
 
 from cpmn_tf.errors import UserError
 from tfrecords_tools.commands import build_records
-from tfrecords_tools.reading.feature_files import load_features
+from tfrecords_tools.reading.feature_files import Reading, load_features
 
 VALUES = np.arange(12, dtype=np.float32).reshape(4, 3)
 
@@ -51,7 +51,7 @@ def test_broken_archives(tmp_path):
         ("", "holds no number"),
         ("1,2\n3\n", "not a table of numbers"),
         ("1,2\n3,x\n", "not a table of numbers"),
-        ("1,2\n3,nan\n", r"holds nan as float32 \(unit 1, value 1\)"),
+        ("5,2\n3,nan\n", r"holds nan as float32 \(unit 1, value 1\)"),
         ("a,b\n", "holds no number"),
         ("1,1e99\n", "holds inf"),
     ],
@@ -83,18 +83,108 @@ def test_broken_input_leaves_nothing_behind(folders, capsys):
     assert sorted(folders.output.parent.iterdir()) == before
 
 
-def test_tables_with_pandas_headers(tmp_path):
-    """`to_csv(index=False)` names columns 0, 1, 2, ...; with an index the first has no name."""
+def table(tmp_path, text, csv_header=None):
+    """What is read of a CSV file, and what its first line was taken for."""
     path = tmp_path / "x.csv"
-    rows = "4,5,6,7\n8,9,10,11\n"
-    for text in ("0,1,2,3\n" + rows, '"0","1","2","3"\n' + rows, "\ufeff" + rows):
-        path.write_text(text.replace("\n", "\r\n"), encoding="utf-8")
-        np.testing.assert_array_equal(load_features(path), np.arange(4.0, 12).reshape(2, 4))
-    path.write_text("0,1\n4,5\n")  # too few columns to tell: a unit like others
-    assert load_features(path).shape == (2, 2)
-    path.write_text(",0,1,2,3\n0,4,5,6,7\n")
+    path.write_text(text, encoding="utf-8", newline="")
+    reading = Reading(csv_header=csv_header)
+    values = load_features(path, reading)
+    return values.tolist(), reading.notes()
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "0,1,2",  # pandas: to_csv(index=False) of an array
+        "1,2,3",  # R and MATLAB count from 1
+        "1024,1025,1026",  # the second half of a wider frame's columns
+        "0.0,1.0,2.0",  # a frame whose names became floats
+        '"0","1","2"',
+        "\n0,1,2",  # below an empty line
+        "# 0,1,2",  # np.savetxt(header=...)
+        "\ufefff0,f1,f2",
+        "info,nan_mean,1x",  # text that begins as numbers do
+    ],
+)
+def test_names_of_columns_are_no_unit(tmp_path, header):
+    """With the names among them, all units would be one later than they are."""
+    values, (note,) = table(tmp_path, f"{header}\r\n0.5,5,6\r\n7,8,9\r\n")
+    assert values == [[0.5, 5, 6], [7, 8, 9]]
+    assert note.endswith("names of columns: 1")
+
+
+@pytest.mark.parametrize("first", ["0.5,1,2", "0,1,3", "2,1,0", "0e0,1e0,2e0", "0,-1,-2", "7,8,10"])
+def test_a_unit_is_no_names_of_columns(tmp_path, first):
+    """Taken for names, the first unit would be lost, and all others one earlier."""
+    values, notes = table(tmp_path, f"{first}\n0.5,5,6\n")
+    assert values == [[float(field) for field in first.split(",")], [0.5, 5, 6]]
+    assert notes == ["first lines of CSV files: other numbers, a unit: 1"]
+
+
+@pytest.mark.parametrize("text", ["0,1\n.5,.25\n", "1\n.5\n", "0,1,2\n4,5,6\n", "0,1,2\n"])
+def test_what_may_be_both_is_asked_for(tmp_path, text):
+    with pytest.raises(UserError, match=r"x.csv: .* or a unit \([012,]+\); say `csv_header=yes`"):
+        table(tmp_path, text)
+    lines = [[float(field) for field in line.split(",")] for line in text.split()]
+    assert table(tmp_path, text, "no")[0] == lines
+    if lines[1:]:
+        values, notes = table(tmp_path, text, "yes")
+        assert values == lines[1:]
+        assert notes == ["first lines of CSV files: numbers in a row, names of columns: 1"]
+
+
+def test_headers_as_said(tmp_path):
+    assert table(tmp_path, "0.25,0.5\n1,2\n", "yes")[0] == [[1, 2]]
+    for text in ("0.5,,2\n3,4,5\n", "mean,0.5\n3,4\n"):  # a damaged unit, or names?
+        with pytest.raises(
+            UserError, match=r"text and numbers .*; mend it, or say `csv_header=yes`"
+        ):
+            table(tmp_path, text)
+    assert table(tmp_path, "mean,0.5\n3,4\n", "yes")[0] == [[3, 4]]
+    with pytest.raises(UserError, match=r"holds text; leave out `csv_header=no`"):
+        table(tmp_path, "a,b\n3,4\n", "no")
+
+
+def test_row_numbers_are_no_feature(tmp_path):
     with pytest.raises(UserError, match=r"x.csv: its first column has no name .* index=False"):
-        load_features(path)
+        table(tmp_path, ",0,1,2,3\n0,4,5,6,7\n")
+    for text in ("frame,a\n0,.5\n1,.5\n2,.5\n", "1,.5\n2,.5\n3,.5\n"):
+        with pytest.raises(UserError, match=r"first column counts the lines; .* index=False"):
+            table(tmp_path, text)
+    assert table(tmp_path, "0,.5\n1,.5\n3,.5\n")[0] == [[0, 0.5], [1, 0.5], [3, 0.5]]
+
+
+@pytest.mark.parametrize("mark", [",", ", ", ";", " ; ", "\t", " ", "   "])
+def test_separators(tmp_path, mark):
+    lines = (("f0", "f1", "f2"), ("0.5", "5", "-6"), ("7", "8", "9e1"))
+    values, _ = table(tmp_path, "\n".join(mark.join(line) for line in lines))
+    assert values == [[0.5, 5, -6], [7, 8, 90]]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("0,5;1,5\n2,5;3,5\n", "commas within its numbers; write 0.5 and not 0,5"),
+        ("a\tb\n0,5\t1\n", "commas within its numbers"),
+        ("0.5|1\n", r"has '\|' between its numbers; write commas"),
+        ("a:b\n1 : 2\n", "has ':' between its numbers"),
+        ("a,b\n3\n4\n", "names 2 columns and has 1"),
+    ],
+)
+def test_separators_that_are_not_read(tmp_path, text, message):
+    with pytest.raises(UserError, match=message):
+        table(tmp_path, text)
+
+
+def test_the_decision_on_headers_is_told_once(folders, capsys):
+    for number, name in enumerate(folders.ids):
+        path = folders.path("rgb", name)
+        text = ("a,b,c\n", "0,1,2\n", "1,2,3\n", "")[number] + ".5,5,6\n" * (6 + number)
+        path.with_suffix(".csv").write_text(text)
+        path.unlink()
+    assert build_records.main([*folders.flags(), "--dtype=auto"]) == 0
+    told = "first lines of CSV files: numbers in a row, names of columns: 2; other numbers, "
+    assert f"{told}a unit: 1; text, names of columns: 1\n" in capsys.readouterr().out
 
 
 def test_an_empty_table_is_one_line(folders, capfd):

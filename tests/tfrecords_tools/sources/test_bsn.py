@@ -8,7 +8,7 @@ import pytest
 from cpmn_tf.errors import UserError
 from cpmn_tf.formats.annotations import load_annotations
 from tfrecords_tools.commands import build_records, validate_records
-from tfrecords_tools.findings import Findings
+from tfrecords_tools.findings import Findings, raise_errors
 from tfrecords_tools.sources import SourceSettings
 from tfrecords_tools.sources.bsn import BsnSource
 
@@ -53,11 +53,11 @@ class Data:
         header = "video,numFrame,seconds,fps,rfps,subset,featureFrame"
         self.info.write_text("\n".join([header, *self.rows]) + "\n")
 
-    def open(self, **more) -> BsnSource:
+    def open(self, problem=raise_errors, **more) -> BsnSource:
         settings = SourceSettings(
-            features_dir=self.features, annotations=self.annotations, video_info=self.info
+            features_dir=self.features, annotations=self.annotations, video_info=self.info, **more
         )
-        return BsnSource(settings, **more)
+        return BsnSource(settings, problem)
 
     def flags(self) -> list[str]:
         return [
@@ -94,6 +94,7 @@ def test_build_and_validate(data, capsys):
     assert validate_records.main(data.flags()) == 0
     assert "3 videos (training 1, validation 1, testing 1), 300 units" in capsys.readouterr().out
     assert build_records.main([*data.flags(), f"--output_dir={data.output}"]) == 0
+    assert "first lines of CSV files: text, names of columns: 3\n" in capsys.readouterr().out
     built = load_annotations(data.output / "annotations.json")
     assert built.classes == ("Drinking beer",) and tuple(built.videos) == data.ids
 
@@ -139,3 +140,15 @@ def test_flags_and_files(data, capsys):
     findings = Findings()
     data.open(problem=findings.add)
     assert {"duplicate", "annotation"} <= findings.found.keys()
+
+
+def test_numbered_headers_of_pandas(data):
+    """Row 0 is the first unit, whatever the columns are called; with --csv_header=no it is not."""
+    key = data.ids[0]
+    path = data.features / f"{key}.csv"
+    path.write_text(path.read_text().replace("f", ""))
+    for csv_header, units in ((None, 100), ("yes", 100), ("no", 101)):
+        source = data.open(csv_header=csv_header)
+        (video,) = source.videos({key: "training"})
+        np.testing.assert_array_equal(video.features["rgb"][-100:], data.values[key][:, :200])
+        assert len(video.features["rgb"]) == units

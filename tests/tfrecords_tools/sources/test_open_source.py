@@ -39,6 +39,7 @@ def test_a_source_opens_without_flags(folders):
         ("folders", {"unit_frames": "16"}, "`unit_frames=16` must be a positive number"),
         ("watch", {"recipe": "medium"}, "`recipe=medium` is none of long, short"),
         ("simulated", {"recipe": "short"}, "`recipe` does not go with `source=simulated`"),
+        ("folders", {"csv_header": "maybe"}, "`csv_header=maybe` must be yes or no"),
         ("simulated", {"difficulty": "hard"}, "`difficulty=hard` is none of easier, standard, h"),
         ("nothing", {}, "`source=nothing` is none of bsn, folders, "),
     ],
