@@ -46,9 +46,14 @@ def define_source_flags(values: Flags) -> None:
     )
     values.choice(
         "difficulty",
-        ["easier", "standard", "harder"],
-        "simulated: how far actions stand out from the noise.",
+        ["easier", "standard", "harder", "sceneless"],
+        "simulated: how far actions stand out from the noise; sceneless: no scene tells the class.",
         default="standard",
+    )
+    values.string(
+        "classes_per_video",
+        "simulated: classes of each video whose timeline is drawn, as 1 or 3-5; THUMOS14's, one or "
+        "two, by default.",
     )
 
 

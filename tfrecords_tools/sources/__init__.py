@@ -41,7 +41,8 @@ class SourceSettings:
       skip_missing: leave out annotated videos without features instead of refusing them.
       seed: of what is composed or simulated.
       recipe: by which ``watch`` composes recordings, ``long`` or ``short``.
-      difficulty: of simulated features, ``easier``, ``standard`` or ``harder``.
+      difficulty: of simulated features, ``easier``, ``standard``, ``harder`` or ``sceneless``.
+      classes_per_video: of simulated timelines, a number or a range such as ``3-5``.
     """
 
     features_dir: str | os.PathLike | None = None
@@ -56,6 +57,7 @@ class SourceSettings:
     seed: int = 0
     recipe: str = "long"
     difficulty: str = "standard"
+    classes_per_video: str | None = None
 
     def __post_init__(self) -> None:
         """Checks the values; a :class:`UserError` names one that is not allowed."""

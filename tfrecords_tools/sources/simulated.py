@@ -11,7 +11,7 @@ video's units get scores like UntrimmedNet's fc-action layer, G=101 per stream, 
   four other classes too (a run-up looks alike in many sports);
 - the video is a row of shots; those that hold an instance, half of the others, and a tenth of
   any other video's, show the class's *scene*, in which its own score is raised without the action;
-- all other shots show one of 60 unrelated backgrounds;
+- all other shots show one of 60 unrelated backgrounds (``--difficulty=sceneless``: all shots do);
 - instances, shots and videos vary in strength, and correlated noise of standard deviation 1 is
   added to every score.
 
@@ -56,7 +56,7 @@ STANDARD = {
     "flow": Strengths(core=4.0, flank=2.0, scene=1.0),
 }
 # Factors of the action's strength; core and flank alike, so that none favours a stage.
-DIFFICULTIES = {"easier": 1.5, "standard": 1.0, "harder": 0.67}
+DIFFICULTIES = {"easier": 1.5, "standard": 1.0, "harder": 0.67, "sceneless": 1.0}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,12 +99,19 @@ def _sparse(rng: np.random.Generator, rows: int, width: int) -> np.ndarray:
     return _unit(values)
 
 
-def draw_timelines(rng: np.random.Generator) -> Annotations:
+def draw_timelines(
+    rng: np.random.Generator, classes_per_video: tuple[int, int] | None = None
+) -> Annotations:
     """200 and 213 videos drawn from THUMOS14's published statistics.
 
     Log-normal durations (median 150 s, 5th to 95th percentile 31 to 700 s), instances (median
     3.0 s, 0.8 to 10.7 s; classes differ) and numbers of instances per minute (median 3.4); 85 % of
     the videos show one class, the others two.
+
+    Args:
+      rng: what all is drawn by.
+      classes_per_video: least and most classes, drawn evenly, instead of the one or two. Where an
+        instance of each takes more than 0.8 of the video, all its instances are shorter.
     """
     classes = tuple(f"class_{number:02d}" for number in range(CLASSES))
     quantiles = scipy.stats.norm.ppf((np.arange(CLASSES) + 0.5) / CLASSES)
@@ -114,10 +121,17 @@ def draw_timelines(rng: np.random.Generator) -> Annotations:
         for number in range(count):
             key = f"simulated_{subset}_{number:04d}"
             duration = float(np.clip(rng.lognormal(np.log(150), 0.95), 9, 1500))
-            kinds = rng.choice(CLASSES, size=2 if rng.random() < 0.15 else 1, replace=False)
+            if classes_per_video is None:
+                number_of_kinds = 2 if rng.random() < 0.15 else 1
+            else:
+                least, most = classes_per_video
+                number_of_kinds = int(rng.integers(least, most + 1))
+            kinds = rng.choice(CLASSES, size=number_of_kinds, replace=False)
             wanted = max(len(kinds), round(duration / 60 * rng.lognormal(np.log(3.4), 0.9)))
             labels = np.concatenate([kinds, rng.choice(kinds, size=wanted - len(kinds))])
             lengths = typical[labels] * rng.lognormal(0, 0.6, wanted)
+            if classes_per_video is not None:
+                lengths *= min(1.0, 0.79 * duration / lengths[: len(kinds)].sum())
             fitting = np.cumsum(lengths) <= 0.8 * duration
             labels = labels[fitting] if fitting.any() else labels[:1]
             lengths = lengths[fitting] if fitting.any() else np.array([0.5 * duration])
@@ -167,6 +181,7 @@ class SimulatedSource:
             "unit_frames": UNIT_FRAMES,
         }
         self._seed, self._scale = seed, DIFFICULTIES[difficulty]
+        self._scenes = difficulty != "sceneless"
         self._index = {name: place for place, name in enumerate(annotations.classes)}
         self._templates = {
             name: make_templates(np.random.default_rng([seed, place]), len(self._index))
@@ -219,7 +234,9 @@ class SimulatedSource:
             ]
             chance, foreign = rng.random(), int(rng.integers(len(self._index)))
             shown = "background", int(rng.integers(BACKGROUNDS))
-            if held:
+            if not self._scenes:
+                pass  # a background in every shot
+            elif held:
                 shown = "scene", held[0]
             elif own and chance < 0.5:
                 shown = "scene", own[int(rng.integers(len(own)))]
@@ -249,21 +266,45 @@ class SimulatedSource:
 
 
 REQUIRED = ()
-OPTIONAL = ("annotations", "seed", "difficulty")
+OPTIONAL = ("annotations", "seed", "difficulty", "classes_per_video")
+
+
+def _range(text: str) -> tuple[int, int]:
+    """Least and most classes of a video, of a number (``1``) or a range (``3-5``)."""
+    least, dash, most = text.partition("-")
+    try:
+        bounds = int(least), int(most if dash else least)
+    except ValueError:
+        bounds = 0, 0
+    if not 1 <= bounds[0] <= bounds[1] <= CLASSES:
+        raise UserError(
+            f"`classes_per_video={text}` is no number and no range of numbers from 1 to {CLASSES}; "
+            "write it as 1 or 3-5"
+        )
+    return bounds
 
 
 def open_source(settings: SourceSettings, problem: Problem) -> SimulatedSource:
     """Simulates along the timelines of ``settings.annotations``, or along drawn ones.
 
     Raises:
-      UserError: if a timeline has no duration, or there is no such difficulty.
+      UserError: if a timeline has no duration, there is no such difficulty, or
+        ``classes_per_video`` is no range or is given with timelines that are not drawn.
     """
     if settings.difficulty not in DIFFICULTIES:
         known = ", ".join(DIFFICULTIES)
         raise UserError(f"`difficulty={settings.difficulty}` is none of {known}")
+    classes = settings.classes_per_video
     if settings.annotations is None:
-        annotations = draw_timelines(np.random.default_rng([settings.seed, 2]))
+        rng = np.random.default_rng([settings.seed, 2])
+        annotations = draw_timelines(rng, None if classes is None else _range(classes))
         timelines = "timelines drawn from THUMOS14's published statistics"
+        if classes is not None:
+            timelines += f" (classes per video: {classes})"
+    elif classes is not None:
+        raise UserError(
+            "`classes_per_video` is for timelines that are drawn; leave out it or `annotations`"
+        )
     else:
         annotations = load_annotations(settings.annotations)
         timelines = f"the timelines of {settings.annotations}"

@@ -41,6 +41,14 @@ def test_a_source_opens_without_flags(folders):
         ("simulated", {"recipe": "short"}, "`recipe` does not go with `source=simulated`"),
         ("folders", {"csv_header": "maybe"}, "`csv_header=maybe` must be yes or no"),
         ("simulated", {"difficulty": "hard"}, "`difficulty=hard` is none of easier, standard, h"),
+        ("simulated", {"classes_per_video": "5-3"}, "`classes_per_video=5-3` is no number and no"),
+        ("simulated", {"classes_per_video": "few"}, "`classes_per_video=few` is no number and no"),
+        ("simulated", {"classes_per_video": "3-21"}, "from 1 to 20; write it as 1 or 3-5"),
+        (
+            "simulated",
+            {"classes_per_video": "1", "annotations": "x"},
+            "`classes_per_video` is for timelines that are drawn; leave out it or `annotations`",
+        ),
         ("nothing", {}, "`source=nothing` is none of bsn, folders, "),
     ],
 )

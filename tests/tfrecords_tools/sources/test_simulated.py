@@ -10,7 +10,7 @@ from cpmn_tf.data.manifest import Manifest
 from cpmn_tf.errors import UserError
 from cpmn_tf.formats.annotations import Annotations, Instance, Video
 from tfrecords_tools.commands import build_records
-from tfrecords_tools.sources import simulated
+from tfrecords_tools.sources import SourceSettings, open_source, simulated
 from tfrecords_tools.sources.simulated import SimulatedSource, draw_timelines, make_templates
 
 
@@ -51,6 +51,21 @@ def test_drawn_timelines_have_the_published_statistics():
             assert two.start >= one.end - 0.11  # apart but for rounding to tenths
 
 
+@pytest.mark.parametrize(("text", "least", "most"), [("1", 1, 1), ("3-5", 3, 5)])
+def test_drawn_timelines_with_a_number_of_classes(text, least, most):
+    """Every video has as many, the shortest ones too."""
+    opened = open_source("simulated", SourceSettings(classes_per_video=text))
+    videos = opened.annotations.videos.values()
+    counts = [len(set(video.labels)) for video in videos]
+    assert (min(counts), max(counts)) == (least, most)
+    assert np.mean(counts) == pytest.approx((least + most) / 2, abs=0.15)  # s.e. 0.04
+    for video in videos:
+        assert {item.label for item in video.instances} == set(video.labels)
+        assert sum(item.end - item.start for item in video.instances) < 0.9 * video.duration
+        assert all(item.end > item.start for item in video.instances)
+    assert f"published statistics (classes per video: {text})" in opened.notes[0]
+
+
 def test_units_follow_the_videos_own_frame_rate():
     (video,) = source(one_video()).videos({"v": "test"})
     assert video.rate == 5.0
@@ -79,6 +94,20 @@ def test_scenes_occur_without_the_action():
     scene = source(annotations)._templates["rgb"].scene[1]
     response = features(annotations)["rgb"][100:] @ scene
     assert 0.35 < np.mean(response > 1.25) < 0.65  # half of the scene's 2.5
+
+
+def test_sceneless_shows_no_scene_at_all():
+    """Outside instances nothing looks like the class, and the instances are as they were."""
+    annotations = one_video(duration=2000.0, instances=((10.0, 12.0, "b"), (1000.0, 1020.0, "b")))
+    templates = source(annotations)._templates["rgb"]
+    with_scenes = features(annotations)["rgb"]
+    without = features(annotations, difficulty="sceneless")["rgb"]
+    assert np.mean(without[100:4900] @ templates.scene[1] > 1.25) < 0.2  # noise and backgrounds
+    action = (without @ templates.core[1])[5000:5100]
+    assert np.sort(action)[-30:].mean() > 3.0
+    # Draws are the same: only shots that showed a scene differ.
+    same = (with_scenes == without).all(axis=1)
+    assert 0.3 < same.mean() < 0.6
 
 
 def test_noise_is_correlated_and_of_standard_deviation_one(monkeypatch):
