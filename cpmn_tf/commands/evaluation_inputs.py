@@ -12,6 +12,7 @@ from cpmn_tf.evaluation import PROTOCOLS, Evaluation, evaluate, parse_tiou
 from cpmn_tf.evaluation.results import Sources, facts, many, note, tables
 from cpmn_tf.formats.annotations import Annotations, Detections
 from cpmn_tf.formats.detection_files import check_seconds, doubt_of_seconds, load_detection_file
+from cpmn_tf.formats.names import is_nothing
 from cpmn_tf.formats.thumos_text import digest, load_truth
 
 _PRESETLESS_TIOU = "0.1:0.1:0.7"
@@ -89,6 +90,10 @@ def load_split(path: str, split: str | None) -> tuple[Annotations, str, list[str
         raise UserError(f"{path}: {error}") from None
     if not any(video.instances for video in chosen.videos.values()):
         raise UserError(f"{path}: the subset {split!r} holds no instance with a segment to find")
+    try:
+        chosen.check_segments()
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
     if not defects:
         return chosen, split, []
     text = f"{many(len(defects), 'defect')} in other subsets, which are not evaluated; the first: "
@@ -111,7 +116,7 @@ def report(inputs: Inputs, results: Sequence[Evaluation]) -> str:
 def load_judged(path: str, annotations: Annotations, split: str) -> Detections:
     """Reads detections; those that cannot belong to the truth are an error."""
     classes = annotations.classes
-    detections = load_detection_file(path, classes=classes)
+    detections = load_detection_file(path, classes=classes).spelled_as(annotations, path)
     check_seconds(detections, annotations, path)
     if len(detections) and not set(detections.classes) & set(classes):
         raise UserError(
@@ -136,6 +141,12 @@ def remarks(inputs: Inputs) -> list[str]:
         f"{many(number, 'detection')} of {name!r}, which is no class of the data set"
         for name, number in zip(detections.classes, counts.tolist(), strict=True)
         if name not in known
+    ]
+    texts += inputs.annotations.notes
+    texts += [
+        f"{name!r} counts as a class; if it stands for no action, remove its annotations"
+        for name in inputs.annotations.classes
+        if is_nothing(name)
     ]
     doubt = doubt_of_seconds(detections, inputs.annotations)
     return [note(text) for text in [*inputs.notes, *texts, *filter(None, [doubt])]]

@@ -161,15 +161,17 @@ def prepare(annotations: Annotations, detections: Detections) -> CanonicalSplit:
       detections: what is to be judged; scores of any scale.
 
     Raises:
-      UserError: if the split has no instances, or a score or time is not finite.
+      UserError: if the split has no instances, or one without a segment, a score or time is not
+        finite, or names differ by blanks alone.
     """
     split = annotations.videos
+    detections = detections.spelled_as(annotations)
     used = np.bincount(detections.video, minlength=len(detections.videos)) > 0
     named = {name for name, has in zip(detections.videos, used.tolist(), strict=True) if has}
     videos = tuple(sorted([*split, *named.difference(split)]))  # fast where most are in order
     index = {name: position for position, name in enumerate(videos)}
     numbers = np.array([index[name] for name in split], np.int32)
-    instances, classes = _instances(split.values(), numbers, annotations.classes)
+    instances, classes = _instances(annotations, numbers)
     found = _detections(detections, index, classes)
     listed, duration = np.zeros(len(videos), bool), np.full(len(videos), np.nan)
     listed[numbers] = True
@@ -202,16 +204,16 @@ def prepare(annotations: Annotations, detections: Detections) -> CanonicalSplit:
     )
 
 
-def _instances(
-    videos: Collection[Video], numbers: np.ndarray, classes: tuple[str, ...]
-) -> tuple[Segments, tuple[str, ...]]:
+def _instances(annotations: Annotations, numbers: np.ndarray) -> tuple[Segments, tuple[str, ...]]:
     """The videos' instances in canonical order, and the classes that have one."""
+    videos = annotations.videos.values()
     items = [item for video in videos for item in video.instances]
     if not items:
         raise UserError("these videos hold no instance with a segment, so there is nothing to find")
+    annotations.check_segments()
     names = [item.label for item in items]
     with_instances = set(names)
-    classes = tuple(name for name in classes if name in with_instances)
+    classes = tuple(name for name in annotations.classes if name in with_instances)
     position = {name: number for number, name in enumerate(classes)}
     segments = Segments(
         np.repeat(numbers, [len(video.instances) for video in videos]),

@@ -6,21 +6,32 @@ Imports no TensorFlow: evaluation and the record tools share it. Times are secon
 import dataclasses
 import math
 import os
+import pathlib
 import re
-import unicodedata
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
 from cpmn_tf.errors import Defect, Problem, UserError, raise_first, reported
 from cpmn_tf.files import read_json, write_json
+from cpmn_tf.formats.annotation_tables import read_annotation_table
+from cpmn_tf.formats.names import (
+    alike,
+    check_keys,
+    is_ambiguous,
+    nfc,
+    plain_id,
+    plain_label,
+    spelled,
+)
 
 _ANNOTATIONS = (
     '{"database": {VIDEO: {"subset": NAME, "annotations": [{"label": CLASS, "segment": [START, '
     "END]}]}}}"
 )
 _RESULTS = '{"results": {VIDEO: [{"label": CLASS, "score": SCORE, "segment": [START, END]}]}}'
+_ROW = {"label", "segment", "score"}
 VERSION = "VERSION 1.3"  # what ActivityNet's own evaluator expects of a result file
 
 
@@ -44,6 +55,7 @@ class Video:
     ``labels`` are its classes in the order of first mention, with or without ``instances``;
     ``ambiguous`` holds intervals (start, end) in seconds that the THUMOS14 protocol leaves out;
     ``duration`` (seconds) and ``fps`` (frames per second) are None where the file does not say.
+    ``unsegmented`` are the labels of annotations without a segment, as often as there are such.
 
     >>> Video("video_000", "training", labels=("Jump",)).instances
     ()
@@ -56,11 +68,17 @@ class Video:
     ambiguous: tuple[tuple[float, float], ...] = ()
     duration: float | None = None
     fps: float | None = None
+    unsegmented: tuple[str, ...] = dataclasses.field(default=(), compare=False)
+
+    def bare_labels(self) -> list[str]:
+        """The labels of annotations without a segment."""
+        known = {*self.unsegmented, *(item.label for item in self.instances)}
+        return [*self.unsegmented, *(label for label in self.labels if label not in known)]
 
 
 @dataclasses.dataclass(frozen=True)
 class Annotations:
-    """A data set's videos by id, and its classes in their order.
+    """A data set's videos by id, and its classes in their order; ``notes`` say what was taken how.
 
     >>> annotations = load_annotations("records/annotations.json")
     >>> len(annotations.subset("testing").videos), annotations.classes
@@ -69,6 +87,7 @@ class Annotations:
 
     videos: Mapping[str, Video]
     classes: tuple[str, ...]
+    notes: tuple[str, ...] = dataclasses.field(default=(), compare=False)
 
     def subset(self, name: str) -> "Annotations":
         """Only the videos of one subset, with the same classes.
@@ -80,19 +99,22 @@ class Annotations:
         if not videos:
             known = ", ".join(sorted({video.subset for video in self.videos.values()})) or "none"
             raise UserError(f"no video belongs to the subset {name!r}; there are: {known}")
-        return Annotations(videos, self.classes)
+        return dataclasses.replace(self, videos=videos)
 
+    def check_segments(self) -> None:
+        """Looks for labels without a segment, which cannot be evaluated.
 
-def nfc(text: str) -> str:
-    """Unicode's normal form C of an id or a label: in it names are compared, wherever they are.
-
-    macOS writes file names in form D, in which an accent is a character of its own. Names are kept
-    as they were written; only comparisons go through here.
-
-    >>> nfc("Plonge\\u0301e") == "Plong\u00e9e"
-    True
-    """
-    return text if text.isascii() else unicodedata.normalize("NFC", text)
+        Raises:
+          UserError: naming the first video that has one, and how many there are.
+        """
+        bare = [(key, label) for key, video in self.videos.items() for label in video.bare_labels()]
+        if bare:
+            key, label = bare[0]
+            others = f" and {len(bare) - 1} more" if len(bare) > 1 else ""
+            raise UserError(
+                f"video {key!r}: an annotation of {label!r}{others} has no segment, and counted as "
+                "nothing would raise the mAP; add the segment, or remove the annotation"
+            )
 
 
 def check_id(video_id: str) -> str:
@@ -154,6 +176,8 @@ def _listing(value: Any, what: str, form: str = _ANNOTATIONS) -> list:
 
 def _label(item: Mapping[str, Any], what: str) -> str:
     label = item.get("label")
+    if label is None:
+        check_keys(item, ("label",), what)
     if label is None or label == "":
         raise UserError(f"{what} has no label; add it or remove the whole entry")
     if not isinstance(label, str):
@@ -162,11 +186,18 @@ def _label(item: Mapping[str, Any], what: str) -> str:
 
 
 def _video(
-    video_id: str, entry: Any, classes: Container[str] | None, what: str, problem: Problem
+    video_id: str,
+    entry: Any,
+    names: "_Names",
+    what: str,
+    problem: Problem,
+    default_subset: str | None,
 ) -> Video:
     """One entry of ``database``. Duplicate instances are kept: protocols decide about them."""
     entry = _mapping(entry, what)
-    subset = entry.get("subset")
+    with reported(problem, "annotation", video_id):
+        check_keys(entry, ("ambiguous", "subset", "annotations"), what)
+    subset = entry.get("subset") or default_subset
     if not isinstance(subset, str) or not subset:
         raise UserError(f'{what}: "subset" is missing; name the split it belongs to')
     numbers = {}
@@ -175,37 +206,101 @@ def _video(
             with reported(problem, "annotation", video_id):
                 numbers[name] = parse_number(entry[name], f"{what}: {name}", positive=True)
     labels: dict[str, None] = {}
-    instances, ambiguous = [], []
+    instances: list[Instance] = []
+    ambiguous, unsegmented = [], []
     items: list = []
     with reported(problem, "annotation", video_id):
         items = _listing(entry.get("annotations", []), f"{what}: annotations")
     for item in items:
         with reported(problem, "annotation", video_id):
             item = _mapping(item, f"{what}: an annotation")
-            label = _label(item, f"{what}: an annotation")
-            if re.search("[\ud800-\udfff]", label):
-                text = f"{what}: the label {label!r} holds half a surrogate pair; rename the class"
-                raise UserError(text)
-            if classes is not None and label not in classes:
-                text = f'its label {label!r} is not among "classes"; add it there or fix the label'
-                raise Defect("label", f"{what}: {text}")
-            labels[label] = None  # with a broken segment, the video shows the class all the same
-            if item.get("segment") is not None:
-                start, end = parse_segment(item["segment"], f"{what}: the segment of {label!r}")
+            written = _label(item, f"{what}: an annotation")
+            label = None if is_ambiguous(written) else names.label(written, what)
+            if label is None:
+                names.ambiguous += 1
+            else:  # with a broken segment, the video shows the class all the same
+                labels[label] = None
+            segment = item.get("segment")
+            if segment is None:
+                check_keys(item, ("segment",), f"{what}: an annotation of {written!r}")
+                unsegmented += [label] if label else []
+                continue
+            start, end = parse_segment(segment, f"{what}: the segment of {written!r}")
+            if label is None:
+                ambiguous.append((start, end))
+            else:
                 instances.append(Instance(start, end, label))
     for item in _listing(entry.get("ambiguous", []), f"{what}: ambiguous"):
         with reported(problem, "annotation", video_id):
             ambiguous.append(parse_segment(item, f"{what}: an ambiguous interval"))
-    return Video(video_id, subset, tuple(labels), tuple(instances), tuple(ambiguous), **numbers)
+    return Video(
+        video_id,
+        subset,
+        tuple(labels),
+        tuple(instances),
+        tuple(ambiguous),
+        unsegmented=tuple(unsegmented),
+        **numbers,
+    )
+
+
+class _Names:
+    """The labels of one file, each as it was spelled first, and how many were ambiguous ones.
+
+    Args:
+      classes: what the file lists as classes, None if it does not.
+    """
+
+    def __init__(self, classes: tuple[str, ...] | None):
+        self._listed = classes
+        self._spelling = {nfc(name): name for name in classes or ()}
+        self.ambiguous = 0
+
+    def label(self, written: str, what: str) -> str:
+        """The class that a label means.
+
+        Raises:
+          UserError: that begins with ``what``, if it means none.
+        """
+        if re.search("[\ud800-\udfff]", written):
+            text = f"{what}: the label {written!r} holds half a surrogate pair; rename the class"
+            raise UserError(text)
+        key = nfc(written)
+        if key in self._spelling:
+            return self._spelling[key]
+        if self._listed is None:
+            return self._spelling.setdefault(key, written)
+        for text in alike([*self._listed, written], plain_label):
+            raise Defect("label", f"{what}: the labels {text}")
+        text = f'its label {written!r} is not among "classes"; add it there or fix the label'
+        raise Defect("label", f"{what}: {text}")
+
+    def classes(self) -> tuple[str, ...]:
+        """The classes in their order."""
+        return tuple(sorted(self._spelling.values())) if self._listed is None else self._listed
+
+    def notes(self) -> Iterator[str]:
+        """What was taken how, and what is doubtful."""
+        if self.ambiguous:
+            yield f"labelled 'Ambiguous', so ambiguous intervals and no instances: {self.ambiguous}"
+        for separator in ",;":
+            joined = [name for name in self._spelling if separator in name]
+            parts = [{part.strip() for part in name.split(separator)} for name in joined]
+            every = joined and len(joined) == len(self._spelling)
+            if every or any(part <= self._spelling.keys() for part in parts):
+                yield (
+                    f"is the label {joined[0]!r} one class? Several labels of a video are written "
+                    "label|label in a CSV, and as annotations of their own in JSON"
+                )
 
 
 def _classes(value: Any, what: str) -> tuple[str, ...]:
     classes = tuple(_listing(value, what))
     if not all(isinstance(name, str) and name for name in classes):
         raise UserError(f"{what} must hold non-empty strings")
-    if len(set(classes)) != len(classes):
+    if len(set(map(nfc, classes))) != len(classes):
         raise UserError(f"{what} names a class twice; keep one of them")
-    return classes
+    return tuple(name for name in classes if not is_ambiguous(name))
 
 
 def check_database(value: Any, source: str | os.PathLike) -> dict[str, Any]:
@@ -238,26 +333,32 @@ def parse_annotations(
     if value.get("classes") is not None:
         with reported(problem, "annotation"):
             classes = _classes(value["classes"], f'{source}: "classes"')
-    known = None if classes is None else frozenset(classes)
+    names = _Names(classes)
     videos = {}
     for key, entry in database.items():
         with reported(problem, "annotation", key):
-            videos[key] = _video(key, entry, known, f"{source}: video {key!r}", problem)
-    if classes is None:
-        classes = tuple(sorted({label for video in videos.values() for label in video.labels}))
-    return Annotations(videos, classes)
+            what = f"{source}: video {key!r}"
+            videos[key] = _video(key, entry, names, what, problem, value.get("default_subset"))
+    for text in alike(videos, plain_id):
+        problem("duplicate", f"{source}: the ids {text}")
+    for text in alike(names.classes(), plain_label):
+        problem("label", f"{source}: the labels {text}")
+    return Annotations(videos, names.classes(), tuple(names.notes()))
 
 
 def load_annotations(path: str | os.PathLike, *, problem: Problem = raise_first) -> Annotations:
-    """Reads ActivityNet-style annotations.
+    """Reads ActivityNet-style annotations, or a CSV of them.
 
     ``{"database": {ID: {"subset", "duration"?, "fps"?, "annotations": [{"segment"?: [s, e],
-    "label"}], "ambiguous"?: [[s, e]]}}, "classes"?: [...]}``; numbers may be strings.
-    ``problem`` is that of :func:`parse_annotations`.
+    "label"}], "ambiguous"?: [[s, e]]}}, "classes"?: [...]}``; numbers may be strings. A `.csv`
+    is :func:`cpmn_tf.formats.annotation_tables.read_annotation_table`'s. ``problem`` is that of
+    :func:`parse_annotations`.
 
     Raises:
       UserError: naming the file, the video and the fix.
     """
+    if pathlib.Path(path).suffix.lower() == ".csv":
+        return parse_annotations(read_annotation_table(path, problem), path, problem=problem)
     return parse_annotations(read_json(path, problem=problem), path, problem=problem)
 
 
@@ -266,8 +367,7 @@ def database_entry(video: Video) -> dict[str, Any]:
     items: list[dict[str, Any]] = [
         {"segment": [item.start, item.end], "label": item.label} for item in video.instances
     ]
-    segmented = {item.label for item in video.instances}
-    items += [{"label": label} for label in video.labels if label not in segmented]
+    items += [{"label": label} for label in video.bare_labels()]
     more = {
         "duration": video.duration,
         "fps": video.fps,
@@ -321,6 +421,21 @@ class Detections:
             )
         return "\n".join(lines)
 
+    def spelled_as(
+        self, annotations: Annotations, source: str | os.PathLike = "detections"
+    ) -> "Detections":
+        """The detections with ids and labels as the annotations spell them: see :func:`nfc`.
+
+        Raises:
+          UserError: naming ``source``, if an id differs from another by blanks alone, or a label by
+            blanks or case.
+        """
+        videos = spelled(self.videos, annotations.videos, plain_id, f"{source}: the ids")
+        classes = spelled(self.classes, annotations.classes, plain_label, f"{source}: the labels")
+        if (videos, classes) == (self.videos, self.classes):
+            return self
+        return dataclasses.replace(self, videos=videos, classes=classes)
+
     @classmethod
     def from_rows(
         cls, videos: Iterable[str], rows: Iterable[tuple[str, str, float, float, float]]
@@ -364,6 +479,7 @@ def load_detections(path: str | os.PathLike) -> Detections:
       UserError: naming the file, the video and the fix.
     """
     value = _mapping(read_json(path), f"{path}: the file", _RESULTS)
+    check_keys(value, ("results",), f"{path}: the file")
     results = _mapping(value.get("results"), f'{path}: its "results"', _RESULTS)
     return Detections.from_rows(tuple(results), _result_rows(path, results))
 
@@ -375,6 +491,8 @@ def _result_rows(
         what = f"{path}: video {video_id!r}"
         for item in _listing(results.pop(video_id), f"{what}: its entry", _RESULTS):  # frees them
             item = _mapping(item, f"{what}: a detection", _RESULTS)
+            if not item.keys() >= _ROW:
+                check_keys(item, ("label", "segment", "score"), f"{what}: a detection")
             label = _label(item, f"{what}: a detection")
             start, end = parse_segment(item.get("segment"), f"{what}: the segment of {label!r}")
             yield video_id, label, start, end, parse_number(item.get("score"), f"{what}: a score")

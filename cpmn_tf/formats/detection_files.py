@@ -17,15 +17,14 @@ from cpmn_tf.formats.annotations import (
     parse_number,
     parse_segment,
 )
-from cpmn_tf.formats.tables import VIDEO, filled_lines, read_table
+from cpmn_tf.formats.tables import SEGMENT, VIDEO, filled_lines, read_table
 from cpmn_tf.formats.thumos_text import CLASS_NUMBERS
 
 Row = tuple[str, str, float, float, float]
 
 _COLUMNS = {
     **VIDEO,
-    "start": ("start", "t_start", "start_seconds"),
-    "end": ("end", "t_end", "end_seconds"),
+    **SEGMENT,
     "label": ("label", "class", "activity"),
     "score": ("score", "confidence"),
 }

@@ -10,6 +10,16 @@ from cpmn_tf.files import read_text
 
 VIDEO = {"video": ("video", "video_id", "video_name", "videoname", "name", "id")}
 
+SEGMENT = {
+    "start": ("start", "t_start", "start_seconds", "start_time"),
+    "end": ("end", "t_end", "end_seconds", "end_time"),
+}
+INFO = {  # what a table may say of each video, by the columns it may be in
+    "subset": ("subset", "split", "set", "partition", "phase", "fold"),
+    "fps": ("fps", "frame_rate"),
+    "duration": ("duration", "seconds", "duration_second"),
+}
+
 
 def filled_lines(path: str | os.PathLike) -> Iterator[tuple[str, str]]:
     """Yields ("FILE line N", stripped text) of each line that is not empty.

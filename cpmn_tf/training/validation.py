@@ -20,10 +20,14 @@ from cpmn_tf.training.events import EventWriter
 
 
 def known_segments(split: Split) -> Annotations | None:
-    """The annotations of a split's videos, or None if none of them has a segment."""
+    """The annotations of a split's videos, or None unless every one of them has its segment."""
     annotations = load_annotations(os.path.join(split.manifest.folder, "annotations.json"))
     videos = {name: annotations.videos[name] for name in split.lengths}
+    bare = sum(len(video.bare_labels()) for video in videos.values())
     if not any(video.instances for video in videos.values()):
+        return None
+    if bare:
+        print(f"no localization mAP of the videos held out: {bare} annotations have no segment")
         return None
     return Annotations(videos, annotations.classes)
 

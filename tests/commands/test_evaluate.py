@@ -229,6 +229,61 @@ def test_a_reader_that_goes_away_leaves_no_traceback_and_the_file(flags):
     assert output(flags)["protocol"] == "activitynet"
 
 
+def test_ambiguous_as_a_label_in_json(flags, capsys):
+    """As several toolboxes write THUMOS14: as a class its AP is 0, and mAP 2/3 or less."""
+
+    def segments(*items):
+        return [{"label": label, "segment": [start, end]} for label, start, end in items]
+
+    actions = {
+        "v1": segments(("Jump", 5, 10), ("Dive", 20, 30)),
+        "v2": segments(("Jump", 15, 25)),
+        "v3": segments(("Dive", 1, 9)),
+    }
+    found = {key: [{**item, "score": 0.5} for item in items] for key, items in actions.items()}
+    found["v1"].append({"label": "Jump", "segment": [40, 50], "score": 0.99})
+    actions["v1"] += segments(("Ambiguous", 40, 50))
+    truth = {key: {"subset": "test", "annotations": items} for key, items in actions.items()}
+    changes = {"protocol": "both", "tiou": "0.5", "split": None}
+    assert evaluate.main(flags({"database": truth}, {"results": found}, **changes)) == 0
+    # Jump: F T T has precisions 1/2 and 2/3, by ActivityNet's interpolation 2/3; Dive 1.
+    assert output(flags)["activitynet"]["average_map"] == pytest.approx(5 / 6)  # 83.33
+    assert output(flags)["thumos14"]["average_map"] == 1.0  # the one at [40, 50] is left out
+    assert "so ambiguous intervals and no instances: 1" in capsys.readouterr().out
+
+
+def test_names_that_read_the_same_are_the_same(flags, capsys):
+    """In form D, as macOS writes it, `Plongée` gave 50 instead of 100."""
+    truth = {"v": {"subset": "test", "annotations": []}}
+    for label, segment in (("Plong\u00e9e", [0, 9]), ("Jump", [20, 30])):
+        truth["v"]["annotations"].append({"label": label, "segment": segment})
+    found = [{**item, "score": 1} for item in truth["v"]["annotations"]]
+    found[0] = {**found[0], "label": "Plonge\u0301e"}
+    changes = {"tiou": "0.5", "split": None}
+    assert evaluate.main(flags({"database": truth}, {"results": {"v": found}}, **changes)) == 0
+    assert output(flags)["average_map"] == 1.0
+    assert list(output(flags)["per_class"]) == ["Jump", "Plong\u00e9e"]
+    for wrong, name in ((" v", "v"), ("v", "jump")):
+        found[1] = {**found[1], "label": name if name == "jump" else "Jump"}
+        assert (
+            evaluate.main(flags({"database": truth}, {"results": {wrong: found}}, **changes)) == 1
+        )
+        error = capsys.readouterr().err
+        assert "found.json: the" in error and "differ by blanks" in error
+
+
+def test_an_instance_without_a_segment_is_an_error_where_it_is_evaluated(flags, capsys):
+    truth = json.loads(json.dumps(ANNOTATIONS))
+    truth["database"]["c"]["annotations"].append({"label": "run"})  # not evaluated
+    truth["database"]["b"]["annotations"] = [{"label": "Background", "segment": [0, 1]}]
+    assert evaluate.main(flags(truth)) == 0
+    assert "'Background' counts as a class; if it stands for no action" in capsys.readouterr().out
+    truth["database"]["a"]["annotations"].append({"label": "run"})
+    assert evaluate.main(flags(truth)) == 1
+    error = capsys.readouterr().err
+    assert "truth.json: video 'a': an annotation of 'run' has no segment" in error
+
+
 def test_missing_flags_and_help(flags, capsys):
     assert evaluate.main(["--annotations=x"]) == 2
     assert "detections" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Annotations as sources read them: JSON or a labels-only CSV, and a table of the videos.
+"""Annotations as sources read them: JSON or a CSV, and a table of the videos.
 
 What is read is ActivityNet's ``{"database": {ID: entry}}``, raw, so that a source can fill in what
 the files leave out (subset, fps) before :func:`parse` makes it typed annotations.
@@ -8,54 +8,28 @@ import os
 import pathlib
 from typing import Any
 
-from cpmn_tf.errors import Problem, UserError
+from cpmn_tf.errors import Problem, UserError, reported
 from cpmn_tf.files import read_json
+from cpmn_tf.formats.annotation_tables import read_annotation_table
 from cpmn_tf.formats.annotations import Annotations, check_database, check_id, parse_annotations
-from cpmn_tf.formats.tables import VIDEO, read_table
-
-LABELS = {"labels": ("labels", "label")}
-INFO = {  # what a table may say of each video, by the columns it may be in
-    "subset": ("subset", "split"),
-    "fps": ("fps", "frame_rate"),
-    "duration": ("duration", "seconds", "duration_second"),
-}
+from cpmn_tf.formats.names import check_keys
+from cpmn_tf.formats.tables import INFO, VIDEO, read_table
 
 
 def read_database(path: str | os.PathLike, problem: Problem) -> dict[str, Any]:
-    """Raw annotations from ActivityNet-style JSON, or from a labels-only CSV.
+    """Raw annotations from ActivityNet-style JSON, or from a CSV.
 
     Raises:
       UserError: naming the file, if it is neither.
     """
     if pathlib.Path(path).suffix.lower() == ".csv":
-        return read_labels(path, problem)
+        return read_annotation_table(path, problem)
     raw = read_json(path, problem=problem)
-    check_database(raw, path)
+    for key, entry in check_database(raw, path).items():
+        if isinstance(entry, dict) and not entry.get("subset"):  # which others may say
+            with reported(problem, "annotation", key):
+                check_keys(entry, ("subset",), f"{path}: video {key!r}")
     return raw
-
-
-def read_labels(path: str | os.PathLike, problem: Problem) -> dict[str, Any]:
-    """Raw annotations from ``video,label|label`` lines.
-
-    The first line may name the columns: ``video``, ``labels``, and also ``subset``, ``fps``,
-    ``duration``; without such a line there are two, video and labels. A video's field of labels may
-    be empty. Where neither a column nor the features' folders say otherwise, all videos are of the
-    subset ``training``.
-
-    Raises:
-      UserError: naming the file, if it cannot be read.
-    """
-    database: dict[str, Any] = {}
-    table = read_table(path, {**VIDEO, **LABELS}, optional=INFO, bare=True, problem=problem)
-    for place, row in table:
-        entry: dict[str, Any] = {key: row[key] for key in INFO if row.get(key)}
-        names = [name.strip() for name in row["labels"].split("|")]
-        entry["annotations"] = [{"label": name} for name in dict.fromkeys(names) if name]
-        if row["video"] in database:
-            text = f"{place}: a second line of the video {row['video']!r}"
-            problem("duplicate", f"{text}; keep one, write labels as a|b", row["video"])
-        database[row["video"]] = entry
-    return {"database": database, "default_subset": "training"}
 
 
 def fill_in(

@@ -4,7 +4,7 @@ Segments are never needed to train; this is ``folders`` with the one file that i
 """
 
 from cpmn_tf.errors import Problem
-from tfrecords_tools.reading.databases import read_labels
+from cpmn_tf.formats.annotation_tables import read_annotation_table
 from tfrecords_tools.sources import SourceSettings
 from tfrecords_tools.sources.folders import OPTIONAL, REQUIRED, FoldersSource
 
@@ -13,5 +13,5 @@ __all__ = ["OPTIONAL", "REQUIRED", "open_source"]
 
 def open_source(settings: SourceSettings, problem: Problem) -> FoldersSource:
     """Opens the source, whatever the suffix of the file of labels."""
-    raw = read_labels(str(settings.annotations), problem)
+    raw = read_annotation_table(str(settings.annotations), problem)
     return FoldersSource(settings, problem, raw=raw, name="labels")

@@ -96,6 +96,7 @@ class WtalcSource:
                         f"{len(ofsegments[place])} labels of them"
                     )
                     self._problem("annotation", text, key)
+                items = [item for item in items if item["label"] not in ofsegments[place]]
                 items += [
                     {"label": label, "segment": pair}
                     for label, pair in zip(ofsegments[place], segments[place], strict=False)
