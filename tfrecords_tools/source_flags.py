@@ -10,7 +10,10 @@ from tfrecords_tools.sources import SOURCES, SourceSettings
 def define_source_flags(values: Flags) -> None:
     """Defines the flags on ``values``, one for each field of the settings."""
     values.choice("source", SOURCES, "What is read; see above.", default="folders")
-    values.string("features_dir", "The features' folder (wtalc: the file *-JOINTFeatures.npy).")
+    values.string(
+        "features_dir",
+        "The features' folder, or an .npz or .h5 of all videos (wtalc: *-JOINTFeatures.npy).",
+    )
     values.string(
         "annotations",
         "folders: ActivityNet-style JSON; labels: a CSV; thumos14: folders of text files, "
@@ -36,6 +39,8 @@ def define_source_flags(values: Flags) -> None:
         "Whether the first line of CSV features names the columns; by default text does, and so do "
         "numbers in a row before others.",
     )
+    values.boolean("squeeze", "Drop axes of length 1 of arrays such as [1, T, G] or [T, G, 1, 1].")
+    values.choice("crops", ["mean"], "Average [T, crops, G] or [crops, T, G] over the crops.")
     values.boolean("skip_missing", "Leave out annotated videos without features, and count them.")
     values.integer("seed", "watch, simulated: seed of what is drawn.", default=0, least=0)
     values.choice(

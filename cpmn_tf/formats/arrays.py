@@ -15,12 +15,15 @@ _READERS = {
 }
 
 
-def open_array(path: str | os.PathLike, dimensions: Sequence[str]) -> np.ndarray:
+def open_array(
+    path: str | os.PathLike, dimensions: Sequence[str], *, any_axes: bool = False
+) -> np.ndarray:
     """Memory-maps an array of real numbers, after its header was held against the file's size.
 
     Args:
       path: a .npy file.
       dimensions: what each axis counts, such as ``("units", "values")``; no axis may be empty.
+      any_axes: fewer or more axes are let pass.
 
     Returns:
       A read-only array of any integer, boolean or floating type, not read yet.
@@ -32,7 +35,7 @@ def open_array(path: str | os.PathLike, dimensions: Sequence[str]) -> np.ndarray
         with open(path, "rb") as file:
             shape, fortran, dtype = read_header(file, path)
             begin = file.tell()
-        check_numbers(path, shape, dtype, dimensions)
+        check_numbers(path, shape, dtype, dimensions, any_axes=any_axes)
         if os.path.getsize(path) != begin + math.prod(shape) * dtype.itemsize:
             raise UserError(f"{path}: is not as long as its header says; copy the file anew")
         return np.memmap(os.fspath(path), dtype, "r", begin, shape, "F" if fortran else "C")
@@ -62,17 +65,22 @@ def read_header(file: BinaryIO, name: str | os.PathLike) -> tuple[tuple, bool, n
 
 
 def check_numbers(
-    name: str | os.PathLike, shape: tuple, dtype: np.dtype, dimensions: Sequence[str]
+    name: str | os.PathLike,
+    shape: tuple,
+    dtype: np.dtype,
+    dimensions: Sequence[str],
+    *,
+    any_axes: bool = False,
 ) -> None:
     """Checks what a header says of an array of real numbers; no axis may be empty.
 
     Raises:
       UserError: naming ``name``.
     """
-    fits = len(shape) == len(dimensions) and dtype.kind in "fiub"
+    fits = (any_axes or len(shape) == len(dimensions)) and dtype.kind in "fiub"
     if fits and 0 in shape:
         raise UserError(f"{name}: has the shape {list(shape)} and so no value; make it anew")
-    if not fits or min(shape) < 1:
+    if not fits or min(shape, default=1) < 1:
         raise UserError(
             f"{name}: is an array of {dtype} and shape {list(shape)}; "
             f"it must be numbers of shape [{', '.join(dimensions)}]"

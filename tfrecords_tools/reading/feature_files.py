@@ -1,12 +1,15 @@
-"""One feature file: .npy, .npz or .csv, read to [T, G] floats; nothing is unpickled."""
+"""One array of features: .npy, .npz, .h5 or .csv, read to [T, G] floats; nothing is unpickled."""
 
 import contextlib
 import dataclasses
+import itertools
+import math
 import os
 import re
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Self
 
 import numpy as np
 
@@ -14,8 +17,11 @@ from cpmn_tf.errors import Defect, UserError
 from cpmn_tf.formats.arrays import all_finite, check_numbers, open_array
 from tfrecords_tools.findings import listed
 
-SUFFIXES = (".npy", ".npz", ".csv")
+ARCHIVES = (".npz", ".h5", ".hdf5")
+SUFFIXES = (".npy", ".csv", *ARCHIVES)
 DIMENSIONS = ("units", "values")
+SOME = 20  # arrays that tell which axis counts crops
+CROPS = (3, 5, 10)  # pictures that are cut of a frame: left to right; corners and centre; mirrored
 # What the first line of a CSV file may be.
 TEXT, MIXED, NUMBERS, UNIT = "text", "text and numbers", "numbers in a row", "other numbers"
 _WHOLE = re.compile(r"\d{1,9}(\.0)?")
@@ -28,18 +34,22 @@ class Reading:
     Attributes:
       csv_header: whether the first line of CSV files names their columns, ``yes`` or ``no``; None
         takes text for names, and 0, 1, 2, ... before other numbers.
-      counts: files by what their first line was taken for.
+      squeeze: whether axes of length 1 are dropped from arrays of more than two axes.
+      crops: ``mean`` averages over the axis of crops, of arrays of three axes.
+      counts: files by what is told of them: the subject, and what was made of it.
     """
 
     csv_header: str | None = None
-    counts: Counter[str] = dataclasses.field(default_factory=Counter)
+    squeeze: bool = False
+    crops: str | None = None
+    counts: Counter[tuple[str, str]] = dataclasses.field(default_factory=Counter)
 
     def notes(self) -> list[str]:
-        """What was made of how many files, in a line."""
-        if not self.counts:
-            return []
-        found = "; ".join(f"{taken}: {count}" for taken, count in sorted(self.counts.items()))
-        return [f"first lines of CSV files: {found}"]
+        """What was made of how many files, a line for each subject."""
+        lines: dict[str, list[str]] = {}
+        for (subject, made), count in sorted(self.counts.items()):
+            lines.setdefault(subject, []).append(f"{made}: {count}")
+        return [f"{subject}: {'; '.join(made)}" for subject, made in lines.items()]
 
 
 def load_features(path: str | os.PathLike, reading: Reading | None = None) -> np.ndarray:
@@ -52,28 +62,130 @@ def load_features(path: str | os.PathLike, reading: Reading | None = None) -> np
     Raises:
       UserError: naming the file, if it is no such array or holds NaN or infinite values.
     """
-    suffix = os.path.splitext(path)[1].lower()
-    return finite(path, _READERS[suffix](path, reading or Reading()))
+    reading = reading or Reading()
+    return units_of(path, read_array(path, reading), reading)
 
 
-def load_archive(path: str | os.PathLike, names: Sequence[str]) -> dict[str, np.ndarray]:
-    """Reads an .npz that holds an array per stream.
+def read_array(path: str | os.PathLike, reading: Reading) -> np.ndarray:
+    """The array in a file, whatever its axes; that of a .npy is not in memory yet.
+
+    Raises:
+      UserError: naming the file, if there is not one array in it.
+    """
+    return _READERS[os.path.splitext(path)[1].lower()](path, reading)
+
+
+def units_of(
+    name: str | os.PathLike,
+    values: np.ndarray,
+    reading: Reading,
+    crops: tuple[int, int] | None = None,
+) -> np.ndarray:
+    """The [T, G] features that an array holds, checked: finite float32 or float16.
+
+    Args:
+      name: of the array, for messages.
+      values: of any number of axes.
+      reading: whether axes are dropped and averaged over.
+      crops: the axis that :func:`crop_axis` found, and its length.
+
+    Raises:
+      UserError: naming the array, and the setting that would make [T, G] of it.
+    """
+    shape, squeezed = values.shape, None
+    check_numbers(name, shape, values.dtype, DIMENSIONS, any_axes=len(shape) > 2)
+    if reading.squeeze and values.ndim > 2:
+        squeezed = without_ones(shape, 3 if crops else 2)
+        values = values.reshape(squeezed or shape)
+        reading.counts["arrays", "axes of length 1 dropped"] += values.shape != shape
+    if reading.crops and values.ndim == 3:
+        if crops is None:
+            text = f"{name}: which axis of its shape {list(shape)} counts crops others do not tell"
+            raise Defect("unreadable", f"{text}; average over it and save [units, values]")
+        axis, count = crops
+        if values.shape[axis] != count:
+            text = (
+                f"{name}: its shape {list(shape)} has no {count} crops on axis {axis}, where others"
+            )
+            raise Defect("unreadable", f"{text} of the stream have them; save it as the others")
+        values = values.mean(axis, dtype=np.result_type(values, np.float32))
+        reading.counts["arrays", f"mean of {count} crops taken"] += 1
+    if values.ndim > 2:
+        text = f"{name}: is an array of {values.dtype} and shape {list(shape)}"
+        remedy = _remedy(shape)
+        raise Defect("unreadable", f"{text}; it must be of shape [units, values]{remedy}")
+    return finite(name, values)
+
+
+def without_ones(shape: tuple[int, ...], axes: int) -> tuple[int, ...] | None:
+    """The shape of that many axes that dropping axes of length 1 leaves; None if it is not one.
+
+    >>> without_ones((7, 1, 4, 1, 1), 2)
+    (7, 4)
+    >>> without_ones((1, 7, 1), 2)  # [1, 7] or [7, 1]?
+    """
+    kept = itertools.combinations(shape, axes)
+    found = {lengths for lengths in kept if math.prod(lengths) == math.prod(shape)}
+    return found.pop() if len(found) == 1 else None
+
+
+def crop_axis(shapes: Iterable[tuple[int, ...]]) -> tuple[int, int] | None:
+    """Which axis of a stream's three-axis arrays counts crops, 0 or 1, and how many.
+
+    It is the one of a length of :data:`CROPS`, the same in all arrays; some of them are enough. One
+    of ten units and ten crops leaves it open, and further ones tell.
+
+    Returns:
+      The axis and its length; None if it cannot be told.
+    """
+    first: tuple[int, ...] = ()
+    axes: list[int] = []
+    for number, shape in enumerate(shapes):
+        if not first:
+            first, axes = shape, [axis for axis in (0, 1) if shape[axis] in CROPS]
+        axes = [axis for axis in axes if shape[axis] == first[axis]]
+        if not axes or (len(axes) == 1 and number >= SOME):
+            break
+    return (axes[0], first[axes[0]]) if len(axes) == 1 else None
+
+
+def _remedy(shape: tuple[int, ...]) -> str:
+    """The settings that would make [T, G] of an array of that shape, or ''."""
+    if without_ones(shape, 2):
+        return ": add `squeeze=True`"
+    fewer = without_ones(shape, 3)
+    if fewer and 1 not in fewer and set(fewer[:2]) & set(CROPS):
+        return ": add `crops=mean`" + (" and `squeeze=True`" if fewer != shape else "")
+    return ""
+
+
+def load_archive(
+    path: str | os.PathLike,
+    names: Sequence[str],
+    reading: Reading,
+    crops: Callable[[str], tuple[int, int] | None],
+) -> dict[str, np.ndarray]:
+    """Reads a video's .npz or .h5 that holds an array per stream.
 
     Args:
       path: the file.
       names: of the streams that it must hold, sorted.
+      reading: how arrays are read.
+      crops: gives a stream's axis of crops.
 
     Raises:
       UserError: naming the file.
     """
-    with _archive(path) as archive:
-        found = sorted(archive.files)
-        if found != list(names):
+    with Archive(path) as archive:
+        if archive.names != list(names):
             raise UserError(
-                f"{path}: holds {listed(found)} instead of {listed(names)}; give each video the "
-                "same streams"
+                f"{path}: holds {listed(archive.names)} instead of {listed(names)}; give each "
+                "video the same streams"
             )
-        return {name: finite(f"{path}: {name}", _member(path, archive, name)) for name in names}
+        return {
+            name: units_of(f"{path}: {name}", archive.read(name), reading, crops(name))
+            for name in names
+        }
 
 
 def split_columns(
@@ -96,16 +208,6 @@ def split_columns(
     }
 
 
-def stream_names(path: str | os.PathLike) -> list[str]:
-    """Names of the arrays in an .npz, sorted.
-
-    Raises:
-      UserError: naming the file.
-    """
-    with _archive(path) as archive:
-        return sorted(archive.files)
-
-
 def finite(name: str | os.PathLike, array: np.ndarray) -> np.ndarray:
     """``array`` as float32, or float16 if it is that already, in C's order; every value finite.
 
@@ -125,14 +227,73 @@ def finite(name: str | os.PathLike, array: np.ndarray) -> np.ndarray:
     return values
 
 
-def _load_npz(path: str | os.PathLike, reading: Reading) -> np.ndarray:
-    with _archive(path) as archive:
-        if len(archive.files) != 1:
+class Archive:
+    """An open .npz or .h5 file; an array is read when it is asked for.
+
+    Attributes:
+      names: of the arrays, sorted; a ``/`` in them is a level of folders.
+    """
+
+    def __init__(self, path: str | os.PathLike):
+        """Opens it.
+
+        Raises:
+          UserError: naming the file, if it is no such file or holds no array.
+        """
+        self._path = path
+        self._file: Any
+        if os.path.splitext(path)[1].lower() == ".npz":
+            with _readable(path, "is not an .npz archive"):
+                self._file = np.load(path, allow_pickle=False)
+                if not isinstance(self._file, np.lib.npyio.NpzFile):
+                    raise ValueError("it is a single array")
+            self.names = sorted(self._file.files)
+        else:
+            import h5py  # Keras brings it
+
+            with _readable(path, "is not an HDF5 file"):
+                self._file = h5py.File(path, "r")
+                found: list[str] = []
+                self._file.visititems(
+                    lambda name, item: (
+                        found.append(name) if isinstance(item, h5py.Dataset) else None
+                    )
+                )
+            self.names = sorted(found)
+        if not self.names:
+            raise UserError(f"{path}: holds no array; save it anew")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def read(self, name: str, reading: Reading | None = None) -> np.ndarray:
+        """An array, whatever its axes; ``reading`` makes no difference.
+
+        Raises:
+          UserError: naming the file, if the array is damaged or would have to be unpickled.
+        """
+        with _readable(self._path, f"{name} is damaged"):
+            values = self._file[name]
+            if not isinstance(values, bytes | np.ndarray):  # HDF5's
+                values = values[()]
+        if isinstance(values, np.generic):
+            return np.asarray(values)
+        if not isinstance(values, np.ndarray):
+            raise UserError(f"{self._path}: holds {name!r:.80}, which is no array; remove it")
+        return values
+
+
+def _read_archive(path: str | os.PathLike, reading: Reading) -> np.ndarray:
+    with Archive(path) as archive:
+        if len(archive.names) != 1:
             raise UserError(
-                f"{path}: holds {len(archive.files)} arrays ({listed(archive.files)}); keep one, "
-                "or one per stream in FEATURES/ID.npz"
+                f"{path}: holds {len(archive.names)} arrays ({listed(archive.names)}); keep one, "
+                f"or one per stream in FEATURES/ID{os.path.splitext(path)[1]}"
             )
-        return _member(path, archive, archive.files[0])
+        return archive.read(archive.names[0])
 
 
 def _load_csv(path: str | os.PathLike, reading: Reading) -> np.ndarray:
@@ -178,7 +339,8 @@ def _load_csv(path: str | os.PathLike, reading: Reading) -> np.ndarray:
     if counting and (others != np.rint(others)).any():
         text = f"{path}: its first column counts the lines"
         raise Defect("unreadable", f"{text}; write the table without it (pandas: index=False)")
-    reading.counts[f"{kind}, {'names of columns' if named else 'a unit'}"] += 1
+    made = f"{kind}, {'names of columns' if named else 'a unit'}"
+    reading.counts["first lines of CSV files", made] += 1
     return values
 
 
@@ -226,29 +388,10 @@ def _is_number(field: str) -> bool:
 
 
 _READERS: dict[str, Callable[[str | os.PathLike, Reading], np.ndarray]] = {
-    ".npy": lambda path, _: open_array(path, DIMENSIONS),
-    ".npz": _load_npz,
+    ".npy": lambda path, _: open_array(path, DIMENSIONS, any_axes=True),
     ".csv": _load_csv,
+    **dict.fromkeys(ARCHIVES, _read_archive),
 }
-
-
-def _archive(path: str | os.PathLike) -> np.lib.npyio.NpzFile:
-    with _readable(path, "is not an .npz archive"):
-        archive = np.load(path, allow_pickle=False)
-        if not isinstance(archive, np.lib.npyio.NpzFile):
-            raise ValueError("it is a single array")
-    if not archive.files:
-        raise UserError(f"{path}: holds no array; save it anew")
-    return archive
-
-
-def _member(path: str | os.PathLike, archive: np.lib.npyio.NpzFile, name: str) -> np.ndarray:
-    with _readable(path, f"{name} is damaged"):
-        values = archive[name]
-    if not isinstance(values, np.ndarray):
-        raise UserError(f"{path}: holds {name!r:.80}, which is no array; remove it")
-    check_numbers(f"{path}: {name}", values.shape, values.dtype, DIMENSIONS)
-    return values
 
 
 @contextlib.contextmanager
@@ -258,8 +401,8 @@ def _readable(path: str | os.PathLike, otherwise: str) -> Iterator[None]:
         yield
     except UserError:
         raise
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); check the path") from None
     except Exception as error:
+        if isinstance(error, OSError) and error.strerror:  # h5py's of a broken file have none
+            raise UserError(f"{path}: cannot be read ({error.strerror}); check the path") from None
         reason = " ".join(str(error).split())[:80]
         raise UserError(f"{path}: {otherwise} ({reason}); save it anew") from None

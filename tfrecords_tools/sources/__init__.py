@@ -38,6 +38,8 @@ class SourceSettings:
       split_at: columns of the first stream, ``rgb``, in files that hold both streams.
       csv_header: ``yes`` or ``no``, whether the first line of CSV features names their columns,
         where it is not plain.
+      squeeze: drop axes of length 1 of arrays that have more than two axes.
+      crops: ``mean`` averages arrays of three axes over the one that counts crops.
       skip_missing: leave out annotated videos without features instead of refusing them.
       seed: of what is composed or simulated.
       recipe: by which ``watch`` composes recordings, ``long`` or ``short``.
@@ -53,6 +55,8 @@ class SourceSettings:
     resampled_fps: float | None = None
     split_at: int | None = None
     csv_header: str | None = None
+    squeeze: bool = False
+    crops: str | None = None
     skip_missing: bool = False
     seed: int = 0
     recipe: str = "long"
@@ -71,6 +75,8 @@ class SourceSettings:
                 raise UserError(f"`{name}={value}` must be a whole number; round it")
         if self.csv_header not in (None, "yes", "no"):
             raise UserError(f"`csv_header={self.csv_header}` must be yes or no; give one of them")
+        if self.crops not in (None, "mean"):
+            raise UserError(f"`crops={self.crops}` must be mean; give that or leave it out")
 
     def given(self) -> set[str]:
         """The fields that are not at their defaults."""

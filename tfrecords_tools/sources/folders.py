@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from cpmn_tf.errors import Problem, UserError, reported
-from cpmn_tf.formats.annotations import Annotations
+from cpmn_tf.formats.annotations import Annotations, nfc
 from tfrecords_tools.findings import listed, raise_errors
 from tfrecords_tools.reading.databases import fill_in, parse, read_database
 from tfrecords_tools.reading.feature_files import Reading
@@ -17,7 +17,16 @@ from tfrecords_tools.reading.feature_folders import FeatureFolders
 from tfrecords_tools.sources import SourceSettings, SourceVideo
 
 REQUIRED = ("features_dir", "annotations", "unit_frames")
-OPTIONAL = ("csv_header", "fps", "resampled_fps", "skip_missing", "split_at", "video_info")
+OPTIONAL = (
+    "crops",
+    "csv_header",
+    "fps",
+    "resampled_fps",
+    "skip_missing",
+    "split_at",
+    "squeeze",
+    "video_info",
+)
 
 
 class FoldersSource:
@@ -48,16 +57,19 @@ class FoldersSource:
         raw = raw or read_database(path, problem)
         database = fill_in(raw["database"], settings.video_info, problem)
         subsets = {subset for subset in map(_subset, database.values()) if subset}
-        self._reading = Reading(csv_header=settings.csv_header)
+        self._reading = Reading(
+            csv_header=settings.csv_header, squeeze=settings.squeeze, crops=settings.crops
+        )
         self._folders = FeatureFolders(
             str(settings.features_dir),
+            ids=database,
             subsets=subsets,
             split_at=settings.split_at,
             problem=problem,
             reading=self._reading,
         )
         self.facts = {"source": name, "unit_frames": settings.unit_frames}
-        self._notes: list[str] = []
+        self._notes = self._folders.notes
         self._groups: dict[str, str] = {}
         for key, entry in database.items():
             with reported(problem, "overlap", key):
@@ -121,7 +133,7 @@ class FoldersSource:
             raise UserError(f"{root}: {counted}; check `features_dir`")
         if missing:
             self._notes.append(f"left out: {counted}")
-        extra = sorted(self._folders.present() - set(known.videos))
+        extra = sorted(self._folders.present() - {nfc(key) for key in known.videos})
         if extra:
             self._notes.append(f"features without annotations, not used: {len(extra)} videos")
         for key in extra:

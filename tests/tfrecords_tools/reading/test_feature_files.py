@@ -8,7 +8,13 @@ import pytest
 
 from cpmn_tf.errors import UserError
 from tfrecords_tools.commands import build_records
-from tfrecords_tools.reading.feature_files import Reading, load_features
+from tfrecords_tools.reading.feature_files import (
+    Reading,
+    crop_axis,
+    load_features,
+    units_of,
+    without_ones,
+)
 
 VALUES = np.arange(12, dtype=np.float32).reshape(4, 3)
 
@@ -237,3 +243,105 @@ def test_types_and_orders_of_arrays(folders):
     folders.put("rgb", folders.ids[1], values[None])
     with pytest.raises(UserError, match=r"shape \[1, 7, 4\]; it must be .* \[units, values\]"):
         folders.read(folders.opened())
+
+
+def read(folders, **options):
+    """Features by (id, stream), and what is told of them."""
+    source = folders.opened(**options)
+    videos = folders.read(source)
+    found = {
+        (key, name): values
+        for key, video in videos.items()
+        for name, values in video.features.items()
+    }
+    return found, source.notes
+
+
+@pytest.mark.parametrize(
+    "axes", [(0,), (1,), (2,), (1, 3, 4), (0, 3, 4), (0, 1, 2)], ids=lambda axes: f"ones at {axes}"
+)
+def test_axes_of_length_one(folders, axes):
+    """[1, T, G], [T, 1, G], [T, G, 1], [T, 1, G, 1, 1], [1, T, G, 1, 1] and [1, 1, 1, T, G]."""
+    expected, _ = read(folders)
+    for (key, stream), values in expected.items():
+        folders.put(stream, key, np.expand_dims(values, axes))
+    with pytest.raises(UserError, match=r"-first.npy: .* \[units, values\]: add `squeeze=True`"):
+        read(folders)
+    found, notes = read(folders, squeeze=True)
+    for key, values in expected.items():
+        np.testing.assert_array_equal(found[key], values)
+    assert notes == ["arrays: axes of length 1 dropped: 8"]
+
+
+def test_squeezing_leaves_what_may_be_two_things(tmp_path):
+    """One unit is [1, G] and stays so; [1, T, 1] may be T units of one value, or one of T."""
+    assert without_ones((1, 1, 4), 2) == (1, 4)
+    assert without_ones((1, 7, 1), 2) is without_ones((1, 1, 4, 1), 2) is None
+    assert without_ones((7, 2, 4), 2) is None
+    path = tmp_path / "x.npy"
+    np.save(path, VALUES[:1])
+    assert load_features(path, Reading(squeeze=True)).shape == (1, 3)
+    np.save(path, VALUES[:1, :, None])
+    with pytest.raises(
+        UserError, match=r"shape \[1, 3, 1\]; it must be of shape \[units, values\]$"
+    ):
+        load_features(path, Reading(squeeze=True))
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize("crops", [3, 5, 10])
+def test_crops_are_averaged(folders, axis, crops):
+    """The videos have 6, 7, 8 and 9 units; the mean of v - c, ..., v, ..., v + c is v."""
+    expected, _ = read(folders)
+    spread = np.arange(crops) - (crops - 1) / 2
+    for (key, stream), values in expected.items():
+        folders.put(stream, key, np.moveaxis(values[None] + spread[:, None, None], 0, axis))
+    with pytest.raises(UserError, match=r"\[units, values\]: add `crops=mean`$"):
+        read(folders)
+    found, notes = read(folders, crops="mean")
+    for key, values in expected.items():
+        np.testing.assert_allclose(found[key], values, atol=1e-5)
+    assert notes == [f"arrays: mean of {crops} crops taken: 8"]
+
+
+def test_ten_units_of_ten_crops(folders):
+    """Which axis is which, other videos tell; where none does, nothing is guessed."""
+    first = folders.ids[0]
+    crops = np.arange(10.0)[:, None, None]  # 0, ..., 9: their mean is 4.5
+    units = np.arange(10.0)[:, None] * 100
+    for key in folders.ids:
+        for stream in ("rgb", "flow"):
+            length = 10 if key == first else 7
+            folders.put(stream, key, (crops + units[:length]) * np.ones(2))
+    found, _ = read(folders, crops="mean")
+    np.testing.assert_array_equal(found[first, "rgb"], (units + 4.5) * np.ones(2))
+    for key in folders.ids:
+        for stream in ("rgb", "flow"):
+            folders.put(stream, key, (crops + units) * np.ones(2))
+    with pytest.raises(UserError, match=r"\[10, 10, 2\] counts crops others do not tell; average"):
+        read(folders, crops="mean")
+
+
+def test_crops_where_others_have_none(folders):
+    for key in folders.ids:
+        for stream in ("rgb", "flow"):
+            folders.put(stream, key, np.ones((7, 10, 2)))
+    folders.put("rgb", folders.ids[3], np.ones((10, 7, 2)))
+    with pytest.raises(UserError, match=r"\[7, 10, 2\] counts crops others do not tell"):
+        read(folders, crops="mean")
+    with pytest.raises(UserError, match=r"\[10, 7, 2\] has no 10 crops on axis 1, where others"):
+        units_of("x", np.ones((10, 7, 2)), Reading(crops="mean"), (1, 10))
+
+
+def test_both_flags_and_the_axis_of_crops():
+    values = np.arange(2 * 10 * 3.0).reshape(1, 2, 10, 3, 1)
+    reading = Reading(squeeze=True, crops="mean")
+    found = units_of("x", values, reading, (1, 10))
+    # Value 0 of unit 0 is 0, 3, ..., 27 in the ten crops: 13.5 in the mean; unit 1 begins at 30.
+    np.testing.assert_array_equal(found, [[13.5, 14.5, 15.5], [43.5, 44.5, 45.5]])
+    with pytest.raises(UserError, match=r": add `crops=mean` and `squeeze=True`"):
+        units_of("x", values, Reading())
+    assert crop_axis([(10, 10, 4), (10, 5, 4)]) == (0, 10)
+    assert crop_axis([(5, 10, 4), (7, 10, 4)]) == (1, 10)
+    assert crop_axis([(5, 10, 4)]) is crop_axis([(7, 12, 4)]) is crop_axis([]) is None
+    assert crop_axis([(100, 10, 4), (100, 5, 4)]) is None  # of 100 units each, not 100 crops

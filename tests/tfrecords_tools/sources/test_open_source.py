@@ -40,6 +40,12 @@ def test_a_source_opens_without_flags(folders):
         ("watch", {"recipe": "medium"}, "`recipe=medium` is none of long, short"),
         ("simulated", {"recipe": "short"}, "`recipe` does not go with `source=simulated`"),
         ("folders", {"csv_header": "maybe"}, "`csv_header=maybe` must be yes or no"),
+        ("folders", {"crops": "max"}, "`crops=max` must be mean"),
+        (
+            "bsn",
+            {"features_dir": "x", "annotations": "y", "video_info": "z", "squeeze": True},
+            "go with",
+        ),
         ("simulated", {"difficulty": "hard"}, "`difficulty=hard` is none of easier, standard, h"),
         ("simulated", {"classes_per_video": "5-3"}, "`classes_per_video=5-3` is no number and no"),
         ("simulated", {"classes_per_video": "few"}, "`classes_per_video=few` is no number and no"),
