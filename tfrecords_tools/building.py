@@ -19,7 +19,7 @@ from cpmn_tf.data.schema import DTYPES
 from cpmn_tf.errors import UserError
 from cpmn_tf.files import replaced
 from cpmn_tf.formats.annotations import Annotations, Video
-from tfrecords_tools.checks import check_names, common_units, odd_length
+from tfrecords_tools.checks import First, check_names, check_streams, common_units, odd_length
 from tfrecords_tools.findings import raise_errors
 from tfrecords_tools.sources import Source, SourceSettings, SourceVideo, open_source
 from tfrecords_tools.writing import write_metadata, write_shards
@@ -174,7 +174,7 @@ def assign_splits(
     check_split(given_to)
     if given_to in splits.values():
         raise UserError(f"the subset {given_to!r} is there already; choose another `holdout_to`")
-    candidates = annotations.subset(taken_from).videos
+    candidates = [key for key, subset in splits.items() if subset == taken_from]
     held = [key for key in candidates if pattern.fullmatch(key)]
     if not held or len(held) == len(candidates):
         raise UserError(
@@ -195,6 +195,7 @@ class _Build:
         self._strict = dtype == "auto"
         self._dtype = "float16" if self._strict else dtype
         self._index = {name: place for place, name in enumerate(source.annotations.classes)}
+        self._first: First = {}
         self._written: dict[str, Video] = {}
         self._rates: set[float] = set()
         self._counts = {"trimmed": 0, "zeros": 0, "odd_lengths": 0}
@@ -203,9 +204,7 @@ class _Build:
     def write(self, folder: pathlib.Path, shards: int | None, facts: dict) -> BuiltRecords:
         """Writes shards and metadata into an empty folder."""
         videos = self._source.videos(self._splits)
-        first = next(videos, None)
-        if first is None:
-            raise UserError("the source has no video; check the annotations and the features")
+        first = next(videos)
         widths = {name: values.shape[1] for name, values in first.features.items()}
         manifest = Manifest(
             streams=tuple(StreamSpec(*item) for item in widths.items()),
@@ -233,6 +232,7 @@ class _Build:
             self._told = time.monotonic()
             print(f"{len(self._written)} of {len(self._splits)} videos", flush=True)
         known, split = self._source.annotations.videos[video.id], self._splits[video.id]
+        check_streams(video.id, video.features, self._first, raise_errors)
         units = common_units(video.id, video.features, raise_errors)
         duration = known.duration or units / video.rate
         features = {

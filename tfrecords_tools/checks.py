@@ -6,11 +6,13 @@ Building makes the first of these checks itself, those that a data set cannot be
 import hashlib
 import math
 import statistics
+from collections import Counter
 from collections.abc import Mapping
 
 import numpy as np
 
-from cpmn_tf.data.manifest import check_classes, check_split
+from cpmn_tf.data.manifest import StreamSpec, check_classes, check_split, check_stream_names
+from cpmn_tf.data.records import check_size
 from cpmn_tf.errors import Problem, reported
 from cpmn_tf.formats.annotations import Annotations, Video, check_id
 from cpmn_tf.formats.arrays import all_finite
@@ -27,7 +29,10 @@ TRAINING_NAMES = ("training", "train", "validation")  # the first that there is 
 
 
 def check_names(annotations: Annotations, problem: Problem) -> None:
-    """Tells ``problem`` of classes, subsets and ids that records cannot have."""
+    """Tells ``problem`` of classes, subsets and ids that records cannot have, or of no video."""
+    if not annotations.videos:
+        text = "the source has no video; check the annotations and the features"
+        problem("source", text)
     with reported(problem, "annotation"):
         check_classes(annotations.classes)
     for name in sorted({video.subset for video in annotations.videos.values()}):
@@ -36,6 +41,47 @@ def check_names(annotations: Annotations, problem: Problem) -> None:
     for key in annotations.videos:
         with reported(problem, "id", key):
             check_id(key)
+
+
+# Of each stream of the first video: its width, its units, and the video's id.
+First = dict[str, tuple[int, int, str]]
+
+
+def check_streams(
+    key: str, features: Mapping[str, np.ndarray], first: First, problem: Problem
+) -> None:
+    """Tells ``problem`` of streams that records cannot have, or that differ between videos.
+
+    Args:
+      key: the video's id.
+      features: [T, G] per stream.
+      first: empty before the first video, which fills it.
+      problem: called at each defect.
+    """
+    if not first:
+        first |= {name: (values.shape[1], len(values), key) for name, values in features.items()}
+        with reported(problem, "streams"):
+            check_stream_names(first)
+            for name, (width, _, _) in first.items():
+                StreamSpec(name, width)
+    other = next(iter(first.values()))[2]
+    if features.keys() != first.keys():
+        text = (
+            f"video {key!r}: has {' and '.join(features)}, {other!r} {' and '.join(first)}; give "
+            "every video the same streams, or remove it"
+        )
+        problem("streams", text, key)
+    for name in [name for name in features if name in first]:
+        height, width = features[name].shape
+        if width != first[name][0]:
+            hint = "encode all videos with one model"
+            if height in first[name][:2]:
+                hint = f"is it [G, T] instead of [T, G]? then transpose it, else {hint}"
+            text = (
+                f"video {key!r}: {name} has {width} values per unit, {other!r} {first[name][0]}; "
+                f"{hint}"
+            )
+            problem("width", text, key)
 
 
 def common_units(key: str, features: Mapping[str, np.ndarray], problem: Problem) -> int:
@@ -64,7 +110,7 @@ class Checker:
 
     def __init__(self) -> None:
         self.findings = Findings()
-        self.first: dict[str, tuple[int, int, str]] = {}  # of each stream: width, units, id
+        self.first: First = {}
         self._digests: dict[bytes, tuple[str, str]] = {}
         # By video: how many times as long as they are said to be its units are; and what to tell.
         self._odd: dict[str, tuple[float, str]] = {}
@@ -82,27 +128,24 @@ class Checker:
           features: [T, G] per stream.
         """
         self.videos[known.id] = known.subset
+        check_streams(known.id, features, self.first, self.findings.add)
         units = common_units(known.id, features, self.findings.add)
         self.units += units
         if not units:
             return
+        widths = [values.shape[1] for values in features.values()]
+        with reported(self.findings.add, "length", known.id):
+            check_size(f"video {known.id!r}", units, widths, "float16")  # at least
         varying = {
             name: values
             for name, values in features.items()
             if not self._stream(known.id, name, values)
         }
-        self._copies(known.id, known.subset, varying)
+        self._copies(known.id, known.subset, varying, sum(widths))
         self._times(known, rate, units)
 
     def _stream(self, key: str, name: str, values: np.ndarray) -> bool:
         """Checks one stream; returns whether its units are all the same."""
-        height, width = values.shape
-        first_width, first_height, first = self.first.setdefault(name, (width, height, key))
-        if width != first_width:
-            text = f"video {key!r}: {name} has {width} values per unit, {first!r} {first_width}"
-            if height in (first_width, first_height):
-                text += "; is it [G, T] instead of [T, G]? then transpose it"
-            self.findings.add("width", text, key)
         if not all_finite(values):
             unit = int(np.argwhere(~np.isfinite(values))[0][0])
             text = f"video {key!r}: {name} holds NaN or infinite values, first in unit {unit}"
@@ -120,15 +163,21 @@ class Checker:
             self.findings.add("zero", text, key)
         return False
 
-    def _copies(self, key: str, split: str, features: Mapping[str, np.ndarray]) -> None:
-        """Compares each stream's digest with those of all videos before; one copy is told."""
-        copied = None
+    def _copies(self, key: str, split: str, features: Mapping[str, np.ndarray], total: int) -> None:
+        """Compares each stream's digest with those of all videos before; one copy is told.
+
+        Time stamps, masks and positions are the same in videos of one length, whatever is in them.
+        They are small beside features. So equal streams make a copy if they are at least half of a
+        video's ``total`` values per unit: rgb alone does, whose flow was computed anew.
+        """
+        equal: Counter[tuple[str, str]] = Counter()
         for name, values in features.items():
             rows = np.linspace(0, len(values) - 1, min(SAMPLE, len(values))).astype(int)
             digest = hashlib.blake2b(f"{name} {values.shape}".encode(), digest_size=16)
             digest.update(np.ascontiguousarray(values[rows]).tobytes())
             found = self._digests.setdefault(digest.digest(), (key, split))
-            copied = copied or (found if found[0] != key else None)
+            equal[found] += values.shape[1] if found[0] != key else 0
+        copied = next((found for found, width in equal.items() if 2 * width >= total), None)
         if copied is None:
             return
         other, where = copied

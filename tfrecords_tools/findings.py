@@ -38,6 +38,7 @@ _ERRORS = {
         "streams whose units are all the same",
         "encode the videos anew: nothing is in them",
     ),
+    "streams": ("streams that records cannot have", "rename them; give every video the same"),
     "width": ("streams of another width", "encode all videos with one model"),
     "length": ("streams of different lengths", "encode the videos anew"),
     "fps": ("videos without frames per second", "give `fps` or `video_info`"),

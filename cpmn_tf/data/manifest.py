@@ -6,11 +6,12 @@ and believed only after every name, number and size in it was checked.
 
 import dataclasses
 import hashlib
+import keyword
 import math
 import os
 import pathlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from cpmn_tf.data.schema import DTYPES, SCHEMA_VERSION, VIDEO
@@ -20,6 +21,8 @@ from cpmn_tf.files import read_json, write_json
 FILE = "manifest.json"
 # Names that are taken beside the streams' under feature/.
 RESERVED_STREAMS = [field.key[8:] for field in VIDEO if field.key.startswith("feature/")]
+# What the exported graph calls its other arguments, and itself.
+GRAPH_ARGUMENTS = ("lengths", "rates", "durations", "class_scores", "self")
 MAX_WIDTH = 1 << 20
 
 _STREAM = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
@@ -40,6 +43,31 @@ def check_stream_name(name: str) -> None:
             f"stream {name!r}: a stream is named by up to 64 letters, digits, _, - and ., the "
             "first a letter or digit; rename it"
         )
+    if keyword.iskeyword(name) or _argument(name) in GRAPH_ARGUMENTS:
+        raise UserError(f"stream {name!r}: a model's graph cannot call it so; rename the stream")
+
+
+def check_stream_names(names: Iterable[str]) -> None:
+    """Checks that streams may be called so, beside one another.
+
+    Raises:
+      UserError: naming the stream, or the two that a model's graph would call the same.
+    """
+    known: dict[str, str] = {}
+    for name in names:
+        check_stream_name(name)
+        other = known.setdefault(_argument(name), name)
+        if other != name:
+            raise UserError(
+                f"streams {other!r} and {name!r}: a model's graph would call both "
+                f"{_argument(name)!r}; rename one"
+            )
+
+
+def _argument(stream: str) -> str:
+    """A stream's name as TensorFlow cleans it for a graph's arguments, which know no case."""
+    cleaned = re.sub(r"[^a-z0-9]", "_", stream.lower())
+    return cleaned if cleaned[:1].isalpha() else f"arg_{cleaned}"
 
 
 def check_split(name: str) -> None:
@@ -140,8 +168,10 @@ class Manifest:
             raise UserError(f"dtype {self.dtype!r} is not one of {', '.join(DTYPES)}")
         if self.rate is not None and not 0 < self.rate < math.inf:
             raise UserError(f"rate {self.rate!r} is not a positive number of units per second")
-        if not self.streams or len({spec.name for spec in self.streams}) != len(self.streams):
+        names = [spec.name for spec in self.streams]
+        if not names or len({*names}) != len(names):
             raise UserError("its streams are none, or one is named twice; build the records anew")
+        check_stream_names(names)
         check_classes(self.classes)
         for split in self.splits:
             check_split(split)

@@ -84,10 +84,8 @@ def encode(record: VideoRecord, manifest: Manifest) -> bytes:
         schema.DTYPE: [manifest.dtype.encode()],
         schema.RATE: [record.rate],
     }
+    check_size(what, length, [spec.width for spec in manifest.streams], manifest.dtype)
     dtype = np.dtype(manifest.dtype).newbyteorder("<")
-    size = sum(length * spec.width for spec in manifest.streams) * dtype.itemsize
-    if size > schema.MAX_RECORD:
-        raise UserError(f"{what}: its features take {size} bytes, over 2 GiB; cut the video")
     for spec in manifest.streams:
         data, dimensions = schema.stream_fields(spec.name)
         with np.errstate(over="ignore"):
@@ -102,6 +100,17 @@ def encode(record: VideoRecord, manifest: Manifest) -> bytes:
         getattr(example.features.feature[field.key], _LISTS[field.dtype]).value.extend(items)
     # Maps have no order of their own: without this, each process would write other bytes.
     return example.SerializeToString(deterministic=True)
+
+
+def check_size(what: str, units: int, widths: Iterable[int], dtype: str) -> None:
+    """Checks that a video's streams, of so many values per unit, fit one record.
+
+    Raises:
+      UserError: that begins with ``what``.
+    """
+    size = units * sum(widths) * np.dtype(dtype).itemsize
+    if size > schema.MAX_RECORD:
+        raise UserError(f"{what}: its features take {size} bytes, over 2 GiB; cut the video")
 
 
 def parsers(fields: Iterable[schema.Field]) -> dict[str, Any]:

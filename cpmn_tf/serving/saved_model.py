@@ -28,6 +28,7 @@ import keras
 import tensorflow as tf
 
 from cpmn_tf import inference
+from cpmn_tf.data.manifest import check_stream_names
 from cpmn_tf.errors import UserError
 from cpmn_tf.files import write_json
 from cpmn_tf.localization import Detected
@@ -48,8 +49,9 @@ def export(model: CPMN, export_dir: str | os.PathLike) -> pathlib.Path:
       The version's folder.
 
     Raises:
-      UserError: if nothing can be written there.
+      UserError: if a stream is called what a graph cannot call it, or nothing can be written there.
     """
+    check_stream_names(model.streams)  # which were not checked when older models were trained
     export_dir = pathlib.Path(export_dir)
     try:
         export_dir.mkdir(parents=True, exist_ok=True)

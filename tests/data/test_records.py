@@ -11,8 +11,9 @@ import pytest
 import tensorflow as tf
 
 from cpmn_tf.data import records, schema
-from cpmn_tf.data.manifest import Manifest, Shard, StreamSpec
+from cpmn_tf.data.manifest import GRAPH_ARGUMENTS, Manifest, Shard, StreamSpec, check_stream_names
 from cpmn_tf.errors import UserError
+from cpmn_tf.inference import input_specs
 
 SHARD = "training-00000-of-00001.tfrecord"
 
@@ -270,6 +271,11 @@ def test_manifest_round_trip(tmp_path):
         ({"streams": [{"name": "rate", "width": 1}]}, "reserved"),
         ({"streams": [{"name": "a/b", "width": 1}]}, "stream 'a/b'"),
         ({"streams": [{"name": "rgb", "width": 2**40}]}, "width"),
+        ({"streams": [{"name": "lengths", "width": 1}]}, "'lengths': a model's graph cannot"),
+        (
+            {"streams": [{"name": name, "width": 1} for name in ("i3d-rgb", "i3d_rgb")]},
+            "'i3d-rgb' and 'i3d_rgb': a model's graph would call both 'i3d_rgb'; rename one",
+        ),
         ({"classes": ["a", "a"]}, "named twice"),
         ({"classes": [3]}, "class 3"),
         ({"splits": {"a/b": []}}, "subset 'a/b'"),
@@ -284,6 +290,45 @@ def test_broken_manifests_are_refused(tmp_path, change, message):
     with pytest.raises(UserError, match=message) as error:
         Manifest.load(tmp_path)
     assert str(path) in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("names", "taken"),
+    [
+        (("Class", "3d", "a.b", "counts", "inputs", "RGB", "x-"), True),
+        (("class",), False),
+        (("None",), False),
+        (("self",), False),
+        (("Durations",), False),
+        (("i3d-rgb", "i3d_rgb"), False),
+        (("i3d.rgb", "i3d_rgb"), False),
+        (("RGB", "rgb"), False),
+        (("3d", "arg_3d"), False),
+    ],
+)
+def test_the_streams_that_may_be_are_those_that_a_graph_takes(tmp_path, names, taken):
+    """TensorFlow itself is asked; the arguments beside the streams are those of an export."""
+    specs = input_specs(dict.fromkeys(names, 1))
+    assert {*input_specs({}), "class_scores", "self"} == {*GRAPH_ARGUMENTS}
+    module = tf.Module()
+    try:
+        module.detect = tf.function(lambda inputs: {"sum": inputs["lengths"]}, [specs])
+        tf.saved_model.save(module, str(tmp_path), {"detect": module.detect})
+        detect = tf.saved_model.load(str(tmp_path)).signatures["detect"]
+        zeros = {
+            name: tf.zeros([1, 1, 1][: spec.shape.rank], spec.dtype) for name, spec in specs.items()
+        }
+        assert detect(**zeros)["sum"].numpy() == [0]
+        took = True
+    except (TypeError, ValueError):
+        took = False
+    assert took == taken
+    try:
+        check_stream_names(names)
+    except UserError:
+        assert not taken
+    else:
+        assert taken
 
 
 def test_manifest_does_not_lead_out_of_its_folder(tmp_path):

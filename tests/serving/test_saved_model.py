@@ -4,6 +4,7 @@ import json
 import pathlib
 import subprocess
 import sys
+import types
 
 import numpy as np
 import pytest
@@ -143,6 +144,13 @@ def test_an_unfinished_model_is_refused(capsys, data_set, model_dir, tmp_path):
     assert export.main(arguments) == 1
     assert "run cpmn-train to its end" in capsys.readouterr().err
     assert not (tmp_path / "e").exists()
+
+
+@pytest.mark.parametrize("streams", [{"class": 3}, {"rgb": 3, "RGB": 3}, {"durations": 1}])
+def test_an_older_models_streams_that_no_graph_takes(tmp_path, streams):
+    with pytest.raises(UserError, match="a model's graph"):
+        saved_model.export(types.SimpleNamespace(streams=streams), tmp_path / "export")
+    assert not (tmp_path / "export").exists()
 
 
 @pytest.fixture(scope="module")

@@ -5,11 +5,34 @@ import json
 import numpy as np
 import pytest
 
+from cpmn_tf.errors import UserError
+from tfrecords_tools import building, validation
 from tfrecords_tools.findings import raise_errors
 from tfrecords_tools.sources import SourceSettings
 from tfrecords_tools.sources.folders import FoldersSource
 
+# What a build can be refused for beside its data.
+BUILDING = ("output_dir", "dtype", "shards", "holdout", "holdout_from", "holdout_to", "overwrite")
 IDS = ("-first", "sec ond", "thi'r\"d", "vierte Ü動画")
+
+
+@pytest.fixture(autouse=True)
+def what_is_refused_is_found(monkeypatch):
+    """Runs every refusal of building, in any test, through validation, which must find an error."""
+
+    def build(*, building_records=building.build_records, **options):
+        try:
+            return building_records(**options)
+        except UserError as error:
+            of_build = {name: options.pop(name, None) for name in BUILDING}
+            text, output = str(error), str(of_build["output_dir"])
+            if not any(f"`{name}" in text for name in BUILDING) and not text.startswith(output):
+                found = validation.validate_records(**options)
+                assert found.errors, f"validation passes what building refuses: {text}"
+                assert text in [text for all_ in found.findings.found.values() for _, text in all_]
+            raise
+
+    monkeypatch.setattr(building, "build_records", build)
 
 
 @pytest.fixture

@@ -54,3 +54,74 @@ def test_factor_without_durations(outside, wrong):
 
 def test_few_of_many_segments_outside():
     assert untimed(40, 9).found.keys() == {"outside"}
+
+
+def looked_at(*videos: dict[str, np.ndarray]) -> Findings:
+    """Videos ``v0``, ``v1``, ... of one second per unit, the last in another split."""
+    checker = Checker()
+    for number, features in enumerate(videos):
+        subset = "test" if number == len(videos) - 1 else "training"
+        checker.video(Video(id=f"v{number}", subset=subset, labels=("run",)), 1.0, features)
+    return checker.findings
+
+
+def normal(seed: int, width: int = 8) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=(9, width))
+
+
+@pytest.mark.parametrize(
+    "small",
+    [
+        {"timestamps": np.arange(9.0)[:, None]},
+        {"mask": (np.arange(9) < 7)[:, None] * 1.0, "frame": np.arange(0.0, 144, 16)[:, None]},
+        {"position": np.sin(np.arange(9)[:, None] / 10.0 ** np.arange(7))},  # 7 of 15 values
+    ],
+)
+def test_what_videos_of_one_length_share_makes_no_copies(small):
+    first, last = ({"rgb": normal(seed), **small} for seed in (0, 1))
+    assert looked_at(first, last).found.keys() <= {"zero"}
+    (found,) = looked_at(first, {**last, "rgb": first["rgb"]}).found["overlap"]
+    assert found == ("v1", "video 'v0' of 'training' and 'v1' of 'test' have the same features")
+
+
+def test_one_of_two_large_streams_makes_a_copy():
+    first = {"rgb": normal(0), "flow": normal(1)}
+    for name in first:
+        assert looked_at(first, {**first, name: normal(2)}).found.keys() == {"overlap"}
+    # 8 of 16 values suffice, 7 of 15 do not.
+    first["flow"] = first["flow"][:, :7]
+    assert looked_at(first, {**first, "rgb": normal(2)}).found == {}
+
+
+@pytest.mark.parametrize(
+    ("features", "kind", "text"),
+    [
+        ({"rgb": normal(1)}, "streams", "'v1': has rgb, 'v0' rgb and audio; give every video"),
+        (
+            {"rgb": normal(1), "audio": normal(2), "more": normal(3)},
+            "streams",
+            "'v1': has rgb and audio and more, 'v0' rgb and audio",
+        ),
+        (
+            {"rgb": normal(1)[:7], "audio": normal(2, 5)[:7]},
+            "width",
+            "'v1': audio has 5 values per unit, 'v0' 8; encode all videos with one model",
+        ),
+    ],
+)
+def test_streams_of_another_video(features, kind, text):
+    ((_, message),) = looked_at({"rgb": normal(4), "audio": normal(5)}, features).found[kind]
+    assert text in message
+
+
+def test_streams_that_no_record_can_have(monkeypatch):
+    for name, text in (("lengths", "graph cannot call it so"), ("a/b", "is named by up to 64")):
+        ((_, message),) = looked_at({name: normal(0)}).found["streams"]
+        assert f"stream {name!r}" in message and text in message
+    monkeypatch.setattr("cpmn_tf.data.schema.MAX_RECORD", 9 * 8 * 2)
+    assert looked_at({"rgb": normal(0)}).found == {}
+    ((_, message),) = looked_at({"rgb": normal(0, 9)}).found["length"]
+    assert message == "video 'v0': its features take 162 bytes, over 2 GiB; cut the video"
+    wide = {"rgb": np.arange(2.0 * (2**20 + 1)).reshape(2, -1)}
+    ((_, message),) = looked_at(wide).found["streams"]
+    assert message == "stream 'rgb': width 1048577 is not in 1..1048576"

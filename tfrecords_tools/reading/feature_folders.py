@@ -21,7 +21,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 
-from cpmn_tf.data.manifest import check_stream_name
+from cpmn_tf.data.manifest import check_stream_names
 from cpmn_tf.errors import Defect, Problem, UserError
 from cpmn_tf.formats.annotations import nfc
 from tfrecords_tools.findings import listed
@@ -87,8 +87,7 @@ class FeatureFolders:
         }
         self._joined = self._folders == [JOINT]
         self.streams = self._joint_streams() if self._joined else self._folders
-        for name in self.streams:
-            check_stream_name(name)
+        check_stream_names(self.streams)
 
     def _layout(self) -> tuple[list[str], list[str]]:
         """The groups' folders, and the streams' folders in each of them."""

@@ -102,7 +102,21 @@ def test_streams_that_differ_by_a_unit_or_two(folders, capsys):
 
 def test_widths_must_agree(folders, capsys):
     folders.put("rgb", folders.ids[1], np.ones((7, 5)))
-    assert "'sec ond': rgb has the shape [7, 5] instead of [T, 4]" in refused(folders, capsys)
+    line = refused(folders, capsys)
+    assert "'sec ond': rgb has 5 values per unit, '-first' 4; encode all videos with" in line
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("lengths", "stream 'lengths': a model's graph cannot call it so; rename the stream"),
+        ("class", "stream 'class': a model's graph cannot"),
+        ("RGB", "streams 'RGB' and 'rgb': a model's graph would call both 'rgb'; rename one"),
+    ],
+)
+def test_streams_that_a_graph_cannot_take(folders, capsys, name, message):
+    (folders.features / "flow").rename(folders.features / name)
+    assert message in refused(folders, capsys)
 
 
 def test_one_unit_labels_only_no_duration(folders):

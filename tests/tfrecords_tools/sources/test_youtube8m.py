@@ -127,6 +127,25 @@ def test_defects_in_the_wild(data, tmp_path, capsys):
     assert capsys.readouterr().err.count("\n") == 1 and not (tmp_path / "records").exists()
 
 
+def test_videos_of_which_some_have_audio(data, tmp_path, capsys):
+    """Building and validation say the same; see also the conftest's `what_is_refused_is_found`."""
+    write(data / "train01.tfrecord", example("dddd", [3], seed=3, audio=0))
+    arguments = ["--source=youtube8m", f"--features_dir={data}"]
+    line = "video 'dddd': has rgb, 'aaaa' rgb and audio; give every video the same streams"
+    assert validate_records.main(arguments) == 1
+    assert line in capsys.readouterr().out
+    assert build_records.main([*arguments, f"--output_dir={tmp_path / 'records'}"]) == 1
+    assert line in capsys.readouterr().err
+
+
+def test_records_without_a_video(data, tmp_path, capsys):
+    for path in data.iterdir():
+        write(path)
+    arguments = ["--source=youtube8m", f"--features_dir={data}"]
+    assert build_records.main([*arguments, f"--output_dir={tmp_path / 'records'}"]) == 1
+    assert "the source has no video; check" in capsys.readouterr().err
+
+
 def test_what_is_no_records_file(data):
     (data / "._train00.tfrecord").write_bytes(b"\0\5\x16\7")
     assert len(read(opened(data))) == 3
