@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 
@@ -83,6 +84,8 @@ def analyze(
     bounds: str | None = None,
     samples: int = 1000,
     seed: int = 0,
+    order: str = "sorted",
+    drop_duplicates: bool = False,
 ) -> Analysis:
     """Analyses detections by one protocol.
 
@@ -92,6 +95,7 @@ def analyze(
       bounds: bins of the instances, `thumos14` or `activitynet13`; None cuts into fifths.
       samples: number of bootstrap samples, at least 2.
       seed: of the samples.
+      order, drop_duplicates: as :func:`cpmn_tf.evaluate`.
 
     Raises:
       UserError: if an argument is out of range or there is nothing to find.
@@ -100,7 +104,8 @@ def analyze(
         raise UserError(f"{samples} bootstrap samples give no interval; take at least 2")
     if bounds is not None and bounds not in BOUNDS:
         raise UserError(f"the bins {bounds!r} are not one of {', '.join(BOUNDS)}")
-    matching = matched(annotations, detections, protocol, tiou)
+    options: dict[str, Any] = {"order": order, "drop_duplicates": drop_duplicates}
+    matching = matched(annotations, detections, protocol, tiou, **options)
     split = matching.split
     holds = np.bincount(split.instances.video, minlength=len(split.videos))[split.listed] > 0
     weights, redrawn = draws(holds, samples=samples, seed=seed)
@@ -108,7 +113,7 @@ def analyze(
     map_n, missed, characteristics = sensitivities(matching, bounds=bounds)
     comparison = None
     if baseline is not None:
-        other = matched(annotations, baseline, protocol, matching.tiou)
+        other = matched(annotations, baseline, protocol, matching.tiou, **options)
         judged, other_drawn = summarize(other), bootstrap_map(other, weights)
         comparison = Comparison(
             baseline=judged,

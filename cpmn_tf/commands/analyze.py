@@ -47,7 +47,8 @@ def run(values: cli.Flags) -> None:
     inputs = evaluation_inputs.load_inputs(values)
     sources, baseline = inputs.sources, None
     if values.baseline:
-        baseline = evaluation_inputs.load_judged(values.baseline, inputs.annotations, sources.split)
+        truth, split = sources.annotation_file, sources.split
+        baseline = evaluation_inputs.load_judged(values.baseline, inputs.annotations, truth, split)
     analysis = analyze(
         inputs.annotations,
         inputs.detections,
@@ -57,9 +58,11 @@ def run(values: cli.Flags) -> None:
         bounds=values.preset if values.preset in BOUNDS else None,
         samples=values.samples,
         seed=values.seed,
+        order=inputs.order,
+        drop_duplicates=inputs.drop_duplicates,
     )
     written = {**to_json(analysis.evaluation, sources), **analysis_json(analysis)}
-    lines = facts(analysis.evaluation.counts, sources)
+    lines = facts(analysis.evaluation, sources)
     if values.baseline:
         sha256 = digest(values.baseline)
         written["baseline"] |= {"detection_file": values.baseline, "detection_sha256": sha256}

@@ -9,24 +9,31 @@ from cpmn_tf import config
 from cpmn_tf.commands import cli
 from cpmn_tf.errors import UserError
 from cpmn_tf.evaluation import PROTOCOLS, Evaluation, evaluate, parse_tiou
+from cpmn_tf.evaluation.canonical import ORDERS
 from cpmn_tf.evaluation.results import Sources, facts, many, note, tables
 from cpmn_tf.formats.annotations import Annotations, Detections
-from cpmn_tf.formats.detection_files import check_seconds, doubt_of_seconds, load_detection_file
+from cpmn_tf.formats.detection_files import load_detection_file
 from cpmn_tf.formats.names import is_nothing
 from cpmn_tf.formats.thumos_text import digest, load_truth
+from cpmn_tf.formats.times import check_seconds
 
 _PRESETLESS_TIOU = "0.1:0.1:0.7"
 
 
 @dataclasses.dataclass(frozen=True)
 class Inputs:
-    """What a command evaluates: one split's truth, what is judged, thresholds, files and notes."""
+    """What a command evaluates: one split's truth, what is judged, thresholds, files and notes.
+
+    ``order`` and ``drop_duplicates`` are those of :func:`cpmn_tf.evaluate`.
+    """
 
     annotations: Annotations
     detections: Detections
     tiou: tuple[float, ...]
     sources: Sources
     notes: Sequence[str] = ()
+    order: str = "sorted"
+    drop_duplicates: bool = False
 
 
 def define_flags(values: cli.Flags) -> None:
@@ -52,6 +59,17 @@ def define_flags(values: cli.Flags) -> None:
         "tIoU thresholds, first:step:last or a comma list (default: the preset's, else "
         f"{_PRESETLESS_TIOU}).",
     )
+    values.choice(
+        "order",
+        ORDERS,
+        "Instances, and detections of one score: sorted by their times, or as in the file, as the "
+        "official toolkit takes them.",
+        default="sorted",
+    )
+    values.boolean(
+        "drop_duplicates",
+        "Leave out instances within 0.01 s of another of their class and video.",
+    )
 
 
 def load_inputs(values: cli.Flags) -> Inputs:
@@ -62,9 +80,10 @@ def load_inputs(values: cli.Flags) -> Inputs:
     if split is None and values.preset:
         split = config.preset(values.preset).data.test_split
     chosen, split, notes = load_split(path, split)
-    detections = load_judged(values.detections, chosen, split)
+    detections = load_judged(values.detections, chosen, path, split)
     sources = Sources(path, digest(path), values.detections, digest(values.detections), split)
-    return Inputs(chosen, detections, tiou, sources, notes)
+    options = (values.order, values.drop_duplicates)
+    return Inputs(chosen, detections, tiou, sources, notes, *options)
 
 
 def load_split(path: str, split: str | None) -> tuple[Annotations, str, list[str]]:
@@ -103,21 +122,30 @@ def load_split(path: str, split: str | None) -> tuple[Annotations, str, list[str
 def judge(inputs: Inputs, protocol: str) -> list[Evaluation]:
     """mAP by the protocol of that name, or by each one for ``both``."""
     names = PROTOCOLS if protocol == "both" else [protocol]
-    truth, detections, tiou = inputs.annotations, inputs.detections, inputs.tiou
-    return [evaluate(truth, detections, protocol=name, tiou=tiou) for name in names]
+    return [
+        evaluate(
+            inputs.annotations,
+            inputs.detections,
+            protocol=name,
+            tiou=inputs.tiou,
+            order=inputs.order,
+            drop_duplicates=inputs.drop_duplicates,
+        )
+        for name in names
+    ]
 
 
 def report(inputs: Inputs, results: Sequence[Evaluation]) -> str:
     """What was judged against what, and the tables."""
-    lines = [*facts(results[0].counts, inputs.sources), *remarks(inputs)]
+    lines = [*facts(results[0], inputs.sources), *remarks(inputs)]
     return "\n".join([*lines, "", *tables(results)])
 
 
-def load_judged(path: str, annotations: Annotations, split: str) -> Detections:
-    """Reads detections; those that cannot belong to the truth are an error."""
+def load_judged(path: str, annotations: Annotations, truth: str, split: str) -> Detections:
+    """Reads detections; truth and detections that cannot belong together are an error."""
     classes = annotations.classes
     detections = load_detection_file(path, classes=classes).spelled_as(annotations, path)
-    check_seconds(detections, annotations, path)
+    check_seconds(annotations, detections, truth=truth, found=path)
     if len(detections) and not set(detections.classes) & set(classes):
         raise UserError(
             f"{path}: none of its classes ({detections.classes[0]!r}, …) is one of the data set's "
@@ -133,7 +161,7 @@ def load_judged(path: str, annotations: Annotations, split: str) -> Detections:
 
 
 def remarks(inputs: Inputs) -> list[str]:
-    """Notes on classes that the data set does not have, and on times that look late."""
+    """Notes on entries that were not read, and on classes that the data set does not have."""
     detections = inputs.detections
     counts = np.bincount(detections.label, minlength=len(detections.classes))
     known = set(inputs.annotations.classes)
@@ -148,5 +176,4 @@ def remarks(inputs: Inputs) -> list[str]:
         for name in inputs.annotations.classes
         if is_nothing(name)
     ]
-    doubt = doubt_of_seconds(detections, inputs.annotations)
-    return [note(text) for text in [*inputs.notes, *texts, *filter(None, [doubt])]]
+    return [note(text) for text in [*inputs.notes, *texts]]

@@ -2,7 +2,8 @@
 
 The canonical order is detections by (class, −score, video, start, end) and instances by (class,
 video, start, end), videos by their id. With it no result depends on the order of a file, even where
-scores are tied; the official evaluators' results do.
+scores are tied; the official evaluators' results do. With ``order="file"`` instances of one class
+and video, and detections of one class, score and video, stay in the order of their file.
 """
 
 import dataclasses
@@ -12,6 +13,9 @@ import numpy as np
 
 from cpmn_tf.errors import UserError
 from cpmn_tf.formats.annotations import Annotations, Detections, Video
+from cpmn_tf.formats.times import repeated
+
+ORDERS = ("sorted", "file")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,6 +57,10 @@ class Counts:
         as in the official evaluators.
       unscored_detections: of classes without an instance in the split; left out.
       zero_length_instances: instances that end where they start.
+      late_instances, late_detections: those that end after their video's duration.
+      repeated_instances: instances that another one of their class and video all but equals; each
+        wants to be found.
+      dropped_instances: the same, left out.
       ambiguous_intervals: intervals that only the ``thumos14`` protocol looks at.
 
     >>> from cpmn_tf import evaluate, load_annotations
@@ -72,6 +80,10 @@ class Counts:
     unlisted_detections: int
     unscored_detections: int
     zero_length_instances: int
+    late_instances: int
+    late_detections: int
+    repeated_instances: int
+    dropped_instances: int
     ambiguous_intervals: int
 
 
@@ -87,6 +99,7 @@ class CanonicalSplit:
       instances: M segments of truth.
       detections: N detections; their order is all that their scores matter for.
       ambiguous: intervals by video; their ``label`` means nothing.
+      in_file_order: the order of the files decides where the canonical one takes start and end.
       counts: see :class:`Counts`.
     """
 
@@ -97,6 +110,7 @@ class CanonicalSplit:
     instances: Segments
     detections: Segments
     ambiguous: Segments
+    in_file_order: bool
     counts: Counts
 
     def instances_per_class(self) -> np.ndarray:
@@ -120,8 +134,10 @@ class CanonicalSplit:
         return np.searchsorted(self.detections.label, np.arange(len(self.classes), dtype=np.int32))
 
 
-def canonical_order(segments: Segments, score: np.ndarray) -> np.ndarray:
-    """[N] rows by (class, −score, video, start, end).
+def canonical_order(
+    segments: Segments, score: np.ndarray, *, in_file_order: bool = False
+) -> np.ndarray:
+    """[N] rows by (class, −score, video, start, end), or by (class, −score, video, row).
 
     NumPy sorts 16-bit integers by counting: passes over the score as float32 and the class take
     half the time of sorting each class's scores. Where they do not decide, the columns do.
@@ -141,8 +157,8 @@ def canonical_order(segments: Segments, score: np.ndarray) -> np.ndarray:
         member = np.append(undecided, False) | np.append(False, undecided)
         rows = order[member]
         some = segments.take(rows)
-        keys = (some.end, some.start, some.video, -score[rows], some.label)
-        order[member] = rows[np.lexsort(keys)]
+        keys = (some.video, -score[rows], some.label)  # sorting is stable: rows ascend
+        order[member] = rows[np.lexsort(keys if in_file_order else (some.end, some.start, *keys))]
     return order
 
 
@@ -153,18 +169,28 @@ def _ascending_bits(values: np.ndarray) -> np.ndarray:
     return bits ^ (negative.view(np.uint32) | np.uint32(1 << 31))
 
 
-def prepare(annotations: Annotations, detections: Detections) -> CanonicalSplit:
+def prepare(
+    annotations: Annotations,
+    detections: Detections,
+    *,
+    order: str = "sorted",
+    drop_duplicates: bool = False,
+) -> CanonicalSplit:
     """Brings truth and detections into the canonical order.
 
     Args:
       annotations: the truth of the split.
       detections: what is to be judged; scores of any scale.
+      order: ``sorted`` or ``file``; see the module.
+      drop_duplicates: leave out instances that another one all but equals.
 
     Raises:
       UserError: if the split has no instances, or one without a segment, a score or time is not
         finite, or names differ by blanks alone.
     """
-    split = annotations.videos
+    if order not in ORDERS:
+        raise UserError(f"`order={order}` is none of {', '.join(ORDERS)}; take one of them")
+    in_file_order, split = order == "file", annotations.videos
     detections = detections.spelled_as(annotations)
     used = np.bincount(detections.video, minlength=len(detections.videos)) > 0
     named = {name for name, has in zip(detections.videos, used.tolist(), strict=True) if has}
@@ -172,7 +198,9 @@ def prepare(annotations: Annotations, detections: Detections) -> CanonicalSplit:
     index = {name: position for position, name in enumerate(videos)}
     numbers = np.array([index[name] for name in split], np.int32)
     instances, classes = _instances(annotations, numbers)
-    found = _detections(detections, index, classes)
+    rows, twice = _instance_rows(instances, in_file_order, drop_duplicates)
+    instances = instances.take(rows)
+    found = _detections(detections, index, classes, in_file_order)
     listed, duration = np.zeros(len(videos), bool), np.full(len(videos), np.nan)
     listed[numbers] = True
     known = [video.duration for video in split.values()]
@@ -190,6 +218,10 @@ def prepare(annotations: Annotations, detections: Detections) -> CanonicalSplit:
         unlisted_detections=len(found) - int(np.count_nonzero(listed.take(found.video))),
         unscored_detections=len(detections) - len(found),
         zero_length_instances=int((instances.start == instances.end).sum()),
+        late_instances=_late(instances, duration),
+        late_detections=_late(found, duration),
+        repeated_instances=0 if drop_duplicates else twice,
+        dropped_instances=twice if drop_duplicates else 0,
         ambiguous_intervals=len(ambiguous),
     )
     return CanonicalSplit(
@@ -200,12 +232,13 @@ def prepare(annotations: Annotations, detections: Detections) -> CanonicalSplit:
         instances=instances,
         detections=found,
         ambiguous=ambiguous,
+        in_file_order=in_file_order,
         counts=counts,
     )
 
 
 def _instances(annotations: Annotations, numbers: np.ndarray) -> tuple[Segments, tuple[str, ...]]:
-    """The videos' instances in canonical order, and the classes that have one."""
+    """The videos' instances in the order of the file, and the classes that have one."""
     videos = annotations.videos.values()
     items = [item for video in videos for item in video.instances]
     if not items:
@@ -221,14 +254,38 @@ def _instances(annotations: Annotations, numbers: np.ndarray) -> tuple[Segments,
         np.array([item.start for item in items], np.float64),
         np.array([item.end for item in items], np.float64),
     )
-    order = np.lexsort((segments.end, segments.start, segments.video, segments.label))
-    return segments.take(order), classes
+    return segments, classes
+
+
+def _instance_rows(
+    instances: Segments, in_file_order: bool, drop_duplicates: bool
+) -> tuple[np.ndarray, int]:
+    """The rows of the instances in their order, and how many another one all but equals."""
+    label, video = instances.label, instances.video
+    rows = np.lexsort((instances.end, instances.start, video, label))
+    some = instances.take(rows)
+    group = some.label.astype(np.int64) * (int(video.max()) + 1) + some.video
+    twice = repeated(group, some.start, some.end)
+    if drop_duplicates:
+        rows = rows[~twice]
+    if in_file_order:
+        rows.sort()
+        rows = rows[np.lexsort((video[rows], label[rows]))]
+    return rows, int(twice.sum())
+
+
+def _late(segments: Segments, duration: np.ndarray) -> int:
+    """How many end after their video; a hundredth and a tenth of a second are rounding."""
+    return int((segments.end > (1.01 * duration + 0.1).take(segments.video)).sum())
 
 
 def _detections(
-    detections: Detections, index: dict[str, int], classes: tuple[str, ...]
+    detections: Detections,
+    index: dict[str, int],
+    classes: tuple[str, ...],
+    in_file_order: bool,
 ) -> Segments:
-    """Detections of the classes in canonical order."""
+    """Detections of the classes in their order."""
     for name in ("start", "end", "score"):
         if not np.isfinite(getattr(detections, name)).all():
             raise UserError(f"a detection's {name} is not a finite number; write a finite one")
@@ -242,7 +299,7 @@ def _detections(
     if (label < 0).any():
         keep = np.flatnonzero(label >= 0)
         segments, score = segments.take(keep), score.take(keep)
-    return segments.take(canonical_order(segments, score))
+    return segments.take(canonical_order(segments, score, in_file_order=in_file_order))
 
 
 def _ambiguous(videos: Collection[Video], index: dict[str, int]) -> Segments:

@@ -6,6 +6,7 @@ from cpmn_tf.errors import UserError
 from cpmn_tf.evaluation.activitynet import ACTIVITYNET
 from cpmn_tf.evaluation.canonical import prepare
 from cpmn_tf.evaluation.matching import Matching, Protocol
+from cpmn_tf.evaluation.notes import notes
 from cpmn_tf.evaluation.precision import plain_average_precision
 from cpmn_tf.evaluation.results import Evaluation
 from cpmn_tf.evaluation.thumos14 import THUMOS14
@@ -53,6 +54,9 @@ def matched(
     detections: Detections,
     protocol: str | Protocol,
     tiou: Iterable[float],
+    *,
+    order: str = "sorted",
+    drop_duplicates: bool = False,
 ) -> Matching:
     """Which detections are true positives; the arguments are those of :func:`cpmn_tf.evaluate`."""
     if isinstance(protocol, str):
@@ -60,7 +64,8 @@ def matched(
             raise UserError(f"the protocol {protocol!r} is not one of {', '.join(PROTOCOLS)}")
         protocol = PROTOCOLS[protocol]
     tiou = thresholds(tiou)
-    return protocol.match(prepare(annotations, detections), tiou)
+    split = prepare(annotations, detections, order=order, drop_duplicates=drop_duplicates)
+    return protocol.match(split, tiou)
 
 
 def evaluate(
@@ -69,10 +74,13 @@ def evaluate(
     *,
     protocol: str | Protocol,
     tiou: Iterable[float] = DEFAULT_TIOU,
+    order: str = "sorted",
+    drop_duplicates: bool = False,
 ) -> Evaluation:
     """mAP of detections by one protocol.
 
-    The order of the input changes nothing: see ``cpmn_tf.evaluation.canonical``.
+    The order of the input changes nothing: see ``cpmn_tf.evaluation.canonical``. ``notes`` of the
+    result say what is worth knowing beside the figure, such as times that may not be seconds.
 
     Args:
       annotations: the truth of the split to evaluate, such as ``annotations.subset("test")``.
@@ -80,11 +88,19 @@ def evaluate(
         positives, as in both official evaluators; ``counts`` tells how many.
       protocol: ``activitynet`` or ``thumos14``; their modules state the rules.
       tiou: thresholds in (0, 1].
+      order: ``file`` leaves instances, and detections of one score, in the order of the input, as
+        the official toolkit does, which then decides.
+      drop_duplicates: leave out instances that start and end within 0.01 s of another one of their
+        class and video; ``counts`` tells how many, whether or not they are left out.
 
     Raises:
       UserError: if there is nothing to find, or an argument is out of range.
     """
-    return summarize(matched(annotations, detections, protocol, tiou))
+    return summarize(
+        matched(
+            annotations, detections, protocol, tiou, order=order, drop_duplicates=drop_duplicates
+        )
+    )
 
 
 def summarize(matching: Matching) -> Evaluation:
@@ -98,4 +114,5 @@ def summarize(matching: Matching) -> Evaluation:
         average_map=float(mean.mean()),
         per_class={name: precision[:, k] for k, name in enumerate(matching.split.classes)},
         counts=matching.split.counts,
+        notes=notes(matching.split),
     )

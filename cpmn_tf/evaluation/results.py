@@ -20,6 +20,7 @@ class Evaluation:
       average_map: mean of ``map``.
       per_class: AP [T] of each class that has an instance, in the data set's order.
       counts: what was compared with what.
+      notes: what is worth knowing beside the figure, a line each.
 
     >>> from cpmn_tf import evaluate, load_annotations
     >>> from cpmn_tf.formats.annotations import Detections
@@ -35,6 +36,7 @@ class Evaluation:
     average_map: float
     per_class: dict[str, np.ndarray]
     counts: Counts
+    notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         counts = self.counts
@@ -43,6 +45,7 @@ class Evaluation:
                 *table(map_rows([self])),
                 f"{many(counts.videos, 'video')}, {many(counts.instances, 'instance')} of "
                 f"{many(counts.classes, 'class')}; {many(counts.detections, 'detection')}",
+                *map(note, self.notes),
             ]
         )
 
@@ -71,6 +74,7 @@ def to_json(result: Evaluation, sources: Sources) -> dict[str, Any]:
         "per_class": {name: row.tolist() for name, row in result.per_class.items()},
         **dataclasses.asdict(sources),
         **dataclasses.asdict(result.counts),
+        "notes": list(result.notes),
     }
 
 
@@ -95,10 +99,10 @@ def map_rows(results: Sequence[Evaluation]) -> list[list[str]]:
     return [["mAP [%] at tIoU", *thresholds, "average"], *rows]
 
 
-def facts(counts: Counts, sources: Sources) -> list[str]:
-    """Lines that name the files and what they hold."""
-    ambiguous = counts.ambiguous_intervals
-    lines = [
+def facts(result: Evaluation, sources: Sources) -> list[str]:
+    """Lines that name the files and what they hold, and the notes."""
+    counts, ambiguous = result.counts, result.counts.ambiguous_intervals
+    return [
         f"annotations  {sources.annotation_file}",
         f"             SHA-256 {sources.annotation_sha256}",
         f"             {sources.split}: {many(counts.videos, 'video')}, "
@@ -108,18 +112,8 @@ def facts(counts: Counts, sources: Sources) -> list[str]:
         *([f"             SHA-256 {sources.detection_sha256}"] if sources.detection_sha256 else []),
         f"             {many(counts.detections, 'detection')}; "
         f"{many(counts.videos_without_detections, 'video')} without detections",
+        *map(note, result.notes),
     ]
-    outside = f"in {many(counts.unlisted_videos, 'video')} outside the split, counted as false "
-    outside += "positives (the official evaluators do so)"
-    unscored = "left out: the split has no instance of their class"
-    remarks = [
-        (counts.classes_without_detections, "class", "without detections, with an AP of 0"),
-        (counts.unlisted_detections, "detection", outside),
-        (counts.unscored_detections, "detection", unscored),
-        (counts.zero_length_instances, "instance", "of zero length"),
-    ]
-    lines += [note(f"{many(number, noun)} {text}") for number, noun, text in remarks if number]
-    return lines
 
 
 def note(text: str) -> str:

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from cpmn_tf.commands import evaluate
+from cpmn_tf.commands import analyze, evaluate
 
 ANNOTATIONS = {
     "database": {
@@ -178,13 +178,48 @@ def test_notes_tell_what_was_counted_how(flags, capsys):
     assert "jump\\n\\x1b[31m" in shown  # no name may reach into the terminal
 
 
+def test_instances_given_twice_and_the_order_of_the_file(flags, capsys):
+    truth = json.loads(json.dumps(ANNOTATIONS))
+    items = truth["database"]["a"]["annotations"]
+    items += [{"segment": [0.0004, 10], "label": "run"}, {"segment": [12, 20], "label": "jump"}]
+    results = {"results": {"a": [{**item, "score": 1} for item in items[:2]]}}
+    twice = "note         2 instances within 0.01 s of another of the class in the same video; "
+    assert evaluate.main(flags(truth, results)) == 0
+    assert output(flags)["average_map"] == 0.5
+    assert f"{twice}each is to be found\n" in capsys.readouterr().out
+    arguments = [*flags(truth, results), "--drop_duplicates", "--order=file"]
+    assert evaluate.main(arguments) == 0
+    result, shown = output(flags), capsys.readouterr().out
+    assert (result["average_map"], result["instances"], result["dropped_instances"]) == (1, 2, 2)
+    assert f"{twice}left out\n" in shown
+    assert "instances, and detections of one score, are in the order of the files\n" in shown
+    assert len(result["notes"]) == 2
+    assert analyze.main([*arguments[:-3], "--drop_duplicates", f"--output_dir={flags.folder}"]) == 0
+    assert f"{twice}left out\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("factor", "what"), [(30, "28 times"), (1 / 30, "within 1 s")])
+def test_a_truth_that_is_not_in_seconds_is_refused(flags, capsys, factor, what):
+    """Frames, and fractions of the duration, of twelve instances; the detections are right."""
+    items = [{"segment": [n, n + 2], "label": "run"} for n in range(4, 28, 2)]
+    found = {"results": {"a": [{**item, "score": 1} for item in items]}}
+    for item in items:
+        item["segment"] = [time * factor for time in item["segment"]]
+    truth = {"database": {"a": {"subset": "test", "duration": 30, "annotations": items}}}
+    assert evaluate.main(flags(truth, found)) == 1
+    error = capsys.readouterr().err
+    assert "truth.json: " in error and what in error and "times must be seconds" in error
+    assert error.count("\n") == 1
+
+
 def test_late_times_are_doubted_where_no_duration_is_known(flags, capsys):
     truth = json.loads(json.dumps(ANNOTATIONS).replace('"duration": 30, ', ""))
     assert evaluate.main(flags(truth, tiou="0.5")) == 0
     assert "seconds?" not in capsys.readouterr().out
     frames = json.loads(json.dumps(RESULTS).replace("[20, 26]", "[600, 780]"))
     assert evaluate.main(flags(truth, frames, tiou="0.5")) == 0
-    assert "are their times seconds?" in capsys.readouterr().out
+    # Of class run and jump: (780 + 5) / 2 s against (10 + 20) / 2 s.
+    assert "detections end 26.2 times as late as the instances" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -67,12 +67,18 @@ def tiou_of(first, second):
     return shared / union if shared > 0 else 0.0
 
 
-def reference_activitynet(truth, found, label, threshold):
+def ordered(truth, found, label, order):
+    """A class's instances, (video, segment), and detections, (−score, video, segment)."""
+    instances = [(video, segment) for video, name, segment in truth if name == label]
+    ranking = [(-score, video, segment) for video, name, segment, score in found if name == label]
+    if order == "sorted":
+        return sorted(instances), sorted(ranking)
+    return sorted(instances, key=lambda row: row[0]), sorted(ranking, key=lambda row: row[:2])
+
+
+def reference_activitynet(truth, found, label, threshold, order="sorted"):
     """ActivityNet's loop in plain Python: (row, hit) in the order of the ranking."""
-    instances = sorted((video, segment) for video, name, segment in truth if name == label)
-    ranking = sorted(
-        ((-score, video, segment) for video, name, segment, score in found if name == label)
-    )
+    instances, ranking = ordered(truth, found, label, order)
     taken, hits = set(), []
     for _, video, segment in ranking:
 
@@ -91,13 +97,10 @@ def reference_activitynet(truth, found, label, threshold):
     return list(zip(ranking, hits, strict=True)), len(instances)
 
 
-def reference_thumos14(truth, ambiguous, found, label, threshold):
+def reference_thumos14(truth, ambiguous, found, label, threshold, order="sorted"):
     """The toolkit's loops in plain Python; excused detections are left out."""
-    ranking = sorted(
-        ((-score, video, segment) for video, name, segment, score in found if name == label)
-    )
+    instances, ranking = ordered(truth, found, label, order)
     free = [True] * len(ranking)
-    instances = sorted((video, segment) for video, name, segment in truth if name == label)
     for video, segment in instances:
         best, best_overlap = None, 0.0
         for number, (_, other_video, other) in enumerate(ranking):
@@ -116,11 +119,11 @@ def reference_thumos14(truth, ambiguous, found, label, threshold):
     return hits, len(instances)
 
 
-def reference(protocol, truth, ambiguous, found, label, threshold):
+def reference(protocol, truth, ambiguous, found, label, threshold, order="sorted"):
     """((−score, video, segment), hit) by rank, and the number of instances."""
     if protocol == "activitynet":
-        return reference_activitynet(truth, found, label, threshold)
-    return reference_thumos14(truth, ambiguous, found, label, threshold)
+        return reference_activitynet(truth, found, label, threshold, order)
+    return reference_thumos14(truth, ambiguous, found, label, threshold, order)
 
 
 def reference_ap(ranked, total, interpolated):
@@ -132,15 +135,29 @@ def reference_ap(ranked, total, interpolated):
 
 
 @settings(max_examples=300, deadline=None)
-@given(truth=truths, ambiguous=intervals, found=st.lists(rows, max_size=14))
-def test_both_protocols_equal_plain_references(truth, ambiguous, found):
+@given(
+    truth=truths,
+    ambiguous=intervals,
+    found=st.lists(rows, max_size=14),
+    order=st.sampled_from(["sorted", "file"]),
+    drop=st.booleans(),
+)
+def test_both_protocols_equal_plain_references(truth, ambiguous, found, order, drop):
     annotations, detections = annotations_of(truth, ambiguous), detections_of(found)
     for protocol in PROTOCOLS:
-        result = evaluate(annotations, detections, protocol=protocol, tiou=TIOU)
+        options = {"order": order, "drop_duplicates": drop}
+        result = evaluate(annotations, detections, protocol=protocol, tiou=TIOU, **options)
+        once = list(dict.fromkeys(truth))
+        counts = result.counts
+        twice = len(truth) - len(once)
+        assert (counts.repeated_instances, counts.dropped_instances) == (
+            (0, twice) if drop else (twice, 0)
+        )
         assert set(result.per_class) == {label for _, label, _ in truth}
         for label, values in result.per_class.items():
             for value, threshold in zip(values, TIOU, strict=True):
-                hits, total = reference(protocol, truth, ambiguous, found, label, threshold)
+                about = (once if drop else truth, ambiguous, found, label, threshold, order)
+                hits, total = reference(protocol, *about)
                 expected = reference_ap(hits, total, protocol == "activitynet")
                 assert value == pytest.approx(expected, abs=1e-12)
         rows = np.array(list(result.per_class.values()))
@@ -306,4 +323,5 @@ def test_a_result_prints_as_a_table():
         "mAP [%] at tIoU   0.25    0.5     1  average",
         "activitynet      50.00  50.00  0.00    33.33",
         "3 videos, 2 instances of 2 classes; 1 detection",
+        "note         1 class without detections, with an AP of 0",
     ]

@@ -4,11 +4,12 @@ import dataclasses
 
 import pytest
 
+from cpmn_tf.errors import UserError
 from cpmn_tf.evaluation import evaluate
 from cpmn_tf.formats.annotations import Annotations, Detections, Instance, Video
 
 
-def ap(truth, found, *, ambiguous=(), tiou=0.5, label="run"):
+def ap(truth, found, *, ambiguous=(), tiou=0.5, label="run", **options):
     """(activitynet, thumos14) AP of one class.
 
     Args:
@@ -17,6 +18,7 @@ def ap(truth, found, *, ambiguous=(), tiou=0.5, label="run"):
       ambiguous: intervals of video a.
       tiou: threshold.
       label: the class.
+      **options: of `evaluate`.
     """
     truth = [("a", "run", *row) if len(row) == 2 else row for row in truth]
     found = [("a", "run", *row) if len(row) == 3 else row for row in found]
@@ -31,10 +33,11 @@ def ap(truth, found, *, ambiguous=(), tiou=0.5, label="run"):
     }
     annotations = Annotations(videos, ("jump", "run"))
     detections = Detections.from_rows((), found)
-    return tuple(
-        float(evaluate(annotations, detections, protocol=protocol, tiou=[tiou]).per_class[label][0])
+    results = (
+        evaluate(annotations, detections, protocol=protocol, tiou=[tiou], **options)
         for protocol in ("activitynet", "thumos14")
     )
+    return tuple(float(result.per_class[label][0]) for result in results)
 
 
 def test_overlap_equal_to_the_threshold():
@@ -84,6 +87,49 @@ def test_duplicate_instances():
     truth = [(0.0, 10.0), (0.0, 10.0)]
     assert ap(truth, [(0.0, 10.0, 0.9)]) == (0.5, 0.5)
     assert ap(truth, [(0.0, 10.0, 0.9), (0.0, 9.0, 0.8)]) == (1.0, 1.0)
+
+
+def test_near_duplicates_are_left_out_on_request():
+    # 0.4 ms apart; 10 ms and a bit are not the same.
+    truth = [(0.0, 10.0), (0.0004, 9.9996)]
+    assert ap(truth, [(0.0, 10.0, 0.9)]) == (0.5, 0.5)
+    assert ap(truth, [(0.0, 10.0, 0.9)], drop_duplicates=True) == (1.0, 1.0)
+    assert ap([(0.0, 10.0), (0.011, 10.0)], [(0.0, 10.0, 0.9)], drop_duplicates=True) == (0.5, 0.5)
+    # Of another class or in another video is another instance, whatever the order of the file.
+    more = [
+        ("a", "jump", 0.0, 10.0),
+        ("b", "run", 0.0, 10.0),
+        *(("a", "run", *row) for row in truth),
+    ]
+    found = [("a", "run", 0.0, 10.0, 0.9)]
+    for order in ("sorted", "file"):
+        assert ap(more, found, drop_duplicates=True, order=order) == (0.5, 0.5)
+
+
+def test_the_order_of_instances():
+    # thumos14: (1, 5) has a tIoU of 3/5 with both instances, (3, 7) with (2, 6) only. Sorted,
+    # (0, 4) takes (1, 5) and (2, 6) takes (3, 7): T T. In the file (2, 6) is first and takes the
+    # better scored, which leaves (0, 4) nothing: T F.
+    truth, found = [(2.0, 6.0), (0.0, 4.0)], [(1.0, 5.0, 0.9), (3.0, 7.0, 0.8)]
+    assert ap(truth, found)[1] == ap(truth[::-1], found, order="file")[1] == 1.0
+    assert ap(truth, found, order="file")[1] == 0.5
+    # activitynet: (0, 10) has a tIoU of 0.4 with both and takes the later: sorted that is (6, 10),
+    # T F T; in this file (0, 4), T T F.
+    truth, found = [(6.0, 10.0), (0.0, 4.0)], [(0.0, 10.0, 0.9), (6.0, 10.0, 0.8), (0.0, 4.0, 0.7)]
+    assert ap(truth, found, tiou=0.3)[0] == pytest.approx(5 / 6)
+    assert ap(truth, found, tiou=0.3, order="file")[0] == 1.0
+
+
+def test_the_order_of_detections_of_one_score():
+    # Sorted, (0, 10) is before (20, 30): T F; in the file after it: F T. Videos are in the order of
+    # their names either way, as the toolkit has them.
+    found = [(20.0, 30.0, 1.0), (0.0, 10.0, 1.0)]
+    assert ap([(0.0, 10.0)], found) == (1.0, 1.0)
+    assert ap([(0.0, 10.0)], found, order="file") == (0.5, 0.5)
+    elsewhere = [("b", "run", 0.0, 10.0, 1.0), ("a", "run", 0.0, 10.0, 1.0)]
+    assert ap([(0.0, 10.0)], elsewhere, order="file") == (1.0, 1.0)
+    with pytest.raises(UserError, match="`order=random` is none of sorted, file"):
+        ap([(0.0, 10.0)], found, order="random")
 
 
 def test_ties_in_score_go_by_video_then_start():

@@ -1,14 +1,13 @@
 """Detections and truth as others write them, and the errors that name what is wrong."""
 
-import dataclasses
 import hashlib
 import json
 
 import pytest
 
 from cpmn_tf.errors import UserError
-from cpmn_tf.formats.annotations import Annotations, Detections, Instance, Video
-from cpmn_tf.formats.detection_files import check_seconds, doubt_of_seconds, load_detection_file
+from cpmn_tf.formats.annotations import Instance
+from cpmn_tf.formats.detection_files import load_detection_file
 from cpmn_tf.formats.thumos_text import digest, load_official, load_truth
 
 ROWS = [("a", "Diving", 1.5, 2.5, 0.75), ("-b c", "Billiards", 0.0, 4.0, -2.0)]
@@ -84,58 +83,6 @@ def test_missing_and_binary_files_are_named(tmp_path):
     (tmp_path / "d.csv").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(UserError, match="not UTF-8"):
         load_detection_file(tmp_path / "d.csv")
-
-
-@pytest.fixture
-def minute_videos():
-    videos = {
-        name: Video(name, "test", instances=(Instance(10.0, 20.0, "x"),), duration=60.0)
-        for name in "ab"
-    }
-    return Annotations(videos, ("x",))
-
-
-def times(*ends):
-    return Detections.from_rows((), [("a", "x", 0.0, end, 1.0) for end in ends])
-
-
-def test_times_that_are_frames_are_refused(minute_videos):
-    with pytest.raises(UserError, match=r"f.json: 1 of 2 .* 'a' lasts 60 s, one ends at 1500"):
-        check_seconds(times(50.0, 1500.0), minute_videos, "f.json")
-
-
-def test_times_that_are_fractions_are_refused(minute_videos):
-    undated = {
-        name: dataclasses.replace(video, duration=None)
-        for name, video in minute_videos.videos.items()
-    }
-    fractions = times(*[0.08 * n for n in range(1, 13)])
-    for truth in (minute_videos, Annotations(undated, ("x",))):
-        with pytest.raises(UserError, match=r"all 12 detections end within 1 s, the median inst"):
-            check_seconds(fractions, truth, "f.json")
-
-
-def test_plausible_times_pass(minute_videos):
-    check_seconds(times(*[5.0] * 20, 700.0), minute_videos, "f")  # one wrong duration is no harm
-    check_seconds(times(92.0, 60.0), minute_videos, "f")  # half as long again and 2 s
-    with pytest.raises(UserError, match="far after their videos"):
-        check_seconds(times(92.1, 60.0), minute_videos, "f")
-    check_seconds(times(0.5, 0.9), minute_videos, "f")  # too few to tell
-    check_seconds(times(), minute_videos, "f")
-    unknown = Annotations({"a": Video("a", "test")}, ())
-    check_seconds(times(5000.0), unknown, "f")
-
-
-def test_late_times_are_doubted_where_no_duration_is_known(minute_videos):
-    def starting(*starts):
-        return Detections.from_rows((), [("a", "x", start, start + 1, 1.0) for start in starts])
-
-    undated = Annotations({"a": Video("a", "test", instances=(Instance(10.0, 20.0, "x"),))}, ("x",))
-    late = starting(*[5.0] * 8, 21.0, 600.0)  # two of ten start after 20 s
-    assert "2 of 10 detections start after" in doubt_of_seconds(late, undated)
-    assert doubt_of_seconds(starting(*[5.0] * 9, 600.0), undated) is None
-    assert doubt_of_seconds(late, minute_videos) is None  # check_seconds knows better
-    assert doubt_of_seconds(times(), undated) is None
 
 
 def official_folder(folder):
