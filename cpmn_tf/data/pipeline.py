@@ -7,6 +7,7 @@ records are shuffled, never decoded ones.
 
 import dataclasses
 import hashlib
+import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
@@ -35,6 +36,7 @@ class Split:
       name: of the split on disk.
       lengths: units by video id, in the order of the shards.
       total: videos the split holds on disk.
+      labels: classes of every video on disk, as indices.
 
     >>> split = Split.open("records", "testing")
     >>> split.total, list(split.lengths)[:2]
@@ -45,10 +47,11 @@ class Split:
     name: str
     lengths: Mapping[str, int]
     total: int
+    labels: Mapping[str, list[int]]
 
     @classmethod
     def open(cls, data_dir: str | os.PathLike, name: str) -> "Split":
-        """Reads the ids and lengths of a split's videos; every record is parsed once.
+        """Reads a split's ids, lengths and labels; every record is parsed once.
 
         Raises:
           UserError: naming what is missing or broken.
@@ -56,21 +59,34 @@ class Split:
         manifest = Manifest.load(data_dir)
         _, dimensions = schema.stream_fields(manifest.streams[0].name)
         spec = records.parsers([schema.ID, dimensions])
+        spec[schema.LABEL_INDEX.key] = tf.io.RaggedFeature(tf.int64)
         dataset = tf.data.TFRecordDataset(manifest.shard_paths(name)).batch(64)
         dataset = dataset.map(_plainly(lambda batch: tf.io.parse_example(batch, spec)))
         lengths: dict[str, int] = {}
+        labels: dict[str, list[int]] = {}
         for parsed in readable(dataset, manifest, name):
             ids, units = parsed[schema.ID.key].numpy(), parsed[dimensions.key].numpy()[:, 0]
-            for video_id, count in zip(ids.tolist(), units.tolist(), strict=True):
+            shown = parsed[schema.LABEL_INDEX.key].to_list()
+            for video_id, count, classes in zip(ids.tolist(), units.tolist(), shown, strict=True):
                 if video_id.decode() in lengths:
                     raise UserError(
                         f"{data_dir}: video {video_id.decode()!r} is in {name!r} twice; "
                         "build the records anew"
                     )
                 lengths[video_id.decode()] = count
+                labels[video_id.decode()] = classes
         if not lengths:
             raise UserError(f"{data_dir}: the split {name!r} holds no video; add some")
-        return cls(manifest, name, lengths, len(lengths))
+        return cls(manifest, name, lengths, len(lengths), labels)
+
+    def contents(self) -> dict[str, int | str]:
+        """What tells which part of the data changed: the videos' number, digests of ids, labels."""
+        ids = sorted(self.labels)
+        labels = [[key, *sorted(self.labels[key])] for key in ids]
+        digests = [
+            hashlib.sha256(json.dumps(value).encode()).hexdigest() for value in (ids, labels)
+        ]
+        return {"videos": len(ids), "ids": digests[0], "labels": digests[1]}
 
     def hold_out(self, fraction: float) -> tuple["Split", "Split | None"]:
         """Splits off about ``fraction`` of the videos, chosen by a hash of their ids.

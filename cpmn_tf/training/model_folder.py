@@ -53,6 +53,8 @@ class ModelManifest:
       train_split: split trained on.
       validation_split: split validated on, '' for none of its own.
       fingerprint: digest of the training split's records.
+      contents: of the training split, :meth:`~cpmn_tf.data.pipeline.Split.contents`; empty in
+        folders of older versions.
 
     >>> manifest = ModelManifest.load("model")
     >>> manifest.streams, manifest.config.training.epochs
@@ -67,6 +69,7 @@ class ModelManifest:
     train_split: str = ""
     validation_split: str = ""
     fingerprint: str = ""
+    contents: Mapping[str, int | str] = dataclasses.field(default_factory=dict)
 
     def __str__(self) -> str:
         streams = " and ".join(f"{name} ({width})" for name, width in self.streams.items())
@@ -96,6 +99,7 @@ class ModelManifest:
             raise UserError(f"{path}: there is no such file; give a folder that cpmn-train made")
         value = read_json(path)
         try:
+            value = {"contents": {}, **value}
             value = {field.name: value[field.name] for field in dataclasses.fields(cls)}
             value["config"] = Config.from_dict(value["config"], source=str(path))
             value["classes"] = tuple(map(str, value["classes"]))
@@ -108,19 +112,48 @@ class ModelManifest:
         """Writes the manifest into a new folder, or checks that the one there is the same.
 
         Raises:
-          UserError: if the folder is another model's; names the first difference.
+          UserError: if the folder is another model's; names the first setting that differs, or
+            what of the training data does.
         """
         path = pathlib.Path(model_dir) / FILE
         if not path.is_file():
             write_json(path, {**self.to_dict(), "version": __version__})
             return
-        before, now = flatten(ModelManifest.load(model_dir).to_dict()), flatten(self.to_dict())
-        for key in now:  # the settings before the digest of the records
+        earlier = ModelManifest.load(model_dir)
+        before, now = flatten(earlier.to_dict()), flatten(self.to_dict())
+        for key in now:  # the settings before the data
+            if key.partition(".")[0] in ("classes", "fingerprint", "contents"):
+                continue
             if before.get(key) != now[key]:
                 raise UserError(
                     f"{path}: was made with {key}={before.get(key)!r}, now it is "
                     f"{now[key]!r}; train into a new folder or undo the change"
                 )
+        if (self.classes, self.fingerprint) != (earlier.classes, earlier.fingerprint):
+            raise UserError(
+                f"{path}: the training data changed ({self._changes(earlier)}); train into a new "
+                "folder, or on the data of before"
+            )
+
+    def _changes(self, earlier: "ModelManifest") -> str:
+        """What is other in the training data than it was for ``earlier``."""
+        changes = []
+        if self.classes != earlier.classes:
+            for what, ours, theirs in (
+                ("more", self.classes, earlier.classes),
+                ("fewer", earlier.classes, self.classes),
+            ):
+                if names := [name for name in ours if name not in theirs]:
+                    changes.append(f"{what} classes: {_short(', '.join(map(repr, names)))}")
+            changes = changes or ["the order of the classes"]
+        now, before = self.contents, earlier.contents
+        if not before:
+            return ", ".join(changes) or "a folder of an older version does not say what"
+        if now["ids"] != before["ids"]:
+            changes.append(f"other videos: {before['videos']} then, {now['videos']} now")
+        elif not changes and now["labels"] != before["labels"]:
+            changes.append("labels of the same videos")
+        return ", ".join(changes) or "features, times or shards of the same videos and labels"
 
     def check_data(self, manifest: Manifest) -> None:
         """Checks that a data set has this model's streams, widths and classes.

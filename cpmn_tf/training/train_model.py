@@ -86,6 +86,7 @@ def train(
         train_split=name,
         validation_split=validation_split,
         fingerprint=data.fingerprint(name),
+        contents=whole.contents(),
     )
     manifest.check_streams(streams)
     manifest.claim(model_dir)

@@ -32,6 +32,22 @@ def same(ours: list[dict], theirs: list[dict]) -> bool:
     )
 
 
+def test_labels_and_contents(tmp_path, dataset_writer):
+    write, make = dataset_writer
+    videos = make(3, lengths=(5, 6))  # of the classes 0, 1 and 2
+    whole = pipeline.Split.open(write(tmp_path / "a", {"training": videos}), "training")
+    assert whole.labels == {"video_000": [0], "video_001": [1], "video_002": [2]}
+    other = pipeline.Split.open(
+        write(tmp_path / "b", {"training": [{**videos[0], "label": 2}, *videos[:0:-1]]}), "training"
+    )
+    ours, theirs = whole.contents(), other.contents()
+    assert ours["videos"] == theirs["videos"] == 3
+    assert ours["ids"] == theirs["ids"] and ours["labels"] != theirs["labels"]
+    fewer = pipeline.Split.open(write(tmp_path / "c", {"training": videos[1:]}), "training")
+    assert fewer.contents()["videos"] == 2 and fewer.contents()["ids"] != ours["ids"]
+    assert whole.hold_out(0.4)[0].contents() == ours
+
+
 @pytest.mark.parametrize("make", [pipeline.cascade_batches, pipeline.pyramid_batches])
 def test_an_epoch_entered_at_any_batch_gives_the_same_bits(split, config, make):
     whole = arrays(make(split, "rgb", config, seed=3, first_epoch=0, last_epoch=3))

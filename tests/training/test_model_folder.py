@@ -29,6 +29,7 @@ MANIFEST = ModelManifest(
     train_split="training",
     validation_split="testing",
     fingerprint="abc",
+    contents={"videos": 10, "ids": "d0", "labels": "d1"},
 )
 
 
@@ -54,8 +55,24 @@ def test_it_comes_back_as_it_was_written(tmp_path):
         ({"precision": "float32"}, "precision='mixed_bfloat16', now it is 'float32'"),
         ({"train_split": "other"}, "train_split='training', now it is 'other'"),
         ({"validation_split": ""}, "validation_split='testing', now it is ''"),
-        ({"fingerprint": "abd"}, "fingerprint='abc', now it is 'abd'"),
-        ({"classes": ("Dive", "Jump")}, "classes="),
+        (
+            {"fingerprint": "abd"},
+            "the training data changed (features, times or shards of the same videos and labels)",
+        ),
+        (
+            {"fingerprint": "abd", "contents": {"videos": 10, "ids": "d0", "labels": "d2"}},
+            "the training data changed (labels of the same videos); train into a new folder",
+        ),
+        (
+            {"fingerprint": "abd", "contents": {"videos": 9, "ids": "d2", "labels": "d3"}},
+            "the training data changed (other videos: 10 then, 9 now)",
+        ),
+        ({"classes": ("Dive", "Jump")}, "data changed (fewer classes: 'Throw'); train"),
+        (
+            {"classes": ("Dive", "Run"), "contents": {"videos": 9, "ids": "d2", "labels": "d3"}},
+            "(more classes: 'Run', fewer classes: 'Jump', 'Throw', other videos: 10 then, 9 now)",
+        ),
+        ({"classes": ("Jump", "Dive", "Throw")}, "data changed (the order of the classes)"),
         ({"streams": {"rgb": 12}}, "streams="),
         (
             {"config": with_settings(Config(), {"cascade.units": 7}), "fingerprint": "abd"},
@@ -70,6 +87,18 @@ def test_a_folder_of_another_model_is_refused(tmp_path, change, expected):
         dataclasses.replace(MANIFEST, **change).claim(tmp_path)
     assert expected in str(caught.value) and "model.json" in str(caught.value)
     assert (tmp_path / "model.json").read_text() == before
+
+
+def test_a_folder_of_an_older_version_goes_on_but_cannot_say_what_changed(tmp_path):
+    MANIFEST.claim(tmp_path)
+    value = json.loads((tmp_path / "model.json").read_text())
+    del value["contents"]
+    (tmp_path / "model.json").write_text(json.dumps(value))
+    MANIFEST.claim(tmp_path)
+    with pytest.raises(UserError, match=r"\(a folder of an older version does not say what\)"):
+        dataclasses.replace(MANIFEST, fingerprint="abd").claim(tmp_path)
+    with pytest.raises(UserError, match=r"changed \(fewer classes: 'Throw'\)"):
+        dataclasses.replace(MANIFEST, classes=("Dive", "Jump")).claim(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -93,6 +93,23 @@ def test_modules_are_trained_one_after_another(log, arguments, tmp_path):
         assert item.calls == [(alone, "events", 12), (modules, "events", 12)]
 
 
+def test_changed_training_data_are_named(log, arguments, tmp_path, dataset_writer):
+    write, make = dataset_writer
+    videos = make(3, lengths=(5, 6))
+    relabelled = [videos[0], {**videos[1], "label": 2}, videos[2]]
+    for name, changed in (("before", videos), ("labels", relabelled), ("fewer", videos[1:])):
+        write(tmp_path / name, {"training": changed, "testing": make(1)})
+    arguments["data_dir"] = tmp_path / "before"
+    train(**arguments)
+    train(**arguments)  # goes on
+    for name, message in (
+        ("labels", r"model.json: the training data changed \(labels of the same videos\); train"),
+        ("fewer", r"\(other videos: 3 then, 2 now\)"),
+    ):
+        with pytest.raises(UserError, match=message):
+            train(**{**arguments, "data_dir": tmp_path / name})
+
+
 def test_only_the_streams_asked_for_are_trained(log, arguments):
     manifest = train(**arguments, streams=["flow"])
     assert {given["stream"] for given in trainers(log)} == {"flow"}
