@@ -32,6 +32,7 @@ _ERRORS = {
     "duplicate": ("duplicate ids", "keep one of each"),
     "overlap": ("the same video in two splits", "remove it from one: testing on it means nothing"),
     "unreadable": ("features that cannot be read", "copy or encode them anew"),
+    "form": ("features that can be read in two ways, or in none", "do what the lines name"),
     "missing": ("annotated videos without features", "encode them, or add `skip_missing=True`"),
     "nan": ("NaN or infinite features", "encode the videos anew"),
     "constant": (

@@ -101,19 +101,19 @@ def units_of(
     if reading.crops and values.ndim == 3:
         if crops is None:
             text = f"{name}: which axis of its shape {list(shape)} counts crops others do not tell"
-            raise Defect("unreadable", f"{text}; average over it and save [units, values]")
+            raise Defect("form", f"{text}; average over it and save [units, values]")
         axis, count = crops
         if values.shape[axis] != count:
             text = (
                 f"{name}: its shape {list(shape)} has no {count} crops on axis {axis}, where others"
             )
-            raise Defect("unreadable", f"{text} of the stream have them; save it as the others")
+            raise Defect("form", f"{text} of the stream have them; save it as the others")
         values = values.mean(axis, dtype=np.result_type(values, np.float32))
         reading.counts["arrays", f"mean of {count} crops taken"] += 1
     if values.ndim > 2:
         text = f"{name}: is an array of {values.dtype} and shape {list(shape)}"
         remedy = _remedy(shape)
-        raise Defect("unreadable", f"{text}; it must be of shape [units, values]{remedy}")
+        raise Defect("form", f"{text}; it must be of shape [units, values]{remedy}")
     return finite(name, values)
 
 
@@ -249,16 +249,17 @@ class Archive:
                     raise ValueError("it is a single array")
             self.names = sorted(self._file.files)
         else:
-            import h5py  # Keras brings it
+            from h5py import File, h5o  # Keras brings it
+
+            found: list[str] = []
+
+            def keep(name: bytes, about: Any) -> None:
+                if about.type == h5o.TYPE_DATASET:
+                    found.append(name.decode())
 
             with _readable(path, "is not an HDF5 file"):
-                self._file = h5py.File(path, "r")
-                found: list[str] = []
-                self._file.visititems(
-                    lambda name, item: (
-                        found.append(name) if isinstance(item, h5py.Dataset) else None
-                    )
-                )
+                self._file = File(path, "r")
+                h5o.visit(self._file.id, keep, info=True)  # visititems() opens all that it meets
             self.names = sorted(found)
         if not self.names:
             raise UserError(f"{path}: holds no array; save it anew")
@@ -305,12 +306,10 @@ def _load_csv(path: str | os.PathLike, reading: Reading) -> np.ndarray:
         fields = lines[0].strip().split(separator) if lines else []
         kind = _first_line(path, fields)
         if reading.csv_header == "no" and kind in (TEXT, MIXED):
-            raise Defect(
-                "unreadable", f"{path}: its first line holds text; leave out `csv_header=no`"
-            )
+            raise Defect("form", f"{path}: its first line holds text; leave out `csv_header=no`")
         if reading.csv_header is None and kind == MIXED:
             text = f"{path}: its first line holds text and numbers ({lines[0].strip():.40})"
-            raise Defect("unreadable", f"{text}; mend it, or say `csv_header=yes`")
+            raise Defect("form", f"{text}; mend it, or say `csv_header=yes`")
         named = reading.csv_header == "yes" or kind == TEXT
         with warnings.catch_warnings():  # of no data: an error below
             warnings.simplefilter("ignore", UserWarning)
@@ -321,7 +320,7 @@ def _load_csv(path: str | os.PathLike, reading: Reading) -> np.ndarray:
         if values.shape[1] < 3 or (values[1:] == np.rint(values[1:])).all():
             text = f"{path}: its first line may be names of columns or a unit"
             raise Defect(
-                "unreadable",
+                "form",
                 f"{text} ({lines[0].strip():.40}); say `csv_header=yes` or `csv_header=no`",
             )
         values, named = values[1:], True
@@ -329,7 +328,7 @@ def _load_csv(path: str | os.PathLike, reading: Reading) -> np.ndarray:
         raise Defect("unreadable", f"{path}: holds no number; encode the video anew")
     if named and separator and len(fields) != values.shape[1]:
         text = f"{path}: names {len(fields)} columns and has {values.shape[1]}"
-        raise Defect("unreadable", f"{text}; write each column with its name")
+        raise Defect("form", f"{text}; write each column with its name")
     first, others = values[:, 0], values[:, 1:]
     counting = (
         len(values) > 2
@@ -338,7 +337,7 @@ def _load_csv(path: str | os.PathLike, reading: Reading) -> np.ndarray:
     )
     if counting and (others != np.rint(others)).any():
         text = f"{path}: its first column counts the lines"
-        raise Defect("unreadable", f"{text}; write the table without it (pandas: index=False)")
+        raise Defect("form", f"{text}; write the table without it (pandas: index=False)")
     made = f"{kind}, {'names of columns' if named else 'a unit'}"
     reading.counts["first lines of CSV files", made] += 1
     return values
@@ -353,11 +352,11 @@ def _separator(path: str | os.PathLike, lines: Sequence[str]) -> str | None:
     for line in reversed(lines):  # the names' may be within them
         if other := re.search(r"\d\s*([|:/&])", line):
             text = f"{path}: has {other[1]!r} between its numbers"
-            raise Defect("unreadable", f"{text}; write commas, semicolons, tabs or blanks")
+            raise Defect("form", f"{text}; write commas, semicolons, tabs or blanks")
         if found := next((mark for mark in ";\t," if mark in line), None):
             if found != "," and re.search(r"\d,\d", line):
                 raise Defect(
-                    "unreadable", f"{path}: has commas within its numbers; write 0.5 and not 0,5"
+                    "form", f"{path}: has commas within its numbers; write 0.5 and not 0,5"
                 )
             return found
     return None
@@ -371,7 +370,7 @@ def _first_line(path: str | os.PathLike, fields: list[str]) -> str:
     """
     if len(fields) > 1 and not fields[0].strip('" '):
         text = f"{path}: its first column has no name and holds row numbers"
-        raise Defect("unreadable", f"{text}; write the table without it (pandas: index=False)")
+        raise Defect("form", f"{text}; write the table without it (pandas: index=False)")
     numbers = [field for field in fields if _is_number(field)]
     whole = [int(float(field)) for field in numbers if _WHOLE.fullmatch(field.strip())]
     if len(numbers) < len(fields):

@@ -108,8 +108,8 @@ def _scan(path: pathlib.Path, depth: int) -> Folder:
     for name in _entries(path):
         stem, suffix = os.path.splitext(name)
         if suffix.lower() in SUFFIXES:
-            read = functools.partial(read_array, path / name)
-            found.files.append((stem, Stored(str(path / name), read)))
+            file = os.path.join(path, name)
+            found.files.append((stem, Stored(file, functools.partial(read_array, file))))
             continue
         found.unread[nfc(stem)] = name
         if not name.startswith(".") and name not in JUNK and (path / name).is_dir():
