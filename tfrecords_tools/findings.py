@@ -11,13 +11,16 @@ from typing import Any
 
 from cpmn_tf.errors import Defect
 
-ERROR, WARNING = "error", "warning"
+ERROR, WARNING, NOTE = "error", "warning", "note"
 SHOWN = 5  # examples in a listing
 
 
 @dataclasses.dataclass(frozen=True)
 class Kind:
-    """A kind of finding: ``title`` is what is wrong, ``fix`` what to do; errors spoil training."""
+    """A kind of finding: ``title`` is what is wrong, ``fix`` what to do.
+
+    Errors spoil training; notes are no fault.
+    """
 
     level: str
     title: str
@@ -32,7 +35,7 @@ _ERRORS = {
     "duplicate": ("duplicate ids", "keep one of each"),
     "overlap": ("the same video in two splits", "remove it from one: testing on it means nothing"),
     "unreadable": ("features that cannot be read", "copy or encode them anew"),
-    "form": ("features that can be read in two ways, or in none", "do what the lines name"),
+    "form": ("features that can be read in two ways, or in none", "do what the line names"),
     "missing": ("annotated videos without features", "encode them, or add `skip_missing=True`"),
     "nan": ("NaN or infinite features", "encode the videos anew"),
     "constant": (
@@ -59,8 +62,12 @@ _WARNINGS = {
     "surplus": ("features without annotations, not used", "annotate or remove them"),
     "unused": ("classes that no video has", "fix the list of classes"),
 }
-KINDS = {name: Kind(ERROR, *about) for name, about in _ERRORS.items()}
-KINDS |= {name: Kind(WARNING, *about) for name, about in _WARNINGS.items()}
+_NOTES = {"read": ("how files were read", "see that it is so")}
+KINDS = {
+    name: Kind(level, *about)
+    for level, kinds in ((ERROR, _ERRORS), (WARNING, _WARNINGS), (NOTE, _NOTES))
+    for name, about in kinds.items()
+}
 
 
 def listed(names: Iterable[str]) -> str:

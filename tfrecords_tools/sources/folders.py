@@ -106,6 +106,8 @@ class FoldersSource:
                 with reported(self._problem, "unreadable", video.id):
                     features = self._folders.load(video.id, self._groups[video.id])
                     yield SourceVideo(id=video.id, rate=rate, features=features)
+        for note in self._reading.notes():
+            self._problem("read", f"{self._folders.root}: {note}")
 
     def _present(self, known: Annotations) -> list[str]:
         """Ids of the videos whose features are there in every stream."""

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from cpmn_tf.errors import UserError
-from tfrecords_tools.commands import build_records
+from tfrecords_tools.commands import build_records, validate_records
 from tfrecords_tools.reading.feature_files import (
     Reading,
     crop_axis,
@@ -185,12 +185,31 @@ def test_separators_that_are_not_read(tmp_path, text, message):
 def test_the_decision_on_headers_is_told_once(folders, capsys):
     for number, name in enumerate(folders.ids):
         path = folders.path("rgb", name)
-        text = ("a,b,c\n", "0,1,2\n", "1,2,3\n", "")[number] + ".5,5,6\n" * (6 + number)
+        text = (
+            ("a,b,c\n", "0,1,2\n", "1,2,3\n", "")[number]
+            + f"{number}.5,5,6\n" * 5
+            + "7,8,9\n" * (1 + number)
+        )
         path.with_suffix(".csv").write_text(text)
         path.unlink()
     assert build_records.main([*folders.flags(), "--dtype=auto"]) == 0
     told = "first lines of CSV files: numbers in a row, names of columns: 2; other numbers, "
-    assert f"{told}a unit: 1; text, names of columns: 1\n" in capsys.readouterr().out
+    told += "a unit: 1; text, names of columns: 1\n"
+    assert told in capsys.readouterr().out
+    assert validate_records.main(folders.flags()[:3]) == 0
+    output = capsys.readouterr().out
+    assert (
+        f"note: how files were read: 1 (see that it is so)\n    {folders.features}: {told}"
+        in output
+    )
+    path.with_suffix(".csv").write_text("1;2\n3;4\n" + "5;6\n" * 7)
+    assert validate_records.main(folders.flags()[:3]) == 1
+    output = capsys.readouterr().out  # and no word of encoding anew
+    assert (
+        "error: features that can be read in two ways, or in none: 1 (do what the line names)"
+        in output
+    )
+    assert "say --csv_header=yes or --csv_header=no" in output
 
 
 def test_an_empty_table_is_one_line(folders, capfd):
