@@ -104,6 +104,25 @@ class CascadeConfig(_Section):
     stages: int = setting(2, "number of cascaded classifiers; 1 is the CAM baseline", low=1)
     filters: int = setting(512, "filters of each temporal convolution", low=1)
     layers: int = setting(2, "temporal convolutions per classifier", low=1)
+    kernel_size: int = setting(3, "kernel size of the temporal convolutions, in units", low=1)
+    dropout: float = setting(
+        0.0, "training: share of the first classifier's Z that is dropped", low=0.0, high=0.99
+    )
+    mining_dropout: float = setting(
+        0.0, "training: share of the later classifiers' Z that is dropped", low=0.0, high=0.99
+    )
+    pooling: str = setting(
+        "average",
+        "how activations become a video's score: their mean over all units, over each class's "
+        "highest ones, or weighted by a learned attention over units",
+        choices=("average", "top", "attention"),
+    )
+    pooling_k: int = setting(8, "pooling=top takes the highest ⌈T/k⌉ of T units", low=1)
+    mining_pooling: str = setting(
+        "all",
+        "what later classifiers pool: all units, or the unerased ones only, with M = 0 on the rest",
+        choices=("all", "unerased"),
+    )
     erasing: str = setting(
         "adversarial",
         "what is erased between stages: regions the earlier stages found (the paper), random "
@@ -135,6 +154,9 @@ class CascadeConfig(_Section):
         "raw",
         "M(Cas) is the maximum over stages of the raw or of the min-max-normalised T-CAS",
         choices=("raw", "normalized"),
+    )
+    mining_gate: float = setting(
+        0.0, "later stages count in M(Cas) only where sigmoid(M) is above this; 0: always", **_SHARE
     )
     sampling: str = setting(
         "sparse", "how training draws units", choices=("sparse", "uniform", "shot")
@@ -182,7 +204,16 @@ class TrainingConfig(_Section):
     final_learning_rate: float = setting(1e-4, "Adam's rate in the second part", low=0.0)
     final_epochs: int = setting(120, "further epochs at final_learning_rate", low=0)
     cascade_l2: float = setting(0.0025, "λ of the cascade: λ·Σ½w² over kernels and biases", low=0.0)
+    mining_l2: float = setting(
+        1.0, "λ of the later classifiers, as a multiple of cascade_l2", low=0.0
+    )
     pyramid_l2: float = setting(0.0, "λ of the pyramid (Eq. 6 is the cascade's)", low=0.0)
+    loss: str = setting(
+        "sigmoid",
+        "cross-entropy of each class by itself (sigmoid), or of all against the labels divided by "
+        "their number (softmax); class probabilities are the same function of the scores",
+        choices=("sigmoid", "softmax"),
+    )
     class_reduction: str = setting(
         "sum", "how the cross-entropy is reduced over classes; rescales λ", choices=("sum", "mean")
     )
@@ -302,7 +333,6 @@ class Config:
 
 # Settings of earlier versions, and the values that they always have now.
 REMOVED = {
-    "cascade.kernel_size": 3,
     "cascade.chunk_units": 4096,
     "training.shuffle_buffer": 4096,
     "localization.soft_nms_sigma": 0.3,

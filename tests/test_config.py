@@ -137,9 +137,9 @@ def test_a_removed_setting_is_named(caplog):
         older[section][field] = always
     assert Config.from_dict(older, source="model.json") == Config()
     (line,) = caplog.messages
-    assert line.startswith("model.json: ignored, as they were removed since: cascade.kernel_size,")
-    older["cascade"]["kernel_size"] = 5
-    message = r"^model\.json: the setting cascade\.kernel_size was removed and is always 3 now; "
+    assert line.startswith("model.json: ignored, as they were removed since: cascade.chunk_units,")
+    older["cascade"]["chunk_units"] = 5
+    message = r"^model\.json: the setting cascade\.chunk_units was removed and is always 4096 now; "
     with pytest.raises(UserError, match=message):
         Config.from_dict(older, source="model.json")
     with pytest.raises(UserError, match=r"^--set=training\.shuffle_buffer=9: .* was removed and"):

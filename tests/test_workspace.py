@@ -7,8 +7,7 @@ import re
 
 import pytest
 
-from cpmn_tf.config import CascadeConfig, preset
-from cpmn_tf.models import CascadedClassifier
+from cpmn_tf.config import preset
 
 TEXT = (pathlib.Path(__file__).parents[1] / "WORKSPACE.md").read_text()
 
@@ -57,7 +56,3 @@ def test_section_4_1_is_in_the_table():
     wanted = {"cascade.threshold", "pyramid.window", "localization.nms_threshold"}
     wanted |= {"training.cascade_l2", *(f"training.{name}" for name in training)}
     assert wanted == {name for name in names if not name.startswith("(")}
-
-
-def test_kernels_are_the_papers():
-    assert CascadedClassifier(num_classes=1, config=CascadeConfig()).stages[1].kernel_size == 3

@@ -8,7 +8,13 @@ import tensorflow as tf
 
 from cpmn_tf.config import CascadeConfig
 from cpmn_tf.models import erasing
-from cpmn_tf.models.layers import Linear, TemporalConvolution, masked_mean
+from cpmn_tf.models.layers import (
+    Linear,
+    TemporalConvolution,
+    masked_mean,
+    pool_attention,
+    pool_top,
+)
 
 
 @keras.saving.register_keras_serializable(package="cpmn_tf")
@@ -16,13 +22,17 @@ class TemporalClassifier(keras.Model):
     """One stage (Section 3.3): temporal convolutions, global average pooling, a linear classifier.
 
     With Z the last convolution's output, :meth:`scores` are Eq. 1 and :meth:`tcas` is Eq. 2, so
-    that s^c = mean_t M_t^c + b^c. The sigmoid is left to the loss.
+    that s^c = mean_t M_t^c + b^c; other poolings take the mean over other units, or weigh it. The
+    sigmoid is left to the loss.
 
     Args:
       num_classes: C.
       filters: filters of each convolution.
       num_layers: convolutions, stride 1, ReLU.
       kernel_size: of the convolutions, in units.
+      pooling: ``average``, ``top`` (:func:`~cpmn_tf.models.layers.pool_top`) or ``attention``
+        (:func:`~cpmn_tf.models.layers.pool_attention`, a linear function of Z before its softmax).
+      pooling_k: ``top`` takes the highest ⌈T/k⌉ of T units.
 
     >>> classifier = TemporalClassifier(num_classes=3, filters=16)
     >>> logits, tcas = classifier(tf.ones([2, 50, 8]), tf.fill([2, 50], True))
@@ -37,6 +47,8 @@ class TemporalClassifier(keras.Model):
         filters: int = 512,
         num_layers: int = 2,
         kernel_size: int = 3,
+        pooling: str = "average",
+        pooling_k: int = 8,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
@@ -44,12 +56,15 @@ class TemporalClassifier(keras.Model):
         self.filters = filters
         self.num_layers = num_layers
         self.kernel_size = kernel_size
+        self.pooling = pooling
+        self.pooling_k = pooling_k
         same = {"padding": "same", "activation": "relu", "dtype": self.dtype_policy}
         self.convolutions = [
             TemporalConvolution(filters, kernel_size, **same) for _ in range(num_layers)
         ]
         # Scores stay float32 in mixed precision: a mean over hundreds of units needs the digits.
         self.classifier = Linear(num_classes, dtype="float32")
+        self.selector = Linear(1, dtype="float32") if pooling == "attention" else None
 
     def build(self, features_shape: Any, valid_shape: Any = None) -> None:
         """Creates the weights for [batch, units, channels] features."""
@@ -58,6 +73,8 @@ class TemporalClassifier(keras.Model):
             layer.build(shape)
             shape = (*shape[:-1], self.filters)
         self.classifier.build((shape[0], self.filters))
+        if self.selector:
+            self.selector.build((shape[0], self.filters))
         self.built = True
 
     def encode(self, features: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:
@@ -77,15 +94,33 @@ class TemporalClassifier(keras.Model):
 
         Args:
           encoded: Z, [batch, units, filters].
-          valid: [batch, units] bool; the mean is over these.
+          valid: [batch, units] bool; the mean, or another ``pooling``, is over these.
 
         Returns:
           [batch, classes] logits.
         """
+        if self.pooling != "average":
+            return self._pooled(self._activations(encoded), valid)
         # One product per video instead of a masked copy of Z, forward and backward.
         weight = tf.cast(valid, tf.float32)[:, tf.newaxis]
         weight = tf.math.divide_no_nan(weight, tf.reduce_sum(weight, axis=-1, keepdims=True))
         return self.classifier(tf.linalg.matmul(weight, encoded)[:, 0])
+
+    def _activations(self, encoded: tf.Tensor) -> tf.Tensor:
+        """All that pooling needs of Z: M, and of ``attention`` its logits as a last channel."""
+        tcas = self.classifier(encoded, bias=False)
+        return tf.concat([tcas, self.selector(encoded)], axis=-1) if self.selector else tcas
+
+    def _pooled(self, activations: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:
+        """Logits of [batch, units, classes] M, or what :meth:`_activations` makes of it."""
+        tcas = activations[..., : self.num_classes]
+        if self.pooling == "top":
+            pooled = pool_top(tcas, valid, self.pooling_k)
+        elif self.pooling == "attention":
+            pooled = pool_attention(tcas, activations[..., -1], valid)
+        else:
+            pooled = masked_mean(tcas, valid)
+        return pooled + self.classifier(tf.zeros([1, self.filters]))
 
     def tcas(self, encoded: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:
         """Eq. 2, the T-CAS: M_t^c = Σ_k w^c(k) Z_t(k), without the bias.
@@ -100,27 +135,34 @@ class TemporalClassifier(keras.Model):
         return tf.where(valid[..., tf.newaxis], self.classifier(encoded, bias=False), 0.0)
 
     def call(
-        self, features: tf.Tensor, valid: tf.Tensor, chunk: int = 0
+        self,
+        features: tf.Tensor,
+        valid: tf.Tensor,
+        seen: tf.Tensor | None = None,
+        chunk: int = 0,
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Classifies and localizes.
 
         Args:
           features: [batch, units, channels].
           valid: [batch, units] bool.
+          seen: [batch, units] bool, the valid units that are pooled and whose T-CAS is not 0; all
+            by default.
           chunk: units of which Z is held in memory at a time, with the same result; 0 takes all.
 
         Returns:
           logits [batch, classes] and the T-CAS [batch, units, classes], both float32.
         """
+        seen = valid if seen is None else seen
         if chunk:
-            return self._in_chunks(features, valid, chunk)
+            activations = self._in_chunks(features, valid, chunk)
+            tcas = tf.where(seen[..., tf.newaxis], activations[..., : self.num_classes], 0.0)
+            return self._pooled(activations, seen), tcas
         encoded = self.encode(features, valid)
-        return self.scores(encoded, valid), self.tcas(encoded, valid)
+        return self.scores(encoded, seen), self.tcas(encoded, seen)
 
-    def _in_chunks(
-        self, features: tf.Tensor, valid: tf.Tensor, chunk: int
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Convolves each chunk with the neighbours that kernels reach; s^c = mean_t M_t^c + b^c."""
+    def _in_chunks(self, features: tf.Tensor, valid: tf.Tensor, chunk: int) -> tf.Tensor:
+        """:meth:`_activations`, each chunk convolved with the neighbours that kernels reach."""
         reach = self.num_layers * (self.kernel_size // 2)
         units = tf.shape(features)[1]
         chunks = tf.maximum((units + chunk - 1) // chunk, 1)
@@ -131,18 +173,17 @@ class TemporalClassifier(keras.Model):
         def one(index: tf.Tensor) -> tf.Tensor:
             part = slice(index * chunk, index * chunk + chunk + 2 * reach)
             encoded = self.encode(features[:, part], valid_padded[:, part])
-            return self.tcas(encoded, valid_padded[:, part])[:, reach : reach + chunk]
+            return self._activations(encoded)[:, reach : reach + chunk]
 
-        spec = tf.TensorSpec([features.shape[0], chunk, self.num_classes], tf.float32)
+        channels = self.num_classes + (self.selector is not None)
+        spec = tf.TensorSpec([features.shape[0], chunk, channels], tf.float32)
         parts = tf.map_fn(one, tf.range(chunks), fn_output_signature=spec, parallel_iterations=1)
-        shape = [tf.shape(features)[0], chunks * chunk, self.num_classes]
-        tcas = tf.reshape(tf.transpose(parts, [1, 0, 2, 3]), shape)[:, :units]
-        bias = self.classifier(tf.zeros([1, self.filters]))
-        return masked_mean(tcas, valid) + bias, tcas
+        shape = [tf.shape(features)[0], chunks * chunk, channels]
+        return tf.reshape(tf.transpose(parts, [1, 0, 2, 3]), shape)[:, :units]
 
     def get_config(self) -> dict[str, Any]:
         """Constructor arguments."""
-        names = ("num_classes", "filters", "num_layers", "kernel_size")
+        names = ("num_classes", "filters", "num_layers", "kernel_size", "pooling", "pooling_k")
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
 
@@ -154,6 +195,7 @@ class Stage(NamedTuple):
       tcas: [rows, units, classes].
       erased: [rows, units] bool, what was hidden from this stage.
       video: [rows] int32, the video of each row.
+      encoded: [rows, units, filters] Z as pooled, dropped in part; None at inference.
 
     >>> stage = Stage(tf.zeros([1, 3]), tf.zeros([1, 9, 3]), tf.fill([1, 9], False), tf.range(1))
     >>> stage.tcas.shape
@@ -164,6 +206,7 @@ class Stage(NamedTuple):
     tcas: tf.Tensor
     erased: tf.Tensor
     video: tf.Tensor
+    encoded: tf.Tensor | None = None
 
 
 @keras.saving.register_keras_serializable(package="cpmn_tf")
@@ -189,8 +232,10 @@ class CascadedClassifier(keras.Model):
         super().__init__(**kwargs)
         self.num_classes = num_classes
         self.config = config if isinstance(config, CascadeConfig) else CascadeConfig(**config)
-        sizes = {"filters": self.config.filters, "num_layers": self.config.layers}
-        same = {"num_classes": num_classes, **sizes, "dtype": self.dtype_policy}
+        names = ("filters", "kernel_size", "pooling", "pooling_k")
+        sizes = {name: getattr(self.config, name) for name in names}
+        same = {"num_classes": num_classes, "num_layers": self.config.layers, **sizes}
+        same["dtype"] = self.dtype_policy
         self.stages = [TemporalClassifier(**same) for _ in range(self.config.stages)]
 
     def build(self, features_shape: Any, valid_shape: Any = None) -> None:
@@ -216,22 +261,57 @@ class CascadedClassifier(keras.Model):
           classes: [batch, classes], non-zero where a class's regions are erased: the video's
             labels in training, its selected classes at inference.
           per_class: one erased copy per video and class instead of their union.
-          seed: [2] integers for the random policy, needed in training only.
-          training: whether the random policy hides anything.
+          seed: [2] integers of at least 0 for the random policy and dropout, in training only.
+          training: whether the random policy hides anything, and dropout drops.
 
         Returns:
           One :class:`Stage` each; the first has one row per video, later ones one per copy, in
           the order of ``tf.where(classes)`` if ``per_class``.
         """
-        first = self.first_stage(features, valid)
+        first = self.first_stage(features, valid, seed, training)
         later = self.later_stages(features, valid, first, classes, per_class, seed, training)
         return [first, *later]
 
-    def first_stage(self, features: tf.Tensor, valid: tf.Tensor, chunk: int = 0) -> Stage:
+    def first_stage(
+        self,
+        features: tf.Tensor,
+        valid: tf.Tensor,
+        seed: tf.Tensor | None = None,
+        training: bool = False,
+        chunk: int = 0,
+    ) -> Stage:
         """The localization stage A on the untouched features; ``chunk`` units at a time if set."""
-        logits, tcas = self.stages[0](features, valid, chunk=chunk)
-        nothing = tf.zeros_like(valid)
-        return Stage(logits, tcas, nothing, tf.range(tf.shape(valid)[0]))
+        nothing, video = tf.zeros_like(valid), tf.range(tf.shape(valid)[0])
+        return self._classify(0, features, valid, nothing, video, seed, training, chunk)
+
+    def _classify(
+        self,
+        number: int,
+        features: tf.Tensor,
+        valid: tf.Tensor,
+        erased: tf.Tensor,
+        video: tf.Tensor,
+        seed: tf.Tensor | None,
+        training: bool,
+        chunk: int,
+    ) -> Stage:
+        """Stage ``number`` on what is left; dropout changes what is pooled, and not the T-CAS."""
+        stage, config = self.stages[number], self.config
+        seen = self.seen(valid, erased)
+        if not training:
+            logits, tcas = stage(features, valid, seen, chunk=chunk)
+            return Stage(logits, tcas, erased, video)
+        encoded = stage.encode(features, valid)
+        tcas = stage.tcas(encoded, seen)
+        if rate := config.mining_dropout if number else config.dropout:
+            assert seed is not None
+            own = tf.stack([-1 - seed[0], seed[1] * 64 + number])  # none that random erasing has
+            encoded = tf.nn.experimental.stateless_dropout(encoded, rate, own)
+        return Stage(stage.scores(encoded, seen), tcas, erased, video, encoded)
+
+    def seen(self, valid: tf.Tensor, erased: tf.Tensor) -> tf.Tensor:
+        """The units that a stage pools, [rows, units] bool."""
+        return valid & ~erased if self.config.mining_pooling == "unerased" else valid
 
     def later_stages(
         self,
@@ -259,7 +339,7 @@ class CascadedClassifier(keras.Model):
             tcas = tf.gather(tcas, video)
             chosen = tf.one_hot(label, self.num_classes, on_value=True, off_value=False)
         erased, config, results = tf.zeros_like(valid), self.config, []
-        for number, stage in enumerate(self.stages[1:], 1):
+        for number in range(1, config.stages):
             if config.erasing == "adversarial":
                 cut = config.threshold, config.normalization
                 erased |= erasing.erasing_mask(tcas, valid, chosen, *cut)
@@ -269,8 +349,9 @@ class CascadedClassifier(keras.Model):
                 segments = config.random_segment, config.random_rate
                 erased |= erasing.random_mask(valid, own, *segments)
             left = erasing.erase(features, erased, valid, config.erased_value)
-            logits, tcas = stage(left, valid, chunk=chunk)
-            results.append(Stage(logits, tcas, erased, video))
+            stage = self._classify(number, left, valid, erased, video, seed, training, chunk)
+            tcas = stage.tcas
+            results.append(stage)
         return results
 
     def get_config(self) -> dict[str, Any]:

@@ -111,7 +111,10 @@ class CPMN(keras.Model):
             :func:`~cpmn_tf.models.fusion.cascaded_tcas` by default.
         """
         if combine is None:
-            combine = functools.partial(fusion.cascaded_tcas, method=self.config.cascade.combine)
+            section = self.config.cascade
+            combine = functools.partial(
+                fusion.cascaded_tcas, method=section.combine, gate=section.mining_gate
+            )
         lengths = tf.cast(lengths, tf.int32)
         parts = [
             self._first_pass(name, Timeline(self.config, features[name], lengths))
@@ -147,13 +150,17 @@ class CPMN(keras.Model):
             unit_seconds=spans / tf.cast(rates, tf.float32),
         )
 
+    def _probabilities(self, logits: tf.Tensor) -> tf.Tensor:
+        return fusion.class_scores(logits, self.config.training.loss)
+
     def _first_pass(self, name: str, line: Timeline) -> "_FirstPass":
         """Stage A and the pyramid, which say what classes the video shows."""
-        stage = self.cascades[name].first_stage(line.samples, line.samples_valid, self._chunk)
-        probabilities, heat = [tf.sigmoid(stage.logits)], None
+        seen = line.samples, line.samples_valid
+        stage = self.cascades[name].first_stage(*seen, chunk=self._chunk)
+        probabilities, heat = [self._probabilities(stage.logits)], None
         if self.config.localization.attention:
             whole = line.pyramid_input, line.pyramid_lengths
-            pyramid, heat = self.pyramids[name].call_on_video(*whole)
+            pyramid, heat = self.pyramids[name].call_on_video(*whole, self._probabilities)
             probabilities.append(pyramid)
         return _FirstPass(name, line, stage, probabilities, heat)
 
@@ -164,10 +171,10 @@ class CPMN(keras.Model):
         video, line = rows[:, 0], part.line
         probabilities = [tf.gather_nd(values, rows) for values in part.probabilities]
         curves = [_of_rows(part.stage.tcas, rows)]
-        for tcas, logits in self._mine(part, selected, rows):
+        for tcas, probability in self._mine(part, selected, rows):
             curves.append(tcas)
             if self.config.localization.p_class == "all":
-                probabilities.append(tf.sigmoid(logits))
+                probabilities.append(probability)
         mining = tf.reduce_max(tf.stack(curves[1:] or curves), axis=0)
         cascaded = combine(curves, tf.gather(line.samples_valid, video))
         on_grid = [line.from_samples(curve, video) for curve in (curves[0], mining, cascaded)]
@@ -181,7 +188,7 @@ class CPMN(keras.Model):
     def _mine(
         self, part: "_FirstPass", selected: tf.Tensor, rows: tf.Tensor
     ) -> list[tuple[tf.Tensor, tf.Tensor]]:
-        """M [rows, samples] and logits [rows] of each mining stage, for each row's own class."""
+        """M [rows, samples] and probability [rows] of each mining stage, for each row's class."""
         if not self.config.localization.mining:
             return []
         cascade, method = self.cascades[part.name], self.config.cascade.inference_erasing
@@ -192,7 +199,11 @@ class CPMN(keras.Model):
         if per_class:  # each row is its own erased copy
             order = tf.range(tf.shape(rows)[0])
             rows = tf.stack([order, rows[:, 1]], axis=1)
-        return [(_of_rows(stage.tcas, rows), tf.gather_nd(stage.logits, rows)) for stage in stages]
+        loss = self.config.training.loss
+        return [
+            (_of_rows(stage.tcas, rows), fusion.class_scores(stage.logits, loss, rows))
+            for stage in stages
+        ]
 
     def get_config(self) -> dict[str, Any]:
         """Constructor arguments."""

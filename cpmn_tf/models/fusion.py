@@ -12,21 +12,47 @@ from cpmn_tf.config import LocalizationConfig
 from cpmn_tf.models.erasing import normalize_tcas
 
 
-def cascaded_tcas(curves: Sequence[tf.Tensor], valid: tf.Tensor, method: str = "raw") -> tf.Tensor:
+def class_scores(
+    logits: tf.Tensor, loss: str = "sigmoid", rows: tf.Tensor | None = None
+) -> tf.Tensor:
+    """Class probabilities: the sigmoid of the logits, or their softmax after training by it.
+
+    Args:
+      logits: [batch, classes].
+      loss: ``sigmoid`` or ``softmax``, as ``training.loss``.
+      rows: [rows, 2] int32 (video, class), those wanted.
+
+    Returns:
+      [batch, classes], or [rows].
+    """
+    scores = tf.nn.softmax(logits) if loss == "softmax" else logits
+    scores = scores if rows is None else tf.gather_nd(scores, rows)
+    return scores if loss == "softmax" else tf.sigmoid(scores)
+
+
+def cascaded_tcas(
+    curves: Sequence[tf.Tensor], valid: tf.Tensor, method: str = "raw", gate: float = 0.0
+) -> tf.Tensor:
     """M(Cas) = max{M(A), M(B), ...} (Section 3.3; Algorithm 1, line 5).
 
     Args:
       curves: [rows, units] T-CAS of each stage.
       valid: [rows, units] bool.
       method: ``raw``, as printed, or ``normalized``: each stage's curve by min-max before.
+      gate: later stages count only where sigmoid(M) is above it; 0 lets them count everywhere.
 
     Returns:
       [rows, units].
     """
+    passes = [tf.sigmoid(curve) > gate for curve in curves[1:]]
     if method == "normalized":
         curves = [
             normalize_tcas(curve[..., tf.newaxis], valid, "min_max")[..., 0] for curve in curves
         ]
+    if gate:
+        first, *later = curves
+        gated = zip(passes, later, strict=True)
+        curves = [first, *(tf.where(passed, curve, first) for passed, curve in gated)]
     return tf.reduce_max(tf.stack(curves), axis=0)
 
 

@@ -12,6 +12,51 @@ def masked_mean(values: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:
     )
 
 
+def pool_top(values: tf.Tensor, valid: tf.Tensor, k: int = 8) -> tf.Tensor:
+    """Mean of each channel's highest ⌈T/k⌉ of T valid units (W-TALC, Paul et al., ECCV 2018).
+
+    Args:
+      values: [batch, units, channels].
+      valid: [batch, units] bool.
+      k: of ⌈T/k⌉; at least 1.
+
+    Returns:
+      [batch, channels]; 0 without any valid unit.
+    """
+    values = tf.where(valid[..., tf.newaxis], values, values.dtype.min)
+    units = tf.shape(values)[1] if values.shape[1] is None else values.shape[1]
+    highest = tf.math.top_k(tf.transpose(values, [0, 2, 1]), (units + k - 1) // k).values
+    counts = (tf.reduce_sum(tf.cast(valid, tf.int32), axis=1) + k - 1) // k
+    taken = tf.sequence_mask(counts, tf.shape(highest)[2])
+    return masked_mean(tf.transpose(highest, [0, 2, 1]), taken)
+
+
+def pool_attention(values: tf.Tensor, attention: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:
+    """Σ_t a_t·values_t with a the softmax of ``attention`` over the valid units.
+
+    The soft selection of UntrimmedNet (Wang et al., CVPR 2017).
+
+    Args:
+      values: [batch, units, channels].
+      attention: [batch, units], before the softmax; [batch, units, channels] gives each channel
+        its own.
+      valid: [batch, units] bool.
+
+    Returns:
+      [batch, channels]; 0 without any valid unit.
+    """
+    if attention.shape.rank == 2:
+        attention = attention[..., tf.newaxis]
+    return tf.reduce_sum(masked_softmax(attention, valid) * values, axis=1)
+
+
+def masked_softmax(values: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:
+    """Softmax over the valid units; zeros elsewhere: [batch, units, channels], [batch, units]."""
+    inside = valid[..., tf.newaxis]
+    values = tf.where(inside, values, values.dtype.min)
+    return tf.where(inside, tf.nn.softmax(values, axis=1), 0.0)
+
+
 class Linear(keras.layers.Dense):
     """w and b of a stage. A layer's call is where Keras does not round its weights to bfloat16."""
 

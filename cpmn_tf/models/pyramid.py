@@ -1,6 +1,7 @@
 """The pyramid attention module (PAM, Section 3.3 and Fig. 3)."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -101,7 +102,12 @@ class PyramidAttention(keras.Model):
         heat = tf.add_n(repeated)[:, :units]
         return logits, tf.where(valid[..., tf.newaxis], heat, 0.0)
 
-    def call_on_video(self, features: tf.Tensor, lengths: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def call_on_video(
+        self,
+        features: tf.Tensor,
+        lengths: tf.Tensor,
+        probabilities: Callable[[tf.Tensor], tf.Tensor] = tf.sigmoid,
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         """Slides windows of T_w units over whole videos and joins what they say.
 
         Where ``stride`` is less than ``window``, overlaps are averaged.
@@ -109,6 +115,7 @@ class PyramidAttention(keras.Model):
         Args:
           features: [batch, units, channels].
           lengths: [batch] int32, units.
+          probabilities: what makes class probabilities of a window's logits.
 
         Returns:
           probabilities [batch, classes], the mean over windows weighted by their valid units, and
@@ -127,7 +134,7 @@ class PyramidAttention(keras.Model):
         logits, maps = self(picked, tf.reshape(inside, [batch * count, window]))
 
         weight = tf.reduce_sum(tf.cast(inside, tf.float32), axis=-1)[..., tf.newaxis]
-        scores = tf.reshape(tf.sigmoid(logits), [batch, count, self.num_classes])
+        scores = tf.reshape(probabilities(logits), [batch, count, self.num_classes])
         scores = tf.math.divide_no_nan(
             tf.reduce_sum(scores * weight, axis=1), tf.reduce_sum(weight, axis=1)
         )

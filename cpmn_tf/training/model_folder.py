@@ -33,6 +33,7 @@ INFERENCE_SETTINGS = frozenset(
         "cascade.inference",
         "cascade.inference_erasing",
         "cascade.combine",
+        "cascade.mining_gate",
         "pyramid.stride",
         "data.test_split",
         *(f"localization.{field.name}" for field in dataclasses.fields(Config().localization)),

@@ -1,5 +1,6 @@
-"""What training minimises: sigmoid cross-entropy and L2 (Eq. 6)."""
+"""What training minimises: cross-entropy and L2 (Eq. 6)."""
 
+import functools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -20,10 +21,28 @@ class Loss(NamedTuple):
     regularization: tf.Tensor
 
 
+def softmax_cross_entropy(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+    """-ȳ^c·log(softmax(s)^c) with ȳ the labels divided by their number (W-TALC's loss).
+
+    Args:
+      logits: [rows, classes].
+      labels: [rows, classes] in {0, 1}.
+
+    Returns:
+      [rows, classes]; zeros in a row without labels.
+    """
+    wanted = tf.math.divide_no_nan(labels, tf.reduce_sum(labels, axis=1, keepdims=True))
+    return -wanted * tf.nn.log_softmax(logits)
+
+
 def cross_entropy(
-    logits: tf.Tensor, labels: tf.Tensor, reduction: str, weights: tf.Tensor | None = None
+    logits: tf.Tensor,
+    labels: tf.Tensor,
+    reduction: str,
+    weights: tf.Tensor | None = None,
+    loss: str = "sigmoid",
 ) -> tf.Tensor:
-    """Sigmoid cross-entropy, the mean over the batch: the first term of Eq. 6.
+    """Cross-entropy, the mean over the batch: the first term of Eq. 6.
 
     Eq. 6 prints only ψ·log(y), which is least where every class is predicted; the multi-label
     cross-entropy that its text names is -ψ·log(y) - (1 - ψ)·log(1 - y), which is computed here.
@@ -37,16 +56,22 @@ def cross_entropy(
       labels: [rows, classes] in {0, 1}.
       reduction: ``sum`` or ``mean`` over classes.
       weights: [rows], summing to 1; by default every row counts the same.
+      loss: ``sigmoid``, or ``softmax`` for :func:`softmax_cross_entropy`.
 
     Returns:
       A scalar.
 
     Raises:
-      ValueError: if ``reduction`` is neither.
+      ValueError: if ``reduction`` or ``loss`` is neither.
     """
+    if loss not in ("sigmoid", "softmax"):
+        raise ValueError(f"loss={loss!r} must be sigmoid or softmax")
     if reduction not in ("sum", "mean"):
         raise ValueError(f"reduction={reduction!r} must be sum or mean")
-    losses = tf.nn.sigmoid_cross_entropy_with_logits(labels, logits)
+    if loss == "softmax":
+        losses = softmax_cross_entropy(logits, labels)
+    else:
+        losses = tf.nn.sigmoid_cross_entropy_with_logits(labels, logits)
     reduce = tf.reduce_sum if reduction == "sum" else tf.reduce_mean
     per_row = reduce(losses, axis=1)
     return tf.reduce_mean(per_row) if weights is None else tf.reduce_sum(per_row * weights)
@@ -54,7 +79,7 @@ def cross_entropy(
 
 def l2_penalty(variables: Sequence[tf.Variable], scale: float) -> tf.Tensor:
     """λ·Σ½w² over kernels and biases: TensorFlow 1's ``l2_loss``, Keras' ``L2(λ/2)``."""
-    if not scale:
+    if not scale or not variables:
         return tf.zeros([])
     return scale * tf.add_n([tf.nn.l2_loss(variable) for variable in variables])
 
@@ -69,23 +94,25 @@ def cascade_loss(
     Args:
       model: the cascade.
       batch: ``features`` [batch, samples, G], ``valid`` and ``labels`` [batch, C].
-      config: how classes are reduced and erased, λ.
-      seed: [2] integers, for random erasing.
+      config: the kind of loss, how classes are reduced and erased, λ.
+      seed: [2] integers, for random erasing and dropout.
     """
     features = tf.cast(batch["features"], model.compute_dtype)
     labels, per_class = batch["labels"], config.cascade.erased_classes == "per_class"
     stages = model(features, batch["valid"], labels, per_class=per_class, seed=seed, training=True)
-    reduction = config.training.class_reduction
-    losses = [cross_entropy(stages[0].logits, labels, reduction)]
+    section = config.training
+    entropy = functools.partial(cross_entropy, reduction=section.class_reduction, loss=section.loss)
+    losses = [entropy(stages[0].logits, labels)]
     for stage in stages[1:]:
         weights = None
         if per_class:  # a video's copies share its weight
             copies = tf.reduce_sum(labels, axis=1) * tf.cast(tf.shape(labels)[0], tf.float32)
             weights = tf.gather(tf.math.divide_no_nan(1.0, copies), stage.video)
-        losses.append(
-            cross_entropy(stage.logits, tf.gather(labels, stage.video), reduction, weights)
-        )
-    return Loss(tf.add_n(losses), l2_penalty(model.trainable_variables, config.training.cascade_l2))
+        losses.append(entropy(stage.logits, tf.gather(labels, stage.video), weights=weights))
+    mining = [variable for stage in model.stages[1:] for variable in stage.trainable_variables]
+    beyond = section.cascade_l2 * (section.mining_l2 - 1)
+    regularization = l2_penalty(model.trainable_variables, section.cascade_l2)
+    return Loss(tf.add_n(losses), regularization + l2_penalty(mining, beyond))
 
 
 def pyramid_loss(
@@ -95,7 +122,8 @@ def pyramid_loss(
     del seed  # nothing in the pyramid is random
     features = tf.cast(batch["features"], model.compute_dtype)
     logits, _ = model(features, batch["valid"])
+    section = config.training
     return Loss(
-        cross_entropy(logits, batch["labels"], config.training.class_reduction),
-        l2_penalty(model.trainable_variables, config.training.pyramid_l2),
+        cross_entropy(logits, batch["labels"], section.class_reduction, loss=section.loss),
+        l2_penalty(model.trainable_variables, section.pyramid_l2),
     )

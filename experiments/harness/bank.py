@@ -23,7 +23,7 @@ from cpmn_tf.training.model_folder import INFERENCE_SETTINGS, MODULES, flatten, 
 _WATCHING = ("preset", "training.validate_every", "training.checkpoint_every", "training.pictures")
 _FOREIGN = {
     "cascade": (*_WATCHING, "pyramid.", "training.pyramid_l2"),
-    "pyramid": (*_WATCHING, "cascade.", "training.cascade_l2"),
+    "pyramid": (*_WATCHING, "cascade.", "training.cascade_l2", "training.mining_l2"),
 }
 
 

@@ -42,6 +42,20 @@ def classify(x, weights):
     return np.array(logits), tcas
 
 
+def pooled(x, weights, pooling, k=8):
+    """Logits [C] of x [T, G] by another pooling: "top", or "attention" of weights (.., v, u)."""
+    *classifier, v, u = weights if pooling == "attention" else (*weights, None, None)
+    _, tcas = classify(x, classifier)
+    if pooling == "top":
+        most = -(-len(x) // k)
+        return np.sort(tcas, axis=0)[len(x) - most :].mean(axis=0) + classifier[-1]
+    z = x
+    for kernel, bias in zip(classifier[:-2:2], classifier[1:-2:2], strict=True):
+        z = convolve(z, kernel, bias)
+    attention = np.exp(z @ v + u)
+    return (attention / attention.sum() * tcas).sum(axis=0) + classifier[-1]
+
+
 def min_max(curve):
     """To [0, 1]; a constant curve to zeros."""
     spread = curve.max() - curve.min()
@@ -134,6 +148,7 @@ def paper() -> types.SimpleNamespace:
         sigmoid,
         convolve,
         classify,
+        pooled,
         min_max,
         normalize,
         mask,

@@ -18,6 +18,7 @@ from cpmn_tf.localization import Trace, detections_of
 from cpmn_tf.models import CascadedClassifier, PyramidAttention, TemporalClassifier
 from cpmn_tf.models.erasing import normalize_tcas
 from cpmn_tf.models.fusion import cascaded_tcas, curve_to_average, curve_to_cut, select_classes
+from cpmn_tf.models.layers import pool_attention, pool_top
 from cpmn_tf.models.pyramid import attention_map
 from cpmn_tf.training.objectives import cross_entropy, l2_penalty
 
@@ -86,6 +87,37 @@ def test_equation_2_by_hand():
     np.testing.assert_allclose(logits, [[35 / 3]], rtol=1e-6)
 
 
+@pytest.mark.parametrize("pooling, k", [("top", 8), ("top", 2), ("top", 1), ("attention", 8)])
+def test_other_poolings(paper, arrays, padded, filled, pooling, k):
+    model = TemporalClassifier(num_classes=3, filters=6, pooling=pooling, pooling_k=k)
+    model.build((None, None, 5))
+    videos = sequences([17, 1, 8])  # the top of 17 by k = 8 is 3 units, by k = 2 it is 9
+    inputs = padded(videos)
+    logits, tcas = filled(model)(*inputs)
+    weights = arrays(model)
+    for row, video in enumerate(videos):
+        np.testing.assert_allclose(logits[row], paper.pooled(video, weights, pooling, k), **CLOSE)
+        np.testing.assert_allclose(
+            tcas[row, : len(video)], paper.classify(video, weights[:6])[1], **CLOSE
+        )
+    in_chunks = model(*inputs, chunk=4)
+    np.testing.assert_allclose(in_chunks[0], logits, **CLOSE)
+    np.testing.assert_allclose(in_chunks[1], tcas, **CLOSE)
+
+
+def test_poolings_by_hand():
+    values = tf.constant([[[1.0], [5.0], [3.0], [99.0]], [[-1.0], [99.0], [99.0], [99.0]]])
+    valid = tf.sequence_mask([3, 1], 4)
+    # ⌈3/2⌉ = 2 of 1, 5, 3; ⌈1/2⌉ = 1 of -1.
+    np.testing.assert_allclose(pool_top(values, valid, 2), [[4.0], [-1.0]])
+    # Weights 1/4, 1/2, 1/4.
+    attention = tf.constant([[0.0, np.log(2), 0.0, 50.0], [7.0, 50.0, 50.0, 50.0]], tf.float32)
+    np.testing.assert_allclose(pool_attention(values, attention, valid), [[3.5], [-1.0]], 1e-6)
+    nothing = tf.zeros_like(valid)
+    assert not pool_top(values, nothing, 2).numpy().any()
+    assert not pool_attention(values, attention, nothing).numpy().any()
+
+
 # Algorithm 1: from A's T-CAS to what B is fed.
 
 
@@ -122,6 +154,75 @@ def test_algorithm_1(paper, filled, arrays, padded, stages, value):
             left = paper.erase(video, erased, value)
         hidden = ours[-1].erased[row].numpy().sum()
         assert (0 < hidden < len(video)) == (stages > 1)
+
+
+def test_later_stages_may_pool_unerased_units_only(paper, filled, arrays, padded):
+    config = CascadeConfig(filters=6, threshold=0.6, mining_pooling="unerased")
+    model = CascadedClassifier(num_classes=3, config=config)
+    model.build((None, None, 5))
+    videos = sequences([20, 9])
+    inputs = *padded(videos), tf.constant([[1, 0, 1], [0, 1, 0]])
+    first, second = filled(model)(*inputs)
+    weights = arrays(model.stages[1])
+    for row, video in enumerate(videos):
+        erased = second.erased[row, : len(video)].numpy()
+        assert 0 < erased.sum() < len(video)
+        _, tcas = paper.classify(paper.erase(video, erased), weights)
+        wanted = np.where(erased[:, None], 0, tcas)
+        np.testing.assert_allclose(second.tcas[row, : len(video)], wanted, **CLOSE)
+        np.testing.assert_allclose(
+            second.logits[row], tcas[~erased].mean(axis=0) + weights[-1], **CLOSE
+        )
+        assert not first.erased[row].numpy().any()
+        pooled = paper.classify(video, arrays(model.stages[0]))[0]
+        np.testing.assert_allclose(first.logits[row], pooled, **CLOSE)
+    chunked = model.later_stages(*inputs[:2], first, inputs[2], chunk=4)[0]
+    for ours, theirs in zip(chunked, second, strict=True):
+        if ours is not None:
+            np.testing.assert_allclose(ours, theirs, **CLOSE)
+
+
+def test_dropout_changes_the_scores_of_its_stage_in_training_alone(filled, padded):
+    features, valid = padded(sequences([20, 9]))
+    labels = tf.constant([[1, 0, 1], [0, 1, 0]])
+    usual = CascadedClassifier(num_classes=3, config=CascadeConfig(filters=40))
+    usual.build((None, None, 5))
+    plain = filled(usual)(features, valid, labels)
+    for setting, changed in (("dropout", 0), ("mining_dropout", 1)):
+        model = CascadedClassifier(
+            num_classes=3, config=CascadeConfig(filters=40, **{setting: 0.7})
+        )
+        model.build((None, None, 5))
+        filled(model)
+        at_inference = model(features, valid, labels)
+        drawn = [
+            model(features, valid, labels, seed=tf.constant(seed, tf.int64), training=True)
+            for seed in ([3, 5], [3, 5], [3, 6], [4, 5])
+        ]
+        for number, wanted in enumerate(plain):
+            np.testing.assert_array_equal(at_inference[number].logits, wanted.logits)
+            scores = {one[number].logits.numpy().tobytes() for one in drawn}
+            assert len(scores) == (3 if number == changed else 1)
+            for one in drawn:  # what is erased and localized comes of all of Z
+                np.testing.assert_allclose(one[number].tcas, wanted.tcas, **CLOSE)
+        z = (
+            model.stages[changed]
+            .encode(
+                features if not changed else tf.where(plain[1].erased[..., None], 0.0, features),
+                valid,
+            )
+            .numpy()
+        )
+        dropped = drawn[0][changed].encoded.numpy()
+        kept = dropped != 0
+        np.testing.assert_allclose(dropped[kept], z[kept] / 0.3, rtol=1e-5)
+        assert kept.sum() / (z != 0).sum() == pytest.approx(0.3, abs=0.03)  # s.d. below 0.01
+    both = CascadedClassifier(
+        num_classes=3, config=CascadeConfig(filters=40, dropout=0.7, mining_dropout=0.7)
+    )
+    both.build((None, None, 5))
+    one, other = filled(both)(features, valid, labels, seed=tf.constant([3, 5]), training=True)
+    assert ((one.encoded == 0) != (other.encoded == 0)).numpy().mean() > 0.2
 
 
 # The pyramid and Eq. 3.
@@ -240,6 +341,18 @@ def test_the_cascaded_tcas_is_the_maximum_over_stages(method, wanted):
     np.testing.assert_allclose(tf.where(valid, ours, 0), wanted)
 
 
+@pytest.mark.parametrize("method", ["raw", "normalized"])
+def test_later_stages_count_above_their_gate(method):
+    # sigmoid(log 3) = 0.75 and sigmoid(log 4) = 0.8: only log 4 is above a gate of 0.75.
+    a = tf.constant([[0.0, 0.5, 1.0, -1.0]])
+    b = tf.constant([[np.log(3), np.log(4), -2.0, np.log(4)]], tf.float32)
+    valid = tf.ones([1, 4], bool)
+    ours = cascaded_tcas([a, b], valid, method, 0.75 + 1e-6)
+    # Min-max: A is 0.5, 0.75, 1 and 0; B is 1 where it is log 4.
+    wanted = [0.0, np.log(4), 1.0, np.log(4)] if method == "raw" else [0.5, 1.0, 1.0, 1.0]
+    np.testing.assert_allclose(ours[0], wanted, rtol=1e-6)
+
+
 @pytest.mark.parametrize(
     "settings, cut, act",
     [
@@ -301,6 +414,25 @@ def test_equation_6_by_hand(paper):
     np.testing.assert_allclose(cross_entropy(logits, labels, "mean"), rows.mean(), rtol=1e-6)
     weighted = cross_entropy(logits, labels, "sum", tf.constant([0.25, 0.75]))
     np.testing.assert_allclose(weighted, 0.25 * rows[0].sum() + 0.75 * rows[1].sum(), rtol=1e-6)
+
+
+def test_softmax_cross_entropy_and_its_gradient():
+    rng = np.random.default_rng(1)
+    logits, labels = rng.normal(size=(4, 6)) * 3, rng.integers(0, 2, (4, 6)).astype(float)
+    labels[3] = 0  # a row without labels costs nothing
+    wanted = labels / np.maximum(labels.sum(axis=1, keepdims=True), 1)
+    softmax = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    given = tf.constant(logits, tf.float32)
+    with tf.GradientTape() as tape:
+        tape.watch(given)
+        ours = cross_entropy(given, tf.constant(labels, tf.float32), "sum", loss="softmax")
+    np.testing.assert_allclose(ours, -(wanted * np.log(softmax)).sum() / 4, rtol=1e-5)
+    gradient = (wanted.sum(axis=1, keepdims=True) * softmax - wanted) / 4
+    np.testing.assert_allclose(tape.gradient(ours, given), gradient, atol=1e-6)
+    mean = cross_entropy(given, tf.constant(labels, tf.float32), "mean", loss="softmax")
+    np.testing.assert_allclose(mean, ours / 6, rtol=1e-6)
+    with pytest.raises(ValueError, match="loss='hinge' must be sigmoid or softmax"):
+        cross_entropy(given, given, "sum", loss="hinge")
 
 
 @pytest.mark.parametrize("reduction", ["sum", "mean"])

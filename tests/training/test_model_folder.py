@@ -172,6 +172,7 @@ def test_settings_that_act_at_inference():
         "cascade.inference",
         "cascade.inference_erasing",
         "cascade.combine",
+        "cascade.mining_gate",
         "pyramid.stride",
         "data.test_split",
     }

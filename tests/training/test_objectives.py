@@ -110,6 +110,44 @@ def test_the_gradient_of_the_regularization_is_lambda_w(batch):
         np.testing.assert_allclose(gradient, 0.25 * variable.numpy(), rtol=1e-6)
 
 
+def test_later_classifiers_have_their_own_lambda(batch):
+    settings = config("training.cascade_l2=0.25", "training.mining_l2=10", "cascade.stages=3")
+    model = cascade(settings)
+    with tf.GradientTape(persistent=True) as tape:
+        penalty = objectives.cascade_loss(model, batch, settings, SEED).regularization
+    of_stage = [
+        sum((v.numpy().astype(np.float64) ** 2).sum() for v in stage.variables) / 2
+        for stage in model.stages
+    ]
+    np.testing.assert_allclose(penalty, 0.25 * of_stage[0] + 2.5 * sum(of_stage[1:]), rtol=1e-5)
+    for stage, scale in zip(model.stages, (0.25, 2.5, 2.5), strict=True):
+        gradients = tape.gradient(penalty, stage.trainable_variables)
+        for gradient, variable in zip(gradients, stage.variables, strict=True):
+            np.testing.assert_allclose(gradient, scale * variable.numpy(), rtol=1e-6)
+
+
+@pytest.mark.parametrize("module", ["cascade", "pyramid"])
+def test_the_softmax_loss_is_that_of_both_modules(batch, module):
+    settings = config("training.loss=softmax")
+    labels = batch["labels"].numpy()
+    if module == "cascade":
+        model, loss_of = cascade(settings), objectives.cascade_loss
+        stages = model(tf.cast(batch["features"], tf.float32), batch["valid"], batch["labels"])
+        logits = [stage.logits.numpy().astype(np.float64) for stage in stages]
+    else:
+        model = PyramidAttention(num_classes=3, config=settings.pyramid)
+        model.build((None, None, 5))
+        initialize(model, 3)
+        loss_of = objectives.pyramid_loss
+        logits = [model(tf.cast(batch["features"], tf.float32), batch["valid"])[0].numpy()]
+    wanted = 0.0
+    for each in logits:
+        log_softmax = each - np.log(np.exp(each).sum(axis=1, keepdims=True))
+        wanted -= (labels / labels.sum(axis=1, keepdims=True) * log_softmax).sum(axis=1).mean()
+    loss = loss_of(model, batch, settings, SEED)
+    np.testing.assert_allclose(loss.classification, wanted, rtol=1e-5)
+
+
 def test_the_gradient_is_that_of_small_steps(batch):
     settings = config("cascade.stages=1")
     model = cascade(settings)
