@@ -19,7 +19,15 @@ from cpmn_tf.data.schema import DTYPES
 from cpmn_tf.errors import UserError
 from cpmn_tf.files import replaced
 from cpmn_tf.formats.annotations import Annotations, Video
-from tfrecords_tools.checks import First, check_names, check_streams, common_units, odd_length
+from tfrecords_tools.checks import (
+    First,
+    check_labels,
+    check_names,
+    check_streams,
+    common_units,
+    odd_length,
+    training_split,
+)
 from tfrecords_tools.findings import raise_errors
 from tfrecords_tools.sources import Source, SourceSettings, SourceVideo, open_source
 from tfrecords_tools.writing import write_metadata, write_shards
@@ -91,6 +99,7 @@ def build_records(
     holdout_from: str = "training",
     holdout_to: str = "validation",
     overwrite: bool = False,
+    allow_empty_classes: bool = False,
     **settings: Any,
 ) -> BuiltRecords:
     """Builds a data set of records from a source's features and annotations.
@@ -105,6 +114,8 @@ def build_records(
       holdout_from: the subset that ``holdout`` takes from.
       holdout_to: a new split.
       overwrite: whether a data set that is in the folder is replaced.
+      allow_empty_classes: whether classes without a labelled video in the training split, such as
+        ``training``, are no error.
       **settings: fields of :class:`tfrecords_tools.sources.SourceSettings`, such as
         ``features_dir``, ``annotations``, ``unit_frames`` and ``fps``.
 
@@ -120,6 +131,14 @@ def build_records(
     opened = open_source(source, SourceSettings(**settings))
     check_names(opened.annotations, raise_errors)
     splits = assign_splits(opened.annotations, holdout, holdout_from, holdout_to)
+    notes = list(opened.annotations.notes)
+
+    def told(kind: str, message: str, video: str = "") -> None:
+        raise_errors(kind, message, video)
+        notes.append(message.partition("; ")[0])
+
+    training = training_split(list(splits.values()))
+    check_labels(opened.annotations, splits, training, allow_empty_classes, told)
     facts = dict(opened.facts)
     if holdout is not None:
         facts["holdout"] = {"pattern": holdout, "from": holdout_from, "to": holdout_to}
@@ -138,7 +157,8 @@ def build_records(
             raise UserError(f"{output}: cannot be written ({reason}); check its disk") from error
         if output.exists():  # only with `overwrite`; the old folder goes away with the scratch
             os.replace(output, folder.parent / "old")
-    return dataclasses.replace(built, manifest=dataclasses.replace(built.manifest, folder=output))
+    manifest = dataclasses.replace(built.manifest, folder=output)
+    return dataclasses.replace(built, manifest=manifest, notes=(*notes, *built.notes))
 
 
 def _check_output(output: pathlib.Path, overwrite: bool) -> None:

@@ -7,7 +7,7 @@ import hashlib
 import math
 import statistics
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 
@@ -82,6 +82,49 @@ def check_streams(
                 f"{hint}"
             )
             problem("width", text, key)
+
+
+def training_split(splits: Collection[str]) -> str | None:
+    """The split that is trained on by default: one called so, else the first."""
+    named = (name for name in splits if "train" in name)
+    return next((name for name in (*TRAINING_NAMES, *named, *splits) if name in splits), None)
+
+
+def check_labels(
+    annotations: Annotations,
+    splits: Mapping[str, str],
+    training: str | None,
+    allow_empty_classes: bool,
+    problem: Problem,
+) -> None:
+    """Tells ``problem`` of classes that cannot be learned, and of annotations without segments.
+
+    Args:
+      annotations: of all videos.
+      splits: the split of each.
+      training: the split that is trained on.
+      allow_empty_classes: whether classes without a labelled training video are no error.
+      problem: called for each.
+    """
+    trained: set[str] = set()
+    bare, total = Counter[str](), Counter[str]()
+    for key, video in annotations.videos.items():
+        split, without = splits[key], len(video.unsegmented)
+        trained.update(video.labels if split == training else ())
+        bare[split] += without
+        total[split] += without + len(video.instances)
+    kind = "empty" if allow_empty_classes else "class"
+    what = f"no labelled video in the split {training!r}, which is trained on"
+    fix = "label one, choose other splits, or add `allow_empty_classes=True`"
+    for name in annotations.classes if trained else ():
+        if name not in trained:
+            problem(kind, f"class {name!r} has {what}; {fix}")
+    if not trained:
+        problem(kind, f"there is {what}; {fix}")
+    if total.total() > bare.total():  # labels alone are enough where nothing is evaluated
+        for split, number in (+bare).items():
+            text = f"{number} of {total[split]} annotations of the split {split!r} have no segment"
+            problem("unsegmented", f"{text}; enough to train on, not to be evaluated")
 
 
 def common_units(key: str, features: Mapping[str, np.ndarray], problem: Problem) -> int:
@@ -216,29 +259,25 @@ class Checker:
                 text = f"{name}: {units} units last {spanned:.1f} s, segments {end:.1f} s"
                 self._beyond[known.id] = end / spanned, text
 
-    def finish(self, annotations: Annotations, training: str | None) -> None:
+    def finish(
+        self, annotations: Annotations, training: str | None, allow_empty_classes: bool = False
+    ) -> None:
         """Checks what only all videos together show.
 
         Args:
           annotations: of all videos, ``subset`` being their split.
           training: the split that is trained on.
+          allow_empty_classes: whether classes without a labelled training video are no error.
         """
         self._rates()
         if not annotations.videos:  # what is wrong with them all was said
             return
         videos = annotations.videos.values()
-        used = {label for video in videos for label in video.labels}
-        fitted = [video for video in videos if video.subset == training]
-        trained = {label for video in fitted for label in video.labels}
-        for video in fitted:
-            if not video.labels:
+        for video in videos:
+            if video.subset == training and not video.labels:
                 self.findings.add("unlabelled", f"video {video.id!r}", video.id)
-        for name in annotations.classes:
-            if name not in used:
-                self.findings.add("unused", f"class {name!r}")
-            elif name not in trained:
-                text = f"class {name!r} has no video in the split {training!r}"
-                self.findings.add("class", text)
+        splits = {video.id: video.subset for video in videos}
+        check_labels(annotations, splits, training, allow_empty_classes, self.findings.add)
 
     def _rates(self) -> None:
         """A few odd lengths are the videos' fault, many are the settings'."""

@@ -49,7 +49,10 @@ _ERRORS = {
     "rate": ("units that do not fit the duration", "check `unit_frames`, `fps` and durations"),
     "reversed": ("segments that end before they start", "swap or remove them"),
     "label": ("labels that are no class", "add them to the classes or fix them"),
-    "class": ("classes without a training video", "none can be learned; move videos or drop them"),
+    "class": (
+        "classes without a labelled training video",
+        "label one, or allow what cannot be learned with `allow_empty_classes=True`",
+    ),
 }
 _WARNINGS = {
     "unlabelled": ("training videos without a label", "they train as showing none of the classes"),
@@ -60,7 +63,12 @@ _WARNINGS = {
     "trimmed": ("streams of slightly different lengths", "they are trimmed to the shorter"),
     "skipped": ("annotated videos left out, as `skip_missing` says", "encode them"),
     "surplus": ("features without annotations, not used", "annotate or remove them"),
-    "unused": ("classes that no video has", "fix the list of classes"),
+    "empty": (
+        "classes that are not learned, as `allow_empty_classes` says",
+        "label videos of them",
+    ),
+    "unsegmented": ("annotations without a segment", "they train; in evaluation they are an error"),
+    "note": ("what annotations were taken for", "change them if that is wrong"),
 }
 _NOTES = {"read": ("how files were read", "see that it is so")}
 KINDS = {

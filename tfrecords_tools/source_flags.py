@@ -42,6 +42,12 @@ def define_source_flags(values: Flags) -> None:
     values.boolean("squeeze", "Drop axes of length 1 of arrays such as [1, T, G] or [T, G, 1, 1].")
     values.choice("crops", ["mean"], "Average [T, crops, G] or [crops, T, G] over the crops.")
     values.boolean("skip_missing", "Leave out annotated videos without features, and count them.")
+    values.separated(
+        "drop_labels", "Labels whose annotations are dropped, such as Background,None; counted."
+    )
+    values.boolean(
+        "allow_empty_classes", "Allow classes without a labelled video in the training split."
+    )
     values.integer("seed", "watch, simulated: seed of what is drawn.", default=0, least=0)
     values.choice(
         "recipe",

@@ -13,7 +13,7 @@ from cpmn_tf.data.manifest import Manifest, Shard
 from cpmn_tf.errors import UserError, reported
 from cpmn_tf.files import file_sha256
 from cpmn_tf.formats.annotations import Annotations, Video
-from tfrecords_tools.checks import TRAINING_NAMES, Checker, check_names
+from tfrecords_tools.checks import Checker, check_names, training_split
 from tfrecords_tools.findings import ERROR, WARNING, Findings
 from tfrecords_tools.reading.databases import parse, read_database
 from tfrecords_tools.sources import SourceSettings, open_source
@@ -68,6 +68,7 @@ def validate_records(
     data_dir: str | os.PathLike | None = None,
     source: str | None = None,
     train_split: str | None = None,
+    allow_empty_classes: bool = False,
     **settings: Any,
 ) -> Validation:
     """Reads a source, or a data set of records, once, and says everything that is wrong with it.
@@ -77,7 +78,8 @@ def validate_records(
       source: the source's layout, one of :data:`tfrecords_tools.sources.SOURCES`; ``folders`` by
         default.
       train_split: the split that is trained on; by default ``training``, ``train`` or
-        ``validation``, whichever there is.
+        ``validation``, whichever there is, else one with ``train`` in its name, else the first.
+      allow_empty_classes: whether classes without a labelled video in it are no error.
       **settings: fields of :class:`tfrecords_tools.sources.SourceSettings`, as for building.
 
     Raises:
@@ -93,9 +95,8 @@ def validate_records(
         for name in (*(["source"] if source else []), *sorted(chosen.given())):
             raise UserError(f"`{name}` does not go with `data_dir`; give one of them")
         annotations, splits = _check_records(data_dir, checker)
-    usual = (name for name in (*TRAINING_NAMES, *splits) if name in splits)
-    training = train_split or next(usual, None)
-    checker.finish(annotations, training)
+    training = train_split or training_split(splits)
+    checker.finish(annotations, training, allow_empty_classes)
     return Validation(
         videos=len(checker.videos),
         units=checker.units,

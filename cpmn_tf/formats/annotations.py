@@ -339,7 +339,7 @@ def parse_annotations(
         with reported(problem, "annotation", key):
             what = f"{source}: video {key!r}"
             videos[key] = _video(key, entry, names, what, problem, value.get("default_subset"))
-    for text in alike(videos, plain_id):
+    for text in alike(database, plain_id):
         problem("duplicate", f"{source}: the ids {text}")
     for text in alike(names.classes(), plain_label):
         problem("label", f"{source}: the labels {text}")

@@ -25,6 +25,7 @@ from cpmn_tf.errors import UserError
 from cpmn_tf.files import read_json
 from cpmn_tf.formats.annotations import parse_number
 from cpmn_tf.formats.arrays import open_array
+from cpmn_tf.formats.names import nfc
 from cpmn_tf.formats.tables import filled_lines, read_table
 
 _ROUNDING = 1e-4  # a sum of float32 softmaxes may pass its bound by so much
@@ -93,24 +94,29 @@ def load_class_scores(
             cells = _json_cells(path, content, order or [*map(named.get, range(last + 1))])
         videos, labels, scores = _cells_table(cells, known, allowed)
     _check_largest(path, scores, scale)
-    row_of = {name: place for place, name in enumerate(videos)}
-    column_of = {name: place for place, name in enumerate(labels)}
+    row_of = {nfc(name): place for place, name in enumerate(videos)}
+    column_of = {nfc(name): place for place, name in enumerate(labels) if name is not None}
     for label in classes:
-        if label not in column_of:
+        if nfc(label) not in column_of:
             where = columns if columns is not None and suffix == ".npy" else path
             raise UserError(f"{where}: has no scores of the class {label!r}; add them")
-    missing = [video for video in video_ids if video not in row_of]
+    missing = [video for video in video_ids if nfc(video) not in row_of]
     if missing:
         others = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise UserError(f"{path}: has no scores of the video {missing[0]!r}{others}; add them")
-    wanted = [row_of[video] for video in video_ids], [column_of[label] for label in classes]
-    return np.minimum(scores[np.ix_(*wanted)] * (scale or 1.0), 1.0).astype(np.float32)
+    rows_wanted = [row_of[nfc(video)] for video in video_ids]
+    columns_wanted = [column_of[nfc(label)] for label in classes]
+    return np.minimum(scores[np.ix_(rows_wanted, columns_wanted)] * (scale or 1.0), 1.0).astype(
+        np.float32
+    )
 
 
 def _cells_table(cells: _Cells, known: set[str], allowed: set[str]) -> _Table:
     """The table of a file that names videos and classes; what is not there scores 0."""
     rows: dict[str, dict[str, float]] = {}
+    ids, names = ({nfc(name): name for name in some} for some in (known, allowed))
     for place, video, label, value in cells:
+        video, label = ids.get(nfc(video), video), names.get(nfc(label), label)
         if video not in known:
             for other in {f"v_{video}", video.removeprefix("v_")} & known:  # as YouTube's ids go
                 raise UserError(f"{place} is {other!r} in the data set; call it so in both")

@@ -39,6 +39,18 @@ def npy_flags(files):
     return {"rows": str(files / "rows.txt"), "columns": str(files / "columns.txt")}
 
 
+def test_names_in_another_form_of_unicode(tmp_path):
+    one, other = "Plong\u00e9e", "Plonge\u0301e"
+    (tmp_path / "s.csv").write_text(f"video,{other}\n{other},0.25\n", encoding="utf-8")
+    np.save(tmp_path / "s.npy", [[0.25]])
+    for name in ("rows", "columns"):
+        (tmp_path / f"{name}.txt").write_text(other, encoding="utf-8")
+    names = {name: str(tmp_path / f"{name}.txt") for name in ("rows", "columns")}
+    for path, more in (("s.csv", {}), ("s.npy", names)):
+        found = load_class_scores(tmp_path / path, video_ids=[one], classes=[one], **more)
+        assert found.tolist() == [[0.25]]
+
+
 def test_every_format_gives_the_same(files):
     for name in ("s.csv", "s.json", "results.json"):
         scores = load(files / name)

@@ -63,6 +63,7 @@ def run(values: cli.Flags) -> None:
         holdout_from=values.holdout_from,
         holdout_to=values.holdout_to,
         overwrite=values.overwrite,
+        allow_empty_classes=values.allow_empty_classes,
         **source_settings(values),
     )
     print(cli.as_flags(str(built), values), end="")

@@ -42,6 +42,7 @@ def run(values: cli.Flags) -> None:
         data_dir=values.data_dir,
         source=values.source if values["source"].present else None,
         train_split=values.train_split,
+        allow_empty_classes=values.allow_empty_classes,
         **source_settings(values),
     )
     text = json.dumps(found.to_json(), indent=1, ensure_ascii=False) if values.json else str(found)

@@ -12,7 +12,7 @@ from cpmn_tf.errors import Problem, UserError, reported
 from cpmn_tf.files import read_json
 from cpmn_tf.formats.annotation_tables import read_annotation_table
 from cpmn_tf.formats.annotations import Annotations, check_database, check_id, parse_annotations
-from cpmn_tf.formats.names import check_keys
+from cpmn_tf.formats.names import check_keys, nfc, plain_id, spelled
 from cpmn_tf.formats.tables import INFO, VIDEO, read_table
 
 
@@ -47,9 +47,12 @@ def fill_in(
     info: dict[str, dict[str, str]] = {}
     for place, row in read_table(path, VIDEO, optional=INFO, problem=problem):
         said = {name: row[name] for name in INFO if row.get(name)}
-        if info.setdefault(row["video"], said) != said:
+        if info.setdefault(nfc(row["video"]), said) != said:
             text = f"{place}: a second line of the video {row['video']!r} that differs; keep one"
             problem("duplicate", text, row["video"])
+    with reported(problem, "annotation"):
+        ids = spelled(tuple(info), database, plain_id, f"{path}: the ids")
+        info = dict(zip(ids, info.values(), strict=True))
     if database and not set(info) & set(database):
         text = (
             f"{path}: names none of the annotated videos, which are called {next(iter(database))!r}"

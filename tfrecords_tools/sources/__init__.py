@@ -10,14 +10,15 @@ import dataclasses
 import importlib
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 
 from cpmn_tf.errors import Problem, UserError
 from cpmn_tf.formats.annotations import Annotations
-from tfrecords_tools.findings import raise_errors
+from cpmn_tf.formats.names import is_nothing, nfc
+from tfrecords_tools.findings import listed, raise_errors
 
 SOURCES = ("bsn", "folders", "labels", "simulated", "thumos14", "watch", "wtalc", "youtube8m")
 
@@ -41,6 +42,7 @@ class SourceSettings:
       squeeze: drop axes of length 1 of arrays that have more than two axes.
       crops: ``mean`` averages arrays of three axes over the one that counts crops.
       skip_missing: leave out annotated videos without features instead of refusing them.
+      drop_labels: labels whose annotations are dropped, such as ``Background``.
       seed: of what is composed or simulated.
       recipe: by which ``watch`` composes recordings, ``long`` or ``short``.
       difficulty: of simulated features, ``easier``, ``standard``, ``harder`` or ``sceneless``.
@@ -58,6 +60,7 @@ class SourceSettings:
     squeeze: bool = False
     crops: str | None = None
     skip_missing: bool = False
+    drop_labels: Sequence[str] = ()
     seed: int = 0
     recipe: str = "long"
     difficulty: str = "standard"
@@ -65,6 +68,8 @@ class SourceSettings:
 
     def __post_init__(self) -> None:
         """Checks the values; a :class:`UserError` names one that is not allowed."""
+        labels = (self.drop_labels,) if isinstance(self.drop_labels, str) else self.drop_labels
+        object.__setattr__(self, "drop_labels", tuple(labels))
         for name in ("unit_frames", "fps", "resampled_fps", "split_at"):
             value = getattr(self, name)
             if value is None:
@@ -141,6 +146,45 @@ def open_source(name: str, settings: SourceSettings, problem: Problem = raise_er
     for field in layout.REQUIRED:
         if field not in given:
             raise UserError(f"`{field}` is missing; `source={name}` needs it")
-    for field in sorted(given - {*layout.REQUIRED, *layout.OPTIONAL}):
+    for field in sorted(given - {*layout.REQUIRED, *layout.OPTIONAL, "drop_labels"}):
         raise UserError(f"`{field}` does not go with `source={name}`; leave it out")
-    return layout.open_source(settings, problem)
+    source: Source = layout.open_source(settings, problem)
+    source.annotations = dropped(source.annotations, settings.drop_labels)
+    for label in filter(is_nothing, source.annotations.classes):
+        text = f"the label {label!r} stands for no action, and would be trained on as a class"
+        problem("label", f"{text}; add `drop_labels={label}`")
+    for note in source.annotations.notes:
+        problem("note", note)
+    return source
+
+
+def dropped(annotations: Annotations, labels: Iterable[str]) -> Annotations:
+    """The annotations without some labels; a note counts what was dropped.
+
+    Raises:
+      UserError: if a label is none of the classes.
+    """
+    classes = {nfc(name): name for name in annotations.classes}
+    gone = set()
+    for label in labels:
+        if nfc(label) not in classes:
+            known = listed(annotations.classes)
+            raise UserError(f"`drop_labels={label}`: no such class; there are: {known}")
+        gone.add(classes[nfc(label)])
+    if not gone:
+        return annotations
+    videos, number = {}, 0
+    for key, video in annotations.videos.items():
+        videos[key] = dataclasses.replace(
+            video,
+            labels=tuple(label for label in video.labels if label not in gone),
+            instances=tuple(item for item in video.instances if item.label not in gone),
+            unsegmented=tuple(label for label in video.unsegmented if label not in gone),
+        )
+        number += len(video.instances) + len(video.bare_labels())
+        number -= len(videos[key].instances) + len(videos[key].bare_labels())
+    return Annotations(
+        videos,
+        tuple(name for name in annotations.classes if name not in gone),
+        (*annotations.notes, f"annotations dropped, as `drop_labels` says: {number}"),
+    )

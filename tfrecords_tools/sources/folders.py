@@ -89,7 +89,7 @@ class FoldersSource:
                 problem("fps", text, key)
             else:
                 videos[key] = dataclasses.replace(video, fps=video.fps or fps)
-        self.annotations = Annotations(videos, known.classes)
+        self.annotations = dataclasses.replace(known, videos=videos)
 
     @property
     def notes(self) -> list[str]:

@@ -6,6 +6,7 @@
 ``extracted_fps.npy``. They are read by :mod:`tfrecords_tools.reading.object_arrays`.
 """
 
+import dataclasses
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -13,7 +14,6 @@ from typing import Any
 import numpy as np
 
 from cpmn_tf.errors import Defect, Problem, UserError, reported
-from cpmn_tf.formats.annotations import Annotations
 from cpmn_tf.formats.arrays import check_numbers
 from tfrecords_tools.findings import raise_errors
 from tfrecords_tools.reading.databases import fill_in, parse
@@ -54,9 +54,8 @@ class WtalcSource:
         self._place = {name: number for number, name in enumerate(names)}
         raw = {"classes": self._texts("classlist", counted=False), "database": database}
         known = parse(self._folder, raw, problem)
-        self.annotations = Annotations(
-            {key: video for key, video in known.videos.items() if video.fps}, known.classes
-        )
+        videos = {key: video for key, video in known.videos.items() if video.fps}
+        self.annotations = dataclasses.replace(known, videos=videos)
         self.facts = {"source": "wtalc", "unit_frames": settings.unit_frames}
         self.notes: list[str] = []
 

@@ -119,18 +119,70 @@ def test_streams_that_a_graph_cannot_take(folders, capsys, name, message):
     assert message in refused(folders, capsys)
 
 
-def test_one_unit_labels_only_no_duration(folders):
+def test_one_unit_labels_only_no_duration(folders, capsys):
     name = folders.ids[3]
     folders.database[name] = {"subset": "test", "fps": 10, "annotations": [{"label": "run"}]}
     folders.save(classes=["run", "jump", "never seen"])
     for stream, width in (("rgb", 4), ("flow", 2)):
         folders.put(stream, name, np.ones((1, width)))
-    manifest = build(folders)
+    line = refused(folders, capsys, "--skip_missing")
+    assert "class 'never seen' has no labelled video in the split 'training'" in line
+    manifest = build(folders, "--allow_empty_classes")
+    assert "class 'never seen' has no labelled video" in capsys.readouterr().out
     item = read(manifest, "test")[name]
     assert item["length"] == 1 and item["duration"] == 0.5  # 5 frames at 10 per second
     np.testing.assert_array_equal(item["labels"], [1, 0, 0])
     assert item["segments"].shape == (0, 2)
     assert load_annotations(folders.output / "annotations.json").videos[name].duration == 0.5
+
+
+def test_a_training_split_needs_labels(folders, capsys):
+    for name in folders.ids[:3]:
+        folders.database[name]["annotations"] = []
+    folders.save()
+    line = refused(folders, capsys)
+    assert "there is no labelled video in the split 'training', which is trained on" in line
+    build(folders, "--allow_empty_classes")
+    capsys.readouterr()
+    for name in folders.ids[:2]:
+        folders.database[name]["annotations"] = [{"label": "jump"}]
+    folders.database[folders.ids[3]]["annotations"] = [{"label": "jump"}]
+    folders.save()  # the only labelled videos have no features
+    for name in folders.ids[:2]:
+        folders.path("rgb", name).unlink()
+    assert "'training'" in refused(folders, capsys, "--skip_missing", "--overwrite")
+
+
+def test_labels_that_are_no_class(folders, capsys):
+    items = folders.database[folders.ids[0]]["annotations"]
+    items += [{"label": label, "segment": [1, 2]} for label in ("Background", "none", "Ambiguous")]
+    folders.save()
+    line = refused(folders, capsys)
+    assert "'Background' stands for no action" in line and "add --drop_labels=Background" in line
+    assert "'none' stands for" in refused(folders, capsys, "--drop_labels=Background")
+    line = refused(folders, capsys, "--drop_labels=Backgrund")
+    assert "--drop_labels=Backgrund: no such class; there are: Background, jump, none, run" in line
+    manifest = build(folders, "--drop_labels=Background,none")
+    assert manifest.classes == ("jump", "run")
+    assert len(read(manifest, "training")[folders.ids[0]]["segments"]) == 1
+    output = capsys.readouterr().out
+    assert "annotations dropped, as --drop_labels says: 2" in output
+    assert "labelled 'Ambiguous', so ambiguous intervals and no instances: 1" in output
+    assert "3 of 6 annotations of the split 'training' have no segment" in output
+    saved = load_annotations(folders.output / "annotations.json").videos[folders.ids[0]]
+    assert saved.ambiguous == ((1.0, 2.0),) and saved.unsegmented == ("jump",)
+
+
+def test_annotations_in_a_csv(folders):
+    lines = ["id,start,end,label,split,fps,duration"]
+    for name in folders.ids:
+        quoted, subset = name.replace('"', '""'), folders.database[name]["subset"]
+        lines.append(f'"{quoted}",0.5,1.0,run,{subset},10,3.5')
+    path = folders.annotations.with_suffix(".csv")
+    path.write_text("\n".join(lines), encoding="utf-8")
+    manifest = build(folders, f"--annotations={path}")
+    item = read(manifest, "test")[folders.ids[3]]
+    assert item["segments"].tolist() == [[0.5, 1.0]] and item["duration"] == 3.5
 
 
 def test_rates_may_differ(folders, capsys):

@@ -21,6 +21,15 @@ def data(folders):
     return folders
 
 
+@pytest.fixture
+def placed(data):
+    """The same, and every annotation has a segment."""
+    for entry in data.database.values():
+        entry["annotations"][1]["segment"] = [1.0, 2.0]
+    data.save()
+    return data
+
+
 def validate(capsys, *arguments) -> tuple[int, dict]:
     capsys.readouterr()
     code = validate_records.main([*map(str, arguments), "--json"])
@@ -41,12 +50,12 @@ def videos(item) -> list[str]:
     return [found["video"] for found in item["findings"]]
 
 
-def test_nothing_wrong(data, capsys):
-    found = of_source(data, capsys)
+def test_nothing_wrong(placed, capsys):
+    found = of_source(placed, capsys)
     assert set(found) == {""}
     assert found[""]["splits"] == {"training": 3, "test": 1}
     assert found[""]["units"] == 28 and found[""]["streams"] == {"flow": 2, "rgb": 4}
-    flags = [flag for flag in data.flags() if not flag.startswith("--output_dir")]
+    flags = [flag for flag in placed.flags() if not flag.startswith("--output_dir")]
     assert validate_records.main(flags) == 0
     assert capsys.readouterr().out.splitlines() == [
         "read: 4 videos (training 3, test 1), 28 units; streams: flow 2, rgb 4; "
@@ -109,9 +118,9 @@ def test_all_defects_of_annotations_at_once(data, capsys):
     assert videos(found["fps"]) == [third]
     assert videos(found["id"]) == ["../../x"]
     assert videos(found["duplicate"]) == [first]
-    assert "'jump'" in found["class"]["findings"][0]["message"]
-    assert "'swim'" in found["unused"]["findings"][0]["message"]
-    assert found["class"]["count"] == found["unused"]["count"] == 1
+    messages = [item["message"] for item in found["class"]["findings"]]
+    assert ["'jump'" in messages[0], "'swim'" in messages[1]] == [True, True]
+    assert found["class"]["count"] == 2
 
 
 def test_what_is_broken_does_not_hide_the_rest(data, capsys):
@@ -140,24 +149,24 @@ def test_what_passes_can_be_built(data, capsys):
         data.database[data.ids[1]] |= {"fps": 10, "duration": 3.5}
 
 
-def test_json_from_windows(data, capsys):
-    text = json.dumps({"database": data.database}, indent=1).replace("\n", "\r\n")
-    data.annotations.write_bytes(b"\xef\xbb\xbf" + text.encode())
-    assert set(of_source(data, capsys)) == {""}
-    assert build_records.main(data.flags()) == 0
+def test_json_from_windows(placed, capsys):
+    text = json.dumps({"database": placed.database}, indent=1).replace("\n", "\r\n")
+    placed.annotations.write_bytes(b"\xef\xbb\xbf" + text.encode())
+    assert set(of_source(placed, capsys)) == {""}
+    assert build_records.main(placed.flags()) == 0
 
 
-def test_tables_of_videos(data, tmp_path, capsys):
+def test_tables_of_videos(placed, tmp_path, capsys):
     table = tmp_path / "info.csv"
-    quoted = ['"' + name.replace('"', '""') + '"' for name in data.ids]
+    quoted = ['"' + name.replace('"', '""') + '"' for name in placed.ids]
     table.write_text("Video Name,FPS\n" + "".join(f"{name},10\n" for name in quoted))
-    assert set(of_source(data, capsys, f"--video_info={table}")) == {""}
+    assert set(of_source(placed, capsys, f"--video_info={table}")) == {""}
     with open(table, "a") as file:
         file.write(f"{quoted[0]},10\n{quoted[1]},25\n")
-    found = of_source(data, capsys, f"--video_info={table}")
-    assert videos(found["duplicate"]) == [data.ids[1]]
+    found = of_source(placed, capsys, f"--video_info={table}")
+    assert videos(found["duplicate"]) == [placed.ids[1]]
     table.write_text("video,fps\n" + "".join(f'{name[:-1]}.mp4",10\n' for name in quoted))
-    message = of_source(data, capsys, f"--video_info={table}")["annotation"]["findings"][0]
+    message = of_source(placed, capsys, f"--video_info={table}")["annotation"]["findings"][0]
     assert "names none of the annotated videos, which are called '-first'" in message["message"]
 
 
@@ -183,6 +192,44 @@ def test_wrong_stride_is_told_from_single_videos(data, capsys):
     data.save()
     assert videos(of_source(data, capsys)["unlabelled"]) == [data.ids[0]]
     assert of_source(data, capsys, "--train_split=test")["class"]["count"] == 1
+    found = of_source(data, capsys, "--train_split=test", "--allow_empty_classes")
+    assert "class" not in found and found["empty"]["count"] == 1
+
+
+def test_annotations_without_a_segment_are_counted(data, capsys):
+    (item,) = of_source(data, capsys)["unsegmented"]["findings"][:1]
+    assert item["message"].startswith("3 of 6 annotations of the split 'training' have no segment")
+    for entry in data.database.values():
+        entry["annotations"] = entry["annotations"][1:]
+    data.save()  # labels alone, as a labels-only source has them
+    assert "unsegmented" not in of_source(data, capsys)
+
+
+def test_labels_that_are_no_class_or_may_be_several(placed, capsys):
+    items = placed.database[placed.ids[0]]["annotations"]
+    items += [{"label": name, "segment": [1, 2]} for name in ("NoAction", "AMBIGUOUS", "run, jump")]
+    placed.save()
+    found = of_source(placed, capsys)
+    assert "'NoAction' stands for no action" in found["label"]["findings"][0]["message"]
+    notes = [item["message"] for item in found["note"]["findings"]]
+    assert "labelled 'Ambiguous'" in notes[0] and "'run, jump' one class?" in notes[1]
+    found = of_source(placed, capsys, "--drop_labels=NoAction,run")
+    # 1 NoAction, 4 + 2 run
+    assert "label" not in found and "--drop_labels says: 7" in str(found["note"])
+
+
+def test_names_that_look_alike_and_keys_that_were_meant(placed, capsys):
+    first, second, third, _ = placed.ids
+    placed.database[first]["annotations"][0]["label"] = "Run"
+    placed.database[second]["labels"] = placed.database[second].pop("annotations")
+    del placed.database[third]["subset"]
+    placed.database[third]["partition"] = "training"
+    placed.database[f"{third} "] = placed.database[first]
+    placed.save()
+    found = of_source(placed, capsys)
+    assert "'Run' and 'run' differ by blanks or case" in found["label"]["findings"][0]["message"]
+    assert "differ by blanks alone" in found["duplicate"]["findings"][0]["message"]
+    assert {second, third} <= set(videos(found["annotation"]))
 
 
 def test_trimmed_zero_units_and_widths(data, capsys):
@@ -204,10 +251,10 @@ def test_a_source_that_cannot_be_opened(data, capsys):
     assert "--source does not go with --data_dir" in capsys.readouterr().err
 
 
-def test_listing_shows_a_few_of_many(data, capsys):
+def test_listing_shows_a_few_of_many(placed, capsys):
     for number in range(9):
-        data.put("rgb", f"surplus{number}", np.ones((7, 4)))
-    flags = [flag for flag in data.flags() if not flag.startswith("--output_dir")]
+        placed.put("rgb", f"surplus{number}", np.ones((7, 4)))
+    flags = [flag for flag in placed.flags() if not flag.startswith("--output_dir")]
     assert validate_records.main(flags) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[1].startswith("warning: features without annotations, not used: 9 (")

@@ -1,5 +1,7 @@
 """Other people's layouts of feature folders, and what lies about in them."""
 
+import unicodedata
+
 import numpy as np
 import pytest
 
@@ -132,6 +134,20 @@ def test_video_info_fills_in(folders, tmp_path):
     videos = folders.opened(video_info=table).annotations.videos
     assert [video.fps for video in videos.values()] == [50, 20, 20, 20]
     assert [video.duration for video in videos.values()] == [3.5, 7, 3.5, 3.5]
+
+
+def test_video_info_in_another_form_of_unicode(folders, tmp_path):
+    """`vierte Ü動画` as macOS writes it; blanks alone are an error that shows both."""
+    name, table = folders.ids[3], tmp_path / "info.csv"
+    del folders.database[name]["fps"]
+    folders.save()
+    table.write_text("video,fps\n" + unicodedata.normalize("NFD", name) + ",20\n", "utf-8")
+    assert folders.opened(video_info=table).annotations.videos[name].fps == 20
+    folders.database[f" {name}"] = folders.database.pop(name)
+    folders.save()
+    with pytest.raises(UserError, match=r"info.csv: the ids .* differ by blanks alone") as error:
+        folders.opened(video_info=table)
+    assert repr(f" {name}") in str(error.value)
 
 
 def test_videos_resampled_before_encoding(folders):
