@@ -1,6 +1,6 @@
 # What experiments/README.md shows. One stamp per data set and study, written when it is finished, so that an
 # interrupted make goes on where it was; `make -k` goes on after a study that failed. Output: runs/results.
-.PHONY: experiments-watch experiments-simulated experiments-folds
+.PHONY: experiments-watch experiments-short experiments-simulated experiments-folds
 # Studies of one data set share models; and a finished data set is no intermediate file.
 .NOTPARALLEL:
 .SECONDARY:
@@ -17,18 +17,25 @@ STAMP = @mkdir -p $(@D) && touch $@
 
 WATCH := table3 fig4_fig6 fig5_threshold fig5_sampling third_classifier why_mining options more_options training_options
 ON_SIMULATION := table3 fig4_fig6 fig5_threshold fig5_sampling normalization third_classifier why_mining options table1
+# Simulations of other difficulties, and one class or three to five in each video of drawn timelines.
+SIMULATIONS := easier harder sceneless single several
+MINING := table3 why_mining
 FOLDS := 05 16 27 38 49
-# Seeds of the studies on watch; 5 where nothing is said.
+# Seeds of the studies on watch and short; 5 where nothing is said.
 SEEDS_more_options := 1
 SEEDS_training_options := 1
 
 experiments-watch: $(WATCH:%=$(STAMPS)/watch/%) $(STAMPS)/watch_val/normalization
-experiments-simulated: $(ON_SIMULATION:%=$(STAMPS)/simulated/%) $(STAMPS)/simulated_easier/table3 $(STAMPS)/simulated_harder/table3
+experiments-short: $(WATCH:%=$(STAMPS)/short/%)
+experiments-simulated: $(ON_SIMULATION:%=$(STAMPS)/simulated/%) $(foreach name,$(SIMULATIONS),$(MINING:%=$(STAMPS)/simulated_$(name)/%))
 experiments-folds: $(FOLDS:%=$(STAMPS)/folds/%)
 	$(RUN) join --name=options --results=$(subst $() ,$(comma),$(FOLDS:%=runs/results/folds/%)) --output_dir=runs/results/folds
 
 $(STAMPS)/watch/records: | $(VENV)/installed
 	$(BUILD) --source=watch --output_dir=runs/watch
+	$(STAMP)
+$(STAMPS)/short/records: | $(VENV)/installed
+	$(BUILD) --source=watch --recipe=short --output_dir=runs/short
 	$(STAMP)
 $(STAMPS)/watch_val/records: | $(VENV)/installed
 	$(BUILD) --source=watch --holdout='person0[56]_.*' --output_dir=runs/watch_val
@@ -39,13 +46,22 @@ $(STAMPS)/simulated/records: | $(VENV)/installed
 $(STAMPS)/simulated_%/records: | $(VENV)/installed
 	$(BUILD) $(SIMULATED) --difficulty=$* --output_dir=runs/simulated_$*
 	$(STAMP)
+$(STAMPS)/simulated_single/records: | $(VENV)/installed
+	$(BUILD) --source=simulated --classes_per_video=1 --output_dir=runs/simulated_single
+	$(STAMP)
+$(STAMPS)/simulated_several/records: | $(VENV)/installed
+	$(BUILD) --source=simulated --classes_per_video=3-5 --output_dir=runs/simulated_several
+	$(STAMP)
 
 $(STAMPS)/watch/%: $(STAMPS)/watch/records
 	$(RUN) $* --preset=watch --data_dir=runs/watch --output_dir=runs/results/watch --seeds=$(or $(SEEDS_$*),5)
 	$(STAMP)
+$(STAMPS)/short/%: $(STAMPS)/short/records
+	$(RUN) $* --preset=watch --data_dir=runs/short --output_dir=runs/results/short --seeds=$(or $(SEEDS_$*),5)
+	$(STAMP)
 # The pictures are of seed 0.
-$(STAMPS)/watch/fig4_fig6: $(STAMPS)/watch/records
-	$(RUN) fig4_fig6 --preset=watch --data_dir=runs/watch --output_dir=runs/results/watch
+$(STAMPS)/watch/fig4_fig6 $(STAMPS)/short/fig4_fig6: $(STAMPS)/%/fig4_fig6: $(STAMPS)/%/records
+	$(RUN) fig4_fig6 --preset=watch --data_dir=runs/$* --output_dir=runs/results/$*
 	$(STAMP)
 $(STAMPS)/watch_val/%: $(STAMPS)/watch_val/records
 	$(RUN) $* --preset=watch --data_dir=runs/watch_val --split=validation --output_dir=runs/results/watch_val --seeds=3
@@ -58,6 +74,9 @@ $(STAMPS)/simulated/fig4_fig6: $(STAMPS)/simulated/records
 	$(STAMP)
 $(STAMPS)/simulated_%/table3: $(STAMPS)/simulated_%/records
 	$(RUN) table3 $(SHORTENED) --data_dir=runs/simulated_$* --output_dir=runs/results/simulated_$* --seeds=3
+	$(STAMP)
+$(STAMPS)/simulated_%/why_mining: $(STAMPS)/simulated_%/records
+	$(RUN) why_mining $(SHORTENED) --data_dir=runs/simulated_$* --output_dir=runs/results/simulated_$* --seeds=3
 	$(STAMP)
 # Folds of the training videos by the last digit of the id, one training each: what a default is chosen by.
 $(STAMPS)/folds/%: | $(VENV)/installed

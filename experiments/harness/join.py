@@ -56,6 +56,10 @@ def run(values: cli.Flags) -> None:
     facts = {key: first[key] for key in _COPIED}
     facts |= {key: sum(one[key] for one in runs) for key in _ADDED}
     facts |= {"joined": [str(path) for path in paths], "trainings": trainings}
-    variants = [Variant(name, tuple(settings)) for name, settings in first["variants"].items()]
+    to = first["to"]
+    variants = [
+        Variant(name, tuple(settings), tuple(to.get(name, ())))
+        for name, settings in first["variants"].items()
+    ]
     path = pathlib.Path(values.output_dir) / values.name
     publish(path, facts, variants, results, first["reference"])

@@ -65,11 +65,14 @@ def table(
         averages = [r.average(protocol) for r in mine]
         cells.append(spread(averages))
         other = number - 1 if reference is None else reference
-        if other in (-1, number):
-            cells.append("")
-        else:
-            theirs = [r.average(protocol) for r in results_of(results, variants[other])]
-            cells.append(difference(averages, theirs))
+        names = variant.to or (() if other in (-1, number) else (variants[other].name,))
+        deltas = []
+        for one in variants:
+            if one.name in names:
+                theirs = [r.average(protocol) for r in results_of(results, one)]
+                to_whom = f" to {one.name}" if variant.to else ""
+                deltas.append(difference(averages, theirs) + to_whom)
+        cells.append("; ".join(deltas))
         cells.append(spread([r.top_class for r in mine]))
         cells.append(f"{statistics.mean(r.detections for r in mine):.0f}")
         cells.append(f"{statistics.mean(r.videos_without_detections for r in mine):.1f}")
@@ -174,6 +177,7 @@ def publish(
         **facts,
         "reference": reference,
         "variants": {variant.name: list(variant.settings) for variant in variants},
+        "to": {variant.name: list(variant.to) for variant in variants if variant.to},
         "results": [dataclasses.asdict(result) for result in results],
     }
     write_json(path.with_suffix(".json"), written)

@@ -13,10 +13,12 @@ class Variant:
     Attributes:
       name: as it is shown.
       settings: ``section.field=value`` on top of the preset and ``--set``.
+      to: names of the rows that its differences are to, where they are not the study's.
     """
 
     name: str
     settings: tuple[str, ...] = ()
+    to: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

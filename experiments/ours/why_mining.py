@@ -6,15 +6,15 @@ negative stretches to 0. To tell that apart from mining, this evaluates, without
 - the original T-CAS, and the same with its negative values set to 0;
 - the cascaded T-CAS, and the same where B may only lift M(A) to 0, min{M(Cas), max{M(A), 0}};
 
-and, for localization alone, the same with the true classes given from outside.
+and the maximum of two classifiers that were trained without erasing, or with random erasing: what a
+second classifier adds by itself. All of it once with the model's own classes, and once, for
+localization alone, with exactly the true classes of each video given from outside.
 
     python -m experiments.run why_mining --preset=watch --data_dir=runs/watch \\
         --output_dir=runs/results/watch --seeds=5
 
 Uses the models of Table 3, and trains them if need be. Writes why_mining.md.
 """
-
-import pathlib
 
 import numpy as np
 import tensorflow as tf
@@ -31,30 +31,41 @@ from experiments.harness.study import Variant
 
 define_flags = define_seeds
 
-VARIANTS: dict[str, Combine] = {
-    "M(A)": lambda curves, valid: curves[0],
-    "max{M(A), 0}": lambda curves, valid: tf.maximum(curves[0], 0.0),
-    "M(Cas) = max{M(A), M(B)}": fusion.cascaded_tcas,
-    "min{M(Cas), max{M(A), 0}}": lambda curves, valid: tf.minimum(
-        fusion.cascaded_tcas(curves, valid), tf.maximum(curves[0], 0.0)
+# What the models are trained with beside the flags' settings, and what is cut.
+VARIANTS: dict[str, tuple[tuple[str, ...], Combine]] = {
+    "M(A)": ((), lambda curves, valid: curves[0]),
+    "max{M(A), 0}": ((), lambda curves, valid: tf.maximum(curves[0], 0.0)),
+    "M(Cas) = max{M(A), M(B)}": ((), fusion.cascaded_tcas),
+    "min{M(Cas), max{M(A), 0}}": (
+        (),
+        lambda curves, valid: tf.minimum(
+            fusion.cascaded_tcas(curves, valid), tf.maximum(curves[0], 0.0)
+        ),
     ),
+    "max{M(A), M(B)}, no erasing": (("cascade.erasing=none",), fusion.cascaded_tcas),
+    "max{M(A), M(B)}, random erasing": (("cascade.erasing=random",), fusion.cascaded_tcas),
 }
+# Given as scores of 0 and 1, these are the selected classes, however many a video has.
+TRUE_CLASSES = {"localization.selection": "score", "localization.class_threshold": 1.0}
 
 
-def measure(model_dir: pathlib.Path, lab: Lab) -> dict[str, tuple[float, float]]:
+def measure(lab: Lab, seed: int) -> dict[str, tuple[float, float]]:
     """Average mAP of each variant: with the model's own classes, and with the true ones."""
-    model = load_model(model_dir, {"localization.attention": False})
-    known = {
-        video.id: np.isin(model.manifest.classes, video.labels).astype(np.float32)
-        for video in lab.truth.videos.values()
-    }
     results = {}
-    for name, combine in VARIANTS.items():
+    for name, (settings, combine) in VARIANTS.items():
+        folder, _ = lab.trained(Variant(name, settings), seed)
         pair = []
-        for scores in (None, known):
-            detect = inference.compiled(model, scores is not None, combine)
+        for chosen in ({}, TRUE_CLASSES):
+            model = load_model(folder, {"localization.attention": False, **chosen})
+            classes = model.manifest.classes
+            known = {
+                video.id: np.isin(classes, video.labels).astype(np.float32)
+                for video in lab.truth.videos.values()
+            }
+            scores = known if chosen else None
+            detect = inference.compiled(model, bool(chosen), combine)
             videos = inference.batches(lab.split)
-            detections, _ = inference.detect_batches(detect, videos, model.manifest.classes, scores)
+            detections, _ = inference.detect_batches(detect, videos, classes, scores)
             pair.append(evaluate(lab.truth, detections, protocol="activitynet").average_map)
         results[name] = tuple(pair)
     return results
@@ -74,8 +85,7 @@ def table(found: list[dict[str, tuple[float, float]]]) -> str:
 
 def run(lab: Lab) -> None:
     """Measures the models of all seeds and writes their means."""
-    models = [lab.trained(Variant("CPMN"), seed)[0] for seed in range(lab.flags.seeds)]
-    found = [measure(folder, lab) for folder in models]
+    found = [measure(lab, seed) for seed in range(lab.flags.seeds)]
     facts = {"title": "What the mining T-CAS adds", **lab.describe(), "seeds": lab.flags.seeds}
     text = f"{heading(facts)} Averages over tIoU, protocol activitynet.\n\n{table(found)}"
     write_text(lab.output / "why_mining.md", text)

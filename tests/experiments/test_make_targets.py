@@ -11,6 +11,7 @@ from cpmn_tf.commands import cli
 from experiments import run
 
 ROOT = pathlib.Path(__file__).parents[2]
+TARGETS = [f"experiments-{name}" for name in ("watch", "short", "simulated", "folds")]
 
 
 @pytest.fixture
@@ -33,13 +34,21 @@ def commands(folder: pathlib.Path, *targets: str) -> list[str]:
 
 def test_every_table_of_the_targets_data_sets_is_made(folder):
     """What the page shows of the full schedule is made by hand: it takes hours."""
-    targets = ("experiments-watch", "experiments-simulated", "experiments-folds")
-    made = {command.split(" --seeds")[0] for command in commands(folder, *targets)}
+    made = {command.split(" --seeds")[0] for command in commands(folder, *TARGETS)}
     page = (ROOT / "experiments" / "README.md").read_text("utf-8")
     shown = re.findall(r"`(python -m experiments\.run [^`]*runs/results/[^`]*)`", page)
     shown = {command.split(" --seeds")[0] for command in shown}
     assert len(shown) > 15
     assert {command for command in shown if "simulated_full" not in command} <= made
+
+
+def test_parts_of_the_method_are_judged_on_every_data_set(folder):
+    made = "\n".join(commands(folder, *TARGETS))
+    for name in ("watch", "short", "simulated"):
+        for study in ("table3", "why_mining"):
+            assert re.search(rf" {study} .*--data_dir=runs/{name} ", made)
+    for name in ("easier", "harder", "sceneless", "single", "several"):
+        assert made.count(f"--data_dir=runs/simulated_{name} ") == 2
 
 
 def test_the_targets_give_flags_that_the_experiments_take(folder, monkeypatch):
@@ -48,8 +57,7 @@ def test_the_targets_give_flags_that_the_experiments_take(folder, monkeypatch):
     monkeypatch.setattr(
         cli, "execute", lambda name, text, define, _, argv: execute(name, text, define, id, argv)
     )
-    targets = ("experiments-watch", "experiments-simulated", "experiments-folds")
-    for command in commands(folder, *targets):
+    for command in commands(folder, *TARGETS):
         assert run.main(command.split()[3:]) == 0, command
 
 

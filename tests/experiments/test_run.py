@@ -42,7 +42,7 @@ def test_table_3_killed_and_taken_up_gives_the_same_file(
     cut = [*arguments, f"--output_dir={tmp_path / 'cut'}"]
     assert run.main(["table3", *cut]) == 130
     assert run.main(["table3", *cut]) == 0
-    assert len(calls) == 2 + 2  # the row that was there is not computed again
+    assert len(calls) == 2 + 4  # of five rows the one that was there is not computed again
     whole, resumed = (
         json.loads((tmp_path / name / "table3.json").read_text()) for name in ("whole", "cut")
     )
@@ -50,6 +50,7 @@ def test_table_3_killed_and_taken_up_gives_the_same_file(
     assert {row["variant"] for row in whole["results"]} == set(whole["variants"])
     text = (tmp_path / "cut" / "table3.md").read_text()
     assert whole["annotation_sha256"] in text and "5 videos, 10 instances" in text
+    assert " to original T-CAS; " in text
     assert (tmp_path / "cut" / "table3.png").stat().st_size > 10_000
     assert capsys.readouterr().out.count("| + mining T-CAS |") == 4  # twice printed, two protocols
 

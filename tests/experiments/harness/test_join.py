@@ -8,7 +8,11 @@ from experiments import run
 from experiments.harness.report import publish
 from experiments.harness.study import PROTOCOLS, Result, Variant
 
-VARIANTS = [Variant("the preset"), Variant("an option", ("localization.nms=soft",))]
+VARIANTS = [
+    Variant("the preset"),
+    Variant("an option", ("localization.nms=soft",)),
+    Variant("a control", ("cascade.erasing=none",), to=("an option",)),
+]
 
 
 def execute(*arguments) -> int:
@@ -21,7 +25,7 @@ def folds(tmp_path):
     for place, (videos, base, better) in enumerate([(4, 0.2, 0.3), (6, 0.4, 0.7)]):
         results = [
             Result(variant.name, 0, [0.5], {key: [value] for key in PROTOCOLS}, 1.0, 9, 0, "m")
-            for variant, value in zip(VARIANTS, (base, better), strict=True)
+            for variant, value in zip(VARIANTS, (base, better, base), strict=True)
         ]
         facts = {
             "title": "Options",
@@ -52,8 +56,9 @@ def test_trainings_of_all_folds_are_told_apart(folds):
     # Means 0.3 and 0.5; differences of 10 and 30 points: 20 ± 14.14 / sqrt(2).
     assert "| the preset | 30.0 | 30.0 ± 14.1 |  |" in text
     assert "| an option | 50.0 | 50.0 ± 28.3 | +20.0 ± 10.0 |" in text
+    assert "| a control | 30.0 | 30.0 ± 14.1 | -20.0 ± 10.0 to an option |" in text
     seeds = [item["seed"] for item in json.loads((folds / "options.json").read_text())["results"]]
-    assert sorted(seeds) == [0, 0, 1, 1]
+    assert sorted(seeds) == [0, 0, 0, 1, 1, 1]
 
 
 def test_runs_of_other_settings_are_refused(folds, capsys):

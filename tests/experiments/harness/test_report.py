@@ -27,6 +27,17 @@ def test_table_means_and_errors():
     assert "-10.0 ± 5.0" in to_b[2] and "| 40.0 ± 21.2 |  |" in to_b[3]
 
 
+def test_a_row_may_name_what_its_differences_are_to():
+    """As the control rows of Table 3; a row that a setting made superfluous is passed over."""
+    variants = [Variant("a"), Variant("b"), Variant("c", to=("a", "b", "left out"))]
+    values = {"a": (0.2, 0.2), "b": (0.3, 0.3), "c": (0.25, 0.25)}
+    results = [result(name, 0, both) for name, both in values.items()]
+    for reference in (None, 0):
+        lines = report.table(results, variants, "activitynet", reference).splitlines()
+        assert "| 30.0 | +10.0 |" in lines[3]
+        assert "| 25.0 | +5.0 to a; -5.0 to b |" in lines[4]
+
+
 def test_published_rows_are_beside_ours():
     results = [result("CPMN", 0, (0.30, 0.10)), result("CPMN", 1, (0.50, 0.30))]
     theirs = Published(
