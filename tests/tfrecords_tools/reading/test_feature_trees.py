@@ -21,7 +21,16 @@ def arrays(folders) -> dict[tuple[str, str], np.ndarray]:
     return {(key, name): videos[key].features[name] for key in folders.ids for name in STREAMS}
 
 
-def same(folders, expected, problem=None, **options) -> list[str]:
+def arrays_kept(folders) -> dict[tuple[str, str], np.ndarray]:
+    """The same, and the files are still there."""
+    return {
+        (key, stream): np.load(folders.path(stream, key)).astype(np.float32)
+        for key in folders.ids
+        for stream in STREAMS
+    }
+
+
+def same(folders, expected, **options) -> list[str]:
     """Holds what is read against the arrays; returns the notes."""
     source = folders.opened(**options)
     videos = folders.read(source)
@@ -96,6 +105,12 @@ def test_ids_that_end_in_a_streams_name(folders):
     for key in folders.ids:  # here a_rgb.npz is all of a_rgb
         np.savez(folders.features / f"{key}.npz", **{s: expected[key, s] for s in STREAMS})
     same(folders, expected)
+
+
+def test_ids_that_are_a_streams_name(folders):
+    """A video called rgb makes no folder per video of rgb/ID.npy."""
+    rename(folders, "rgb")
+    same(folders, arrays_kept(folders))
 
 
 def test_mixed_layouts_are_refused(folders):
@@ -234,6 +249,11 @@ def test_broken_files_of_all_videos(folders, capsys):
     np.savez(path, **{key: np.array([{}], object) for key in folders.ids}, allow_pickle=True)
     with pytest.raises(UserError, match="Object arrays cannot be loaded"):
         folders.read(folders.opened())
+    path.unlink()
+    write_h5(path.with_suffix(".h5"), {key: [["a"]] for key in folders.ids})
+    with pytest.raises(UserError, match=r"rgb.h5: -first: is an array of object"):
+        folders.read(folders.opened())
+    path.with_suffix(".h5").unlink()
     np.savez(path, **{key: expected[key, "rgb"] for key in folders.ids[1:]})
     with pytest.raises(UserError, match=r"video '-first' has no rgb"):
         folders.opened()
@@ -273,10 +293,7 @@ def test_ids_that_are_nearly_the_name_of_a_file(folders, name):
 
 def test_ids_may_differ_by_case_alone(folders):
     rename(folders, "dQw", "dqw", "DQW")
-    same(
-        folders,
-        {(k, s): np.load(folders.path(s, k)).astype("f4") for k in folders.ids for s in STREAMS},
-    )
+    same(folders, arrays_kept(folders))
 
 
 def test_names_of_streams():
