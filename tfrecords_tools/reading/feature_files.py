@@ -92,22 +92,21 @@ def units_of(
     Raises:
       UserError: naming the array, and the setting that would make [T, G] of it.
     """
-    shape, squeezed = values.shape, None
+    shape = values.shape
     check_numbers(name, shape, values.dtype, DIMENSIONS, any_axes=len(shape) > 2)
     if reading.squeeze and values.ndim > 2:
-        squeezed = without_ones(shape, 3 if crops else 2)
-        values = values.reshape(squeezed or shape)
-        reading.counts["arrays", "axes of length 1 dropped"] += values.shape != shape
+        squeezed = without_ones(shape, 3 if crops else 2) or shape
+        if squeezed != shape:
+            values = values.reshape(squeezed)
+            reading.counts["arrays", "axes of length 1 dropped"] += 1
     if reading.crops and values.ndim == 3:
         if crops is None:
             text = f"{name}: which axis of its shape {list(shape)} counts crops others do not tell"
             raise Defect("form", f"{text}; average over it and save [units, values]")
         axis, count = crops
         if values.shape[axis] != count:
-            text = (
-                f"{name}: its shape {list(shape)} has no {count} crops on axis {axis}, where others"
-            )
-            raise Defect("form", f"{text} of the stream have them; save it as the others")
+            text = f"{name}: its shape {list(shape)} has no {count} crops on axis {axis}"
+            raise Defect("form", f"{text}, where others have them; save it as the others")
         values = values.mean(axis, dtype=np.result_type(values, np.float32))
         reading.counts["arrays", f"mean of {count} crops taken"] += 1
     if values.ndim > 2:

@@ -78,7 +78,7 @@ def scan(root: str | os.PathLike, ids: Set[str]) -> Folder:
         return Folder(str(path), folders={path.stem: inside}) if inside.files else inside
     top = _scan(path, DEPTH)
     for stem, stored in list(top.files):
-        if nfc(stem) in ids or not stored.path.lower().endswith(ARCHIVES):
+        if video_of(nfc(stem), ids) or not stored.path.lower().endswith(ARCHIVES):
             continue
         inside = _opened(stored.path)
         named = {*inside.folders, *(name for name, _ in inside.files)}
