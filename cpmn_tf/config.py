@@ -242,16 +242,31 @@ class LocalizationConfig(_Section):
         choices=("sigmoid", "raw"),
     )
     selection: str = setting(
-        "top_k", "classes kept per video: a fixed number or by score", choices=("top_k", "score")
+        "top_k",
+        "classes kept per video: a fixed number, by score as a share of the video's best, or by "
+        "score alone; the best is always kept",
+        choices=("top_k", "score", "absolute"),
     )
     top_k: int = setting(2, "classes kept per video by selection=top_k", low=1)
     class_threshold: float = setting(
         0.5,
-        "selection=score keeps classes of at least this share of the video's best score",
+        "selection=score keeps classes of at least this share of the video's best score, "
+        "selection=absolute those of a score above it",
         **_SHARE,
+    )
+    class_score: str = setting(
+        "probability",
+        "by what classes are selected and scored: probabilities, or the classifiers' scores as "
+        "they are (W-TALC), without bounds; external scores are taken as given",
+        choices=("probability", "logit"),
     )
     thresholds: tuple[float, ...] = setting(
         (0.2,), "θ_TCAS: shares of the maximum of Φ that cut proposals", **_SHARE
+    )
+    threshold_range: str = setting(
+        "max",
+        "what the thresholds are shares of: the maximum, or the way from minimum to maximum",
+        choices=("max", "min_max"),
     )
     min_seconds: float = setting(0.0, "shorter proposals are dropped, in seconds", low=0.0)
     p_act: str = setting(
@@ -259,6 +274,9 @@ class LocalizationConfig(_Section):
         "what Eq. 7 averages: M·H as printed (raw), without bounds, where a negative p_act turns "
         "the order of p_class round; or Φ in [0, 1] (phi); H is 1 without attention",
         choices=("raw", "phi"),
+    )
+    p_act_statistic: str = setting(
+        "mean", "p_act is the mean (Eq. 7) or the maximum over a proposal", choices=("mean", "max")
     )
     p_class: str = setting(
         "all",
@@ -274,8 +292,21 @@ class LocalizationConfig(_Section):
     outer_ratio: float = setting(
         0.25, "confidence=outer_inner: flank on each side, as a share of the length", low=0.0
     )
+    class_weight: float = setting(
+        0.0, "w: above 0, the confidence is p_act + w·p_class instead of the product", low=0.0
+    )
     nms: str = setting("hard", "suppression within a class", choices=("hard", "soft", "none"))
     nms_threshold: float = setting(0.3, "θ_NMS: tIoU above which the lower score goes", **_SHARE)
+
+    def __post_init__(self) -> None:
+        """Checks each value, and that scores without bounds meet no share and no product."""
+        super().__post_init__()
+        bounded = self.selection == "score" or not self.class_weight
+        if self.class_score == "logit" and bounded:
+            raise UserError(
+                "localization.class_score=logit has no bounds; set localization.selection to top_k "
+                "or absolute and localization.class_weight above 0"
+            )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -392,12 +423,16 @@ def with_settings(config: Config, settings: Mapping[str, Any]) -> Config:
     Raises:
       UserError: on an unknown setting or a value of the wrong type or out of range.
     """
+    sections: dict[str, dict[str, Any]] = {}
     for name, value in settings.items():
         _field(name)
         section, _, field = name.partition(".")
-        changed = dataclasses.replace(getattr(config, section), **{field: value})
-        config = dataclasses.replace(config, **{section: changed})
-    return config
+        sections.setdefault(section, {})[field] = value
+    changed: dict[str, Any] = {
+        section: dataclasses.replace(getattr(config, section), **fields)
+        for section, fields in sections.items()
+    }
+    return dataclasses.replace(config, **changed)
 
 
 def with_overrides(config: Config, assignments: list[str]) -> Config:

@@ -72,7 +72,9 @@ def localize(
     detect = compiled(model, class_scores is not None)
     detections, silent = detect_batches(detect, videos, model.manifest.classes, class_scores)
     if silent:
-        report(f"{silent} times a class's T-CAS in one stream was nowhere positive: no proposals")
+        by_maximum = model.manifest.config.localization.threshold_range == "max"
+        what = "nowhere positive" if by_maximum else "constant"
+        report(f"{silent} times a class's T-CAS in one stream was {what}: no proposals")
     return detections
 
 

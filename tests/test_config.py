@@ -100,6 +100,15 @@ def test_a_file_of_something_else_is_refused(value, message):
     assert str(error.value).startswith("model.json: ") and message in str(error.value)
 
 
+def test_scores_without_bounds_meet_no_share_and_no_product():
+    fits = {"class_score": "logit", "selection": "absolute", "class_weight": 0.7}
+    settings = {f"localization.{name}": value for name, value in fits.items()}
+    assert with_settings(Config(), settings).localization == LocalizationConfig(**fits)
+    for change in ({"selection": "score"}, {"class_weight": 0.0}):
+        with pytest.raises(UserError, match=r"^localization\.class_score=logit has no bounds; set"):
+            LocalizationConfig(**fits | change)
+
+
 def test_a_section_is_a_section():
     with pytest.raises(UserError, match="cascade=None is not a CascadeConfig"):
         Config(cascade=None)

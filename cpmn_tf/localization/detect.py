@@ -19,15 +19,15 @@ class Trace(NamedTuple):
     ones where ``data.resize_units`` is set.
 
     Attributes:
-      class_scores: [batch, classes] in [0, 1], by which classes were selected.
+      class_scores: [batch, classes], by which classes were selected; in [0, 1] unless logits.
       rows: [rows, 2] int32 (video, class).
-      p_class: [rows] float32, class probability after erasing.
+      p_class: [rows] float32, class score after erasing.
       original: [rows, streams, grid] M(A), raw.
       mining: [rows, streams, grid] maximum over the mining stages; M(A) where there is none.
       cascaded: [rows, streams, grid] M(Cas).
       attention: [rows, streams, grid] H in [0, 1]; ones where attention is off.
       phi: [rows, streams, grid] what proposals are cut from.
-      act: [rows, grid] what p_act averages.
+      act: [rows, grid] what p_act is the mean or maximum of.
       lengths: [batch] int32 grid units.
       unit_seconds: [batch] float32 seconds per grid unit.
 
@@ -58,7 +58,8 @@ class Detected(NamedTuple):
       labels: [batch, most] int32 class indices, -1 in padding.
       scores: [batch, most] float32, zeros in padding.
       counts: [batch] int32 detections.
-      silent: [batch] int32, curves (class and stream) whose maximum was not positive.
+      silent: [batch] int32, curves (class and stream) whose maximum was not positive, or with
+        ``threshold_range=min_max`` those that are constant.
 
     >>> from cpmn_tf import load_model
     >>> features = {"rgb": tf.ones([1, 50, 12]), "flow": tf.ones([1, 50, 8])}
@@ -96,7 +97,7 @@ def _detections(trace: Trace, durations: tf.Tensor, *, config: LocalizationConfi
     video = trace.rows[:, 0]
     lengths = tf.gather(trace.lengths, video)
     valid = tf.sequence_mask(lengths, tf.shape(trace.phi)[2])
-    proposals, silent = propose(trace.phi, valid, config.thresholds)
+    proposals, silent = propose(trace.phi, valid, config.thresholds, config.threshold_range)
     scores = confidence(trace.act, trace.p_class, proposals, lengths, config)
     segments = _seconds(proposals, video, trace.unit_seconds, durations)
     long_enough = segments[:, 1] - segments[:, 0] >= config.min_seconds

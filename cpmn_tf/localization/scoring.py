@@ -24,6 +24,14 @@ def range_mean(curve: tf.Tensor, row: tf.Tensor, start: tf.Tensor, end: tf.Tenso
     return tf.cast(tf.math.divide_no_nan(high - low, tf.cast(end - start, tf.float64)), curve.dtype)
 
 
+def range_max(curve: tf.Tensor, row: tf.Tensor, start: tf.Tensor, end: tf.Tensor) -> tf.Tensor:
+    """Maximum of ``curve[row, start:end]``, which is not empty; as :func:`range_mean`."""
+    units = tf.ragged.range(start, end)
+    owner = tf.cast(units.value_rowids(), tf.int32)
+    places = tf.stack([tf.gather(row, owner), units.values], axis=1)
+    return tf.math.segment_max(tf.gather_nd(curve, places), owner)
+
+
 def outer_mean(
     curve: tf.Tensor, proposals: Proposals, lengths: tf.Tensor, ratio: float
 ) -> tf.Tensor:
@@ -58,6 +66,8 @@ def confidence(
 ) -> tf.Tensor:
     """p_conf = p_act · p_class (Eq. 8), p_act being a proposal's mean (Eq. 7).
 
+    With a ``class_weight`` w above 0 it is p_act + w · p_class instead.
+
     Where p_act is negative (``p_act=raw``), the product turns the order of p_class round: of two
     equal proposals, the one of the more probable class has the lower score.
 
@@ -67,12 +77,15 @@ def confidence(
       proposals: [proposals] each.
       lengths: [rows] int32, valid units.
       config: ``confidence=product`` is Eq. 8; ``outer_inner`` first subtracts the flanks' mean from
-        p_act, by ``outer_ratio`` (:func:`outer_mean`).
+        p_act, by ``outer_ratio`` (:func:`outer_mean`). ``p_act_statistic=max`` takes a proposal's
+        maximum.
 
     Returns:
       [proposals] float32.
     """
-    p_act = range_mean(act, *proposals)
+    statistic = range_max if config.p_act_statistic == "max" else range_mean
+    p_act = statistic(act, *proposals)
     if config.confidence == "outer_inner":
         p_act -= outer_mean(act, proposals, lengths, config.outer_ratio)
-    return p_act * tf.gather(p_class, proposals.row)
+    p_class = tf.gather(p_class, proposals.row)
+    return p_act + config.class_weight * p_class if config.class_weight else p_act * p_class

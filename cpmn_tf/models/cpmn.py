@@ -150,17 +150,20 @@ class CPMN(keras.Model):
             unit_seconds=spans / tf.cast(rates, tf.float32),
         )
 
-    def _probabilities(self, logits: tf.Tensor) -> tf.Tensor:
-        return fusion.class_scores(logits, self.config.training.loss)
+    def _class_scores(self, logits: tf.Tensor, rows: tf.Tensor | None = None) -> tf.Tensor:
+        """Of [batch, classes] logits, all or [rows], as the settings say."""
+        as_they_are = self.config.localization.class_score == "logit"
+        activation = "none" if as_they_are else self.config.training.loss
+        return fusion.class_scores(logits, activation, rows)
 
     def _first_pass(self, name: str, line: Timeline) -> "_FirstPass":
         """Stage A and the pyramid, which say what classes the video shows."""
         seen = line.samples, line.samples_valid
         stage = self.cascades[name].first_stage(*seen, chunk=self._chunk)
-        probabilities, heat = [self._probabilities(stage.logits)], None
+        probabilities, heat = [self._class_scores(stage.logits)], None
         if self.config.localization.attention:
             whole = line.pyramid_input, line.pyramid_lengths
-            pyramid, heat = self.pyramids[name].call_on_video(*whole, self._probabilities)
+            pyramid, heat = self.pyramids[name].call_on_video(*whole, self._class_scores)
             probabilities.append(pyramid)
         return _FirstPass(name, line, stage, probabilities, heat)
 
@@ -199,10 +202,8 @@ class CPMN(keras.Model):
         if per_class:  # each row is its own erased copy
             order = tf.range(tf.shape(rows)[0])
             rows = tf.stack([order, rows[:, 1]], axis=1)
-        loss = self.config.training.loss
         return [
-            (_of_rows(stage.tcas, rows), fusion.class_scores(stage.logits, loss, rows))
-            for stage in stages
+            (_of_rows(stage.tcas, rows), self._class_scores(stage.logits, rows)) for stage in stages
         ]
 
     def get_config(self) -> dict[str, Any]:

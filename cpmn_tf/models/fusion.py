@@ -13,21 +13,21 @@ from cpmn_tf.models.erasing import normalize_tcas
 
 
 def class_scores(
-    logits: tf.Tensor, loss: str = "sigmoid", rows: tf.Tensor | None = None
+    logits: tf.Tensor, activation: str = "sigmoid", rows: tf.Tensor | None = None
 ) -> tf.Tensor:
-    """Class probabilities: the sigmoid of the logits, or their softmax after training by it.
+    """Class probabilities, or the logits as they are.
 
     Args:
       logits: [batch, classes].
-      loss: ``sigmoid`` or ``softmax``, as ``training.loss``.
+      activation: ``sigmoid`` or ``softmax``, as ``training.loss``; ``none``.
       rows: [rows, 2] int32 (video, class), those wanted.
 
     Returns:
       [batch, classes], or [rows].
     """
-    scores = tf.nn.softmax(logits) if loss == "softmax" else logits
+    scores = tf.nn.softmax(logits) if activation == "softmax" else logits
     scores = scores if rows is None else tf.gather_nd(scores, rows)
-    return scores if loss == "softmax" else tf.sigmoid(scores)
+    return tf.sigmoid(scores) if activation == "sigmoid" else scores
 
 
 def cascaded_tcas(
@@ -102,13 +102,17 @@ def select_classes(scores: tf.Tensor, config: LocalizationConfig) -> tf.Tensor:
     Args:
       scores: [batch, classes].
       config: ``top_k`` takes that many; ``score`` takes every class whose score is at least
-        ``class_threshold`` of the video's best.
+        ``class_threshold`` of the video's best; ``absolute`` every class whose score is above
+        ``class_threshold``, and the best.
 
     Returns:
       [batch, classes] bool, at least one True per video; ties go to the lower index.
     """
     if config.selection == "score":
         return scores >= config.class_threshold * tf.reduce_max(scores, axis=1, keepdims=True)
+    if config.selection == "absolute":
+        best = scores == tf.reduce_max(scores, axis=1, keepdims=True)
+        return best | (scores > config.class_threshold)
     classes = scores.shape[-1]
     chosen = tf.math.top_k(scores, k=min(config.top_k, classes)).indices
     return tf.reduce_any(tf.one_hot(chosen, classes, on_value=True, off_value=False), axis=1)

@@ -106,7 +106,7 @@ class PyramidAttention(keras.Model):
         self,
         features: tf.Tensor,
         lengths: tf.Tensor,
-        probabilities: Callable[[tf.Tensor], tf.Tensor] = tf.sigmoid,
+        class_scores: Callable[[tf.Tensor], tf.Tensor] = tf.sigmoid,
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Slides windows of T_w units over whole videos and joins what they say.
 
@@ -115,10 +115,10 @@ class PyramidAttention(keras.Model):
         Args:
           features: [batch, units, channels].
           lengths: [batch] int32, units.
-          probabilities: what makes class probabilities of a window's logits.
+          class_scores: what makes a window's class scores of its logits.
 
         Returns:
-          probabilities [batch, classes], the mean over windows weighted by their valid units, and
+          class scores [batch, classes], the mean over windows weighted by their valid units, and
           heat [batch, units, classes] before Eq. 3, zeros in padding.
         """
         shape, window = tf.shape(features), self.config.window
@@ -134,7 +134,7 @@ class PyramidAttention(keras.Model):
         logits, maps = self(picked, tf.reshape(inside, [batch * count, window]))
 
         weight = tf.reduce_sum(tf.cast(inside, tf.float32), axis=-1)[..., tf.newaxis]
-        scores = tf.reshape(probabilities(logits), [batch, count, self.num_classes])
+        scores = tf.reshape(class_scores(logits), [batch, count, self.num_classes])
         scores = tf.math.divide_no_nan(
             tf.reduce_sum(scores * weight, axis=1), tf.reduce_sum(weight, axis=1)
         )

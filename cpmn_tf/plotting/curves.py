@@ -33,10 +33,13 @@ class StreamCurves:
     attention: np.ndarray | None
     phi: np.ndarray
 
-    def cuts(self, thresholds: Sequence[float]) -> list[np.float32]:
-        """θ·max Φ for each θ; none where the maximum is not positive: nothing is proposed."""
-        peak = self.phi.max()
-        return [np.float32(theta) * peak for theta in thresholds] if peak > 0 else []
+    def cuts(self, thresholds: Sequence[float], min_max: bool = False) -> list[np.float32]:
+        """Where each θ cuts Φ: at θ·max Φ, or by ``min_max`` from its minimum on.
+
+        None where nothing is proposed: max Φ is not positive, or by ``min_max`` Φ is constant.
+        """
+        low, peak = self.phi.min() if min_max else np.float32(0), self.phi.max()
+        return [low + np.float32(theta) * (peak - low) for theta in thresholds if peak > low]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -45,8 +48,8 @@ class ClassCurves:
 
     Attributes:
       name: the class.
-      score: in [0, 1], by which classes were selected.
-      p_class: class probability after erasing; None if the class was not selected (missed).
+      score: by which classes were selected; in [0, 1] unless it is a logit.
+      p_class: class score after erasing; None if the class was not selected (missed).
       labelled: whether it is among the video's labels.
       truth: [N, 2] start and end in seconds; None if no instance of the video is known.
       curves: by stream; empty if the class was not selected.
@@ -75,7 +78,8 @@ class RecordingCurves:
       duration: seconds.
       streams: their names.
       edges: [T + 1] seconds; unit j of the grid covers [edges[j], edges[j + 1]).
-      thresholds: θ_TCAS, shares of the maximum of Φ.
+      thresholds: θ_TCAS, shares of the maximum of Φ, or
+      min_max: of the way from its minimum to its maximum.
       classes: those predicted, the most probable first, then those missed.
       fused: how Φ comes about, such as ``sigmoid(M)·H``.
       min_seconds: length below which proposals were dropped.
@@ -94,6 +98,7 @@ class RecordingCurves:
     edges: np.ndarray
     thresholds: tuple[float, ...]
     classes: tuple[ClassCurves, ...]
+    min_max: bool = False
     fused: str = "sigmoid(M)·H"
     min_seconds: float = 0.0
     simulated: bool = False
@@ -169,6 +174,7 @@ def collect_curves(
         streams=tuple(model.streams),
         edges=np.arange(int(trace.lengths[0]) + 1) * np.float64(trace.unit_seconds[0]),
         thresholds=tuple(section.thresholds),
+        min_max=section.threshold_range == "min_max",
         fused="M·H" if section.fusion == "raw" else "sigmoid(M)·H",
         min_seconds=section.min_seconds,
         simulated=simulated,

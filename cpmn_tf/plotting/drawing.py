@@ -173,9 +173,10 @@ def _legend(recording: RecordingCurves) -> list[Line2D | Patch]:
     phi = "Φ" if attention else "M(Cas)"
     thetas = [f"{theta:g}" for theta in recording.thresholds]
     shares = ", ".join(thetas) if len(thetas) <= 3 else f"{thetas[0]} … {thetas[-1]}"
+    span = f"(max - min) {phi} above its minimum" if recording.min_max else f"max {phi}"
     formula = f"Φ = {recording.fused}" if attention else phi
     handles.append(Line2D([], [], **panels.PHI, label=f"{formula} (filled: proposed)"))
-    handles.append(Line2D([], [], **panels.CUT, label=f"{shares} · max {phi}"))
+    handles.append(Line2D([], [], **panels.CUT, label=f"{shares} · {span}"))
     return handles
 
 

@@ -116,10 +116,10 @@ def draw_attention(axes: Axes, recording: RecordingCurves, item: ClassCurves, st
 
 
 def draw_phi(axes: Axes, recording: RecordingCurves, item: ClassCurves, stream: str) -> None:
-    """Φ and θ·max Φ; what is above it, and so proposed, is filled."""
+    """Φ and where θ cuts it; what is above, and so proposed, is filled."""
     _shade_truth(axes, item)
     curves = item.curves[stream]
-    cuts = curves.cuts(recording.thresholds)
+    cuts = curves.cuts(recording.thresholds, recording.min_max)
     for cut in cuts:
         above = _per_edge(np.where(curves.phi > cut, curves.phi, 0.0))
         style: Style = {"step": "post", "facecolor": GREEN, "alpha": 0.35, "linewidth": 0}
@@ -127,6 +127,7 @@ def draw_phi(axes: Axes, recording: RecordingCurves, item: ClassCurves, stream: 
         axes.axhline(float(cut), label="threshold", zorder=3, **CUT)
     _steps(axes, recording, curves.phi, label="phi", zorder=2, **PHI)
     if not cuts:
-        _note(axes, "nowhere positive: nothing is proposed")
+        what = "constant" if recording.min_max else "nowhere positive"
+        _note(axes, f"{what}: nothing is proposed")
     elif curves.attention is not None:
         axes.set_ylim(bottom=0.0)

@@ -10,20 +10,20 @@ from hypothesis.extra import numpy as hnp
 from cpmn_tf.localization.proposals import propose
 
 
-def runs(curve: np.ndarray, threshold: float) -> list[tuple[int, int]]:
-    """(start, end) of each run of ``curve`` above the share of its maximum, end excluded."""
-    if not curve.max() > 0:
+def runs(curve: np.ndarray, threshold: float, low: float = 0.0) -> list[tuple[int, int]]:
+    """(start, end) of each run of ``curve`` above a share of its maximum, end excluded."""
+    if not curve.max() > low:
         return []
-    labelled, _ = scipy.ndimage.label(curve > np.float32(threshold) * curve.max())
+    labelled, _ = scipy.ndimage.label(curve > low + np.float32(threshold) * (curve.max() - low))
     return [(part.start, part.stop) for (part,) in scipy.ndimage.find_objects(labelled)]
 
 
-def proposed(curves, lengths=None, thresholds=(0.2,)):
+def proposed(curves, lengths=None, thresholds=(0.2,), threshold_range="max"):
     """(row, start, end) of what is proposed for [rows, streams, units], and the silent counts."""
     curves = np.asarray(curves, np.float32)
     lengths = [curves.shape[2]] * len(curves) if lengths is None else lengths
     valid = tf.sequence_mask(lengths, curves.shape[2])
-    found, silent = propose(tf.constant(curves), valid, thresholds)
+    found, silent = propose(tf.constant(curves), valid, thresholds, threshold_range)
     return list(zip(*(part.numpy().tolist() for part in found), strict=True)), silent.numpy()
 
 
@@ -74,6 +74,15 @@ def test_the_comparison_is_strict_at_both_bounds():
     assert proposed([[[0, 1, 2]]], thresholds=(1.0,))[0] == []
 
 
+def test_cut_between_minimum_and_maximum_by_hand():
+    # Halfway from -5 to -1 is -3; padding is neither end.
+    found, silent = proposed([[[-5, -2, -1, -4, 9]]], [4], (0.5,), "min_max")
+    assert (found, silent.tolist()) == ([(0, 1, 3)], [0])
+    # A constant curve proposes nothing, even a positive one, and is counted.
+    found, silent = proposed([[[2, 2, 2], [0, 0, 1]]], None, (0.0,), "min_max")
+    assert (found, silent.tolist()) == ([(0, 2, 3)], [1])
+
+
 def test_no_rows():
     found, silent = propose(tf.zeros([0, 2, 5]), tf.zeros([0, 5], tf.bool))
     assert [len(part) for part in found] == [0, 0, 0]
@@ -88,19 +97,25 @@ def test_no_rows():
         elements=st.sampled_from([-1.0, 0.0, 0.5, 1.0, 2.0, 5.0, 10.0]),
     ),
     st.lists(st.sampled_from([0.0, 0.1, 0.2, 0.4, 0.5, 0.9, 1.0]), min_size=1, max_size=3),
+    st.booleans(),
     st.data(),
 )
-def test_against_scipy(curves, thresholds, data):
+def test_against_scipy(curves, thresholds, min_max, data):
     rows, _, units = curves.shape
     lengths = data.draw(st.lists(st.integers(1, units), min_size=rows, max_size=rows))
-    found, silent = proposed(curves, lengths, tuple(thresholds))
+    kind = "min_max" if min_max else "max"
+    found, silent = proposed(curves, lengths, tuple(thresholds), kind)
+    cut = [[curve[:length] for curve in row] for row, length in zip(curves, lengths, strict=True)]
+    lows = [[curve.min() if min_max else np.float32(0) for curve in row] for row in cut]
     wanted = [
         (row, start, end)
         for row in range(rows)
-        for curve in curves[row]
+        for curve, low in zip(cut[row], lows[row], strict=True)
         for threshold in thresholds
-        for start, end in runs(curve[: lengths[row]], threshold)
+        for start, end in runs(curve, threshold, low)
     ]
     assert found == wanted
-    peaks = [curves[row, :, : lengths[row]].max(axis=1) for row in range(rows)]
-    assert silent.tolist() == [int((peak <= 0).sum()) for peak in peaks]
+    assert silent.tolist() == [
+        sum(curve.max() <= low for curve, low in zip(*both, strict=True))
+        for both in zip(cut, lows, strict=True)
+    ]

@@ -1,5 +1,6 @@
 """Eq. 7-8 and the outer-inner contrast, against sums written out."""
 
+import itertools
 import math
 
 import numpy as np
@@ -82,19 +83,27 @@ def test_against_numpy(data):
         start = int(rng.integers(lengths[row]))
         items.append((row, start, int(rng.integers(start, lengths[row])) + 1))
     p_class = rng.uniform(size=2).astype(np.float32)
-    for method in ("product", "outer_inner"):
+    for method, statistic, weight in itertools.product(
+        ("product", "outer_inner"), ("mean", "max"), (0.0, 0.7)
+    ):
         ours = scoring.confidence(
             tf.constant(act),
             tf.constant(p_class),
             proposals(*items),
             tf.constant(lengths, tf.int32),
-            LocalizationConfig(confidence=method, outer_ratio=ratio),
+            LocalizationConfig(
+                confidence=method,
+                outer_ratio=ratio,
+                p_act_statistic=statistic,
+                class_weight=weight,
+            ),
         )
         for score, (row, start, end) in zip(ours.numpy(), items, strict=True):
-            wanted = act[row, start:end].astype(np.float64).mean()
+            wanted = getattr(act[row, start:end].astype(np.float64), statistic)()
             if method == "outer_inner":
                 wanted -= outer_by_hand(act[row, : lengths[row]], start, end, ratio)
-            assert score == pytest.approx(wanted * p_class[row], abs=1e-6)
+            wanted = wanted + weight * p_class[row] if weight else wanted * p_class[row]
+            assert score == pytest.approx(wanted, abs=1e-6)
 
 
 @pytest.mark.parametrize("start, end", [(19_999, 20_000), (19_997, 19_999), (0, 20_000)])

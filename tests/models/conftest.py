@@ -120,7 +120,7 @@ def attend(x, encoders, predictors, lateral):
     return logits, np.array(heat)
 
 
-def attend_video(x, window, stride, *weights):
+def attend_video(x, window, stride, *weights, score=sigmoid):
     """Probabilities [C] and heat [T, C] of a whole video, window after window."""
     starts = [*range(0, max(len(x) - window, 0), min(stride, window)), max(len(x) - window, 0)]
     total, count, scores, seen = 0, np.zeros(len(x)), 0, 0
@@ -129,7 +129,7 @@ def attend_video(x, window, stride, *weights):
         logits, maps = attend(part, *weights)
         heat = np.zeros([len(x), maps.shape[1]])
         heat[start : start + window] = maps
-        total, scores = total + heat, scores + sigmoid(logits) * len(part)
+        total, scores = total + heat, scores + score(logits) * len(part)
         count[start : start + window] += 1
         seen += len(part)
     return scores / seen, total / count[:, None]

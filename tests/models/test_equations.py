@@ -17,7 +17,13 @@ from cpmn_tf.config import (
 from cpmn_tf.localization import Trace, detections_of
 from cpmn_tf.models import CascadedClassifier, PyramidAttention, TemporalClassifier
 from cpmn_tf.models.erasing import normalize_tcas
-from cpmn_tf.models.fusion import cascaded_tcas, curve_to_average, curve_to_cut, select_classes
+from cpmn_tf.models.fusion import (
+    cascaded_tcas,
+    class_scores,
+    curve_to_average,
+    curve_to_cut,
+    select_classes,
+)
 from cpmn_tf.models.layers import pool_attention, pool_top
 from cpmn_tf.models.pyramid import attention_map
 from cpmn_tf.training.objectives import cross_entropy, l2_penalty
@@ -393,6 +399,9 @@ def test_equations_4_and_5_by_hand(settings, cut, act):
         # At least half of 0.8, of 0.2 and of 0.
         (["selection=score"], [[1, 2], [0, 1, 2], [0, 1, 2]]),
         (["selection=score", "class_threshold=1"], [[1], [0, 1], [0, 1, 2]]),
+        # Above 0.15, and the best.
+        (["selection=absolute", "class_threshold=0.15"], [[1, 2], [0, 1], [0, 1, 2]]),
+        (["selection=absolute", "class_threshold=0"], [[0, 1, 2], [0, 1, 2], [0, 1, 2]]),
     ],
 )
 def test_selected_classes(settings, chosen):
@@ -400,6 +409,19 @@ def test_selected_classes(settings, chosen):
     config = with_overrides(Config(), [f"localization.{s}" for s in settings])
     ours = select_classes(scores, config.localization).numpy()
     assert [np.flatnonzero(row).tolist() for row in ours] == chosen
+
+
+def test_class_scores():
+    logits = tf.constant([[0.0, np.log(3), np.log(4)], [0.0, 0.0, 0.0]], tf.float32)
+    rows = tf.constant([[0, 1], [1, 2]])
+    for activation, wanted in (
+        ("sigmoid", [[1 / 2, 3 / 4, 4 / 5], [1 / 2] * 3]),
+        ("softmax", [[1 / 8, 3 / 8, 4 / 8], [1 / 3] * 3]),
+        ("none", logits),
+    ):
+        np.testing.assert_allclose(class_scores(logits, activation), wanted, rtol=1e-6)
+        ours = class_scores(logits, activation, rows)
+        np.testing.assert_allclose(ours, [wanted[0][1], wanted[1][2]], rtol=1e-6)
 
 
 # Eq. 6: the loss.

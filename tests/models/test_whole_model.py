@@ -62,6 +62,34 @@ CASES = {
         "localization.thresholds=0.2,0.5,0.8",
         "localization.nms_threshold=0.61",
     ],
+    "softmax": ["training.loss=softmax", "localization.selection=absolute"],
+    "later classifiers on their own": [
+        "cascade.mining_pooling=unerased",
+        "cascade.mining_gate=0.5",
+        "cascade.inference=every_unit",
+    ],
+    "W-TALC's localization": [
+        "cascade.stages=1",
+        "cascade.layers=1",
+        "cascade.kernel_size=1",
+        "cascade.pooling=top",
+        "cascade.pooling_k=4",
+        "training.loss=softmax",
+        "localization.attention=false",
+        "localization.selection=absolute",
+        "localization.class_threshold=0",
+        "localization.class_score=logit",
+        "localization.thresholds=0.5",
+        "localization.threshold_range=min_max",
+        "localization.p_act_statistic=max",
+        "localization.class_weight=0.7",
+    ],
+    "logits of all": [
+        "localization.class_score=logit",
+        "localization.class_weight=0.7",
+        "localization.confidence=outer_inner",
+        "cascade.pooling=attention",
+    ],
     "Eq. 7 on Φ": ["localization.p_act=phi"],
     "Eq. 7 on Φ, no attention": ["localization.p_act=phi", "localization.attention=false"],
     "cut from the raw product": ["localization.fusion=raw"],
@@ -117,6 +145,21 @@ class Reference:
             ]
             self.pyramids[name] = (*parts, pyramid.config.lateral)
 
+    def classify(self, x, weights):
+        """Logits and T-CAS by the configured pooling."""
+        section = self.config.cascade
+        if section.pooling == "average":
+            return self.paper.classify(x, weights)
+        tcas = self.paper.classify(x, weights[: 2 * section.layers + 2])[1]
+        return self.paper.pooled(x, weights, section.pooling, section.pooling_k), tcas
+
+    def class_scores(self, logits):
+        if self.config.localization.class_score == "logit":
+            return logits
+        if self.config.training.loss == "softmax":
+            return np.exp(logits) / np.exp(logits).sum()
+        return self.paper.sigmoid(logits)
+
     def resize(self, x, size):
         """Linear, each new unit at the centre of the time it covers."""
         at = (np.arange(size) + 0.5) * len(x) / size
@@ -139,13 +182,14 @@ class Reference:
         if data.resize_units and data.resize_modules == "both":
             grid = self.resize(features, data.resize_units)
         positions = self.positions(len(grid))
-        logits, tcas = self.paper.classify(grid[positions], self.stages[name][0])
+        logits, tcas = self.classify(grid[positions], self.stages[name][0])
         known = {"grid": len(grid), "at": positions, "x": grid[positions], "A": tcas}
-        known["scores"] = [self.paper.sigmoid(logits)]
+        known["scores"] = [self.class_scores(logits)]
         if self.config.localization.attention:
             x = self.resize(features, data.resize_units) if data.resize_units else features
             weights = self.pyramids[name]
-            scores, heat = self.paper.attend_video(x, pyramid.window, pyramid.stride, *weights)
+            sizes = pyramid.window, pyramid.stride
+            scores, heat = self.paper.attend_video(x, *sizes, *weights, score=self.class_scores)
             known["scores"].append(scores)
             known["heat"] = heat if len(heat) == len(grid) else self.resize(heat, len(grid))
         return known
@@ -154,6 +198,9 @@ class Reference:
         section = self.config.localization
         if section.selection == "score":
             return [c for c in range(CLASSES) if scores[c] >= section.class_threshold * max(scores)]
+        if section.selection == "absolute":
+            least = min(section.class_threshold, np.nextafter(max(scores), -np.inf))
+            return [c for c in range(CLASSES) if scores[c] > least]
         return sorted(sorted(range(CLASSES), key=lambda c: -scores[c])[: section.top_k])
 
     def mine(self, name, known, own, selected):
@@ -170,8 +217,11 @@ class Reference:
                 tcas, classes, section.threshold, section.normalization
             )
             left = self.paper.erase(known["x"], erased, section.erased_value)
-            logits, tcas = self.paper.classify(left, weights)
-            found.append((tcas[:, own], self.paper.sigmoid(logits[own])))
+            logits, tcas = self.classify(left, weights)
+            if section.mining_pooling == "unerased":
+                logits = tcas[~erased].mean(axis=0) + weights[-1]
+                tcas = np.where(erased[:, None], 0, tcas)
+            found.append((tcas[:, own], self.class_scores(logits)[own]))
         return found
 
     def trace(self, video, external=None):
@@ -190,7 +240,12 @@ class Reference:
                 if self.config.cascade.combine == "normalized":
                     cascaded = np.max([self.paper.min_max(curve) for curve in curves], axis=0)
                 else:
-                    cascaded = np.max(curves, axis=0)
+                    gate = self.config.cascade.mining_gate
+                    gated = [
+                        np.where(self.paper.sigmoid(curve) > gate, curve, curves[0])
+                        for curve in curves
+                    ]
+                    cascaded = np.max(gated, axis=0)
                 mining = np.max(curves[1:] or curves, axis=0)
                 m_a, m_b, m = (
                     np.interp(np.arange(part["grid"]), part["at"], curve)
@@ -220,24 +275,30 @@ class Reference:
             seconds = units / len(row["act"]) / video["rate"]
             proposals = []
             for phi in row["phi"]:
-                if phi.max() <= 0:
+                low = phi.min() if section.threshold_range == "min_max" else 0.0
+                if phi.max() <= low:
                     silent += 1
                     continue
                 for threshold in section.thresholds:
-                    labelled, _ = scipy.ndimage.label(phi > threshold * phi.max())
+                    labelled, _ = scipy.ndimage.label(phi > low + threshold * (phi.max() - low))
                     for (part,) in scipy.ndimage.find_objects(labelled):
                         start, end = (
                             min(t * seconds, video["duration"]) for t in (part.start, part.stop)
                         )
                         if end > start and end - start >= section.min_seconds:
-                            score = self.score(row["act"], part.start, part.stop) * row["p_class"]
+                            score = self.score(row["act"], part.start, part.stop)
+                            if section.class_weight:
+                                score += section.class_weight * row["p_class"]
+                            else:
+                                score *= row["p_class"]
                             proposals.append((start, end, own, score))
             found += self.suppress(proposals)
         return sorted(found, key=lambda item: -item[3]), silent
 
     def score(self, act, start, end):
         """Eq. 7, and the outer-inner contrast."""
-        inner, section = act[start:end].mean(), self.config.localization
+        section = self.config.localization
+        inner = getattr(act[start:end], section.p_act_statistic)()
         if section.confidence == "product":
             return inner
         flank = max(math.ceil((end - start) * section.outer_ratio), 1)
