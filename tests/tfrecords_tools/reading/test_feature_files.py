@@ -125,6 +125,7 @@ def test_a_unit_is_no_names_of_columns(tmp_path, first):
     values, notes = table(tmp_path, f"{first}\n0.5,5,6\n")
     assert values == [[float(field) for field in first.split(",")], [0.5, 5, 6]]
     assert notes == ["first lines of CSV files: other numbers, a unit: 1"]
+    assert table(tmp_path, "5,6\n.5,.5\n")[0] == [[5, 6], [0.5, 0.5]]  # nobody counts from 5
 
 
 @pytest.mark.parametrize("text", ["0,1\n.5,.25\n", "1\n.5\n", "0,1,2\n4,5,6\n", "0,1,2\n"])
