@@ -28,8 +28,8 @@ class SourceSettings:
     """What a source is told. Not every layout has a use for every field.
 
     Attributes:
-      features_dir: the features' folder, or an .npz or .h5 of all videos; of ``wtalc`` also the file
-        of joint features.
+      features_dir: the features' folder, or an .npz or .h5 of all videos; of ``wtalc`` also the
+        file of joint features.
       annotations: a file or folder of the layout's own kind.
       video_info: a CSV with a column ``video`` and any of ``subset``, ``fps``, ``duration``
         (seconds), for what the annotations leave out.
