@@ -23,6 +23,7 @@ from tfrecords_tools.checks import (
     First,
     check_labels,
     check_names,
+    check_segments,
     check_streams,
     common_units,
     odd_length,
@@ -130,6 +131,8 @@ def build_records(
     _check_output(output, overwrite)
     opened = open_source(source, SourceSettings(**settings))
     check_names(opened.annotations, raise_errors)
+    durations = [video.duration for video in opened.annotations.videos.values() if video.duration]
+    check_segments(opened.annotations, durations, raise_errors)
     splits = assign_splits(opened.annotations, holdout, holdout_from, holdout_to)
     notes = list(opened.annotations.notes)
 

@@ -16,6 +16,7 @@ from cpmn_tf.data.records import check_size
 from cpmn_tf.errors import Problem, reported
 from cpmn_tf.formats.annotations import Annotations, Video, check_id
 from cpmn_tf.formats.arrays import all_finite
+from cpmn_tf.formats.times import SAME, check_times, instances_of, repeated
 from tfrecords_tools.findings import Findings
 
 TRIM = 2  # units by which a video's streams may differ in length
@@ -41,6 +42,34 @@ def check_names(annotations: Annotations, problem: Problem) -> None:
     for key in annotations.videos:
         with reported(problem, "id", key):
             check_id(key)
+
+
+def check_segments(annotations: Annotations, lengths: Collection[float], problem: Problem) -> None:
+    """Tells ``problem`` of splits whose times cannot be seconds, and of instances given twice.
+
+    Args:
+      annotations: of all videos.
+      lengths: seconds that videos last, as far as they are known.
+      problem: called at each defect.
+    """
+    videos = annotations.videos.values()
+    durations = {video.id: video.duration for video in videos}
+    for split in sorted({video.subset for video in videos}):
+        some = instances_of(annotations.subset(split))
+        with reported(problem, "seconds"):
+            check_times(f"split {split!r}", "instance", some, durations, "video", [*lengths])
+    for video in videos:
+        items = sorted(video.instances, key=lambda item: (item.label, item.start, item.end))
+        labels, start, end = (
+            np.array([getattr(item, name) for item in items]) for name in ("label", "start", "end")
+        )
+        twice = int(repeated(np.unique(labels, return_inverse=True)[1], start, end).sum())
+        if twice:
+            text = (
+                f"video {video.id!r}: {twice} of {len(items)} instances within {SAME:g} s of "
+                "another of their class; remove them"
+            )
+            problem("twice", text, video.id)
 
 
 # Of each stream of the first video: its width, its units, and the video's id.
@@ -159,6 +188,7 @@ class Checker:
         self._odd: dict[str, tuple[float, str]] = {}
         self._beyond: dict[str, tuple[float, str]] = {}
         self._timed = self._untimed = 0
+        self._lengths: list[float] = []  # seconds, by the units where nothing else says
         self.videos: dict[str, str] = {}
         self.units = 0
 
@@ -235,6 +265,7 @@ class Checker:
         """Holds units against the duration, and segments against both."""
         name, spanned = f"video {known.id!r}", units / rate
         duration = known.duration or spanned
+        self._lengths.append(duration)
         if known.duration is not None:
             self._timed += 1
             if odd_length(units, rate, known.duration):
@@ -270,6 +301,7 @@ class Checker:
           allow_empty_classes: whether classes without a labelled training video are no error.
         """
         self._rates()
+        check_segments(annotations, self._lengths, self.findings.add)
         if not annotations.videos:  # what is wrong with them all was said
             return
         videos = annotations.videos.values()

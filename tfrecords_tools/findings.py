@@ -47,6 +47,8 @@ _ERRORS = {
     "length": ("streams of different lengths", "encode the videos anew"),
     "fps": ("videos without frames per second", "give `fps` or `video_info`"),
     "rate": ("units that do not fit the duration", "check `unit_frames`, `fps` and durations"),
+    "contradiction": ("files that contradict each other", "correct one of them"),
+    "seconds": ("segments whose times cannot be seconds", "write seconds: the line has the factor"),
     "reversed": ("segments that end before they start", "swap or remove them"),
     "label": ("labels that are no class", "add them to the classes or fix them"),
     "class": (
@@ -62,6 +64,12 @@ _WARNINGS = {
     "zero": ("units that are all zero", "padding? it is learned as if it were content"),
     "trimmed": ("streams of slightly different lengths", "they are trimmed to the shorter"),
     "skipped": ("annotated videos left out, as `skip_missing` says", "encode them"),
+    "twice": ("instances given twice", "remove them, or evaluate with `drop_duplicates=True`"),
+    "derived": ("fps derived from frames and duration", "add `fps` where that is not right"),
+    "kept": (
+        "videos whose own fps is not `fps`",
+        "theirs counts; `resampled_fps` would go before it",
+    ),
     "surplus": ("features without annotations, not used", "annotate or remove them"),
     "empty": (
         "classes that are not learned, as `allow_empty_classes` says",

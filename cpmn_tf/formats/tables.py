@@ -18,6 +18,10 @@ INFO = {  # what a table may say of each video, by the columns it may be in
     "subset": ("subset", "split", "set", "partition", "phase", "fold"),
     "fps": ("fps", "frame_rate"),
     "duration": ("duration", "seconds", "duration_second"),
+    "frames": (
+        *("frames", "frame", "num_frames", "num_frame", "numframes", "numframe", "nframes"),
+        *("n_frames", "nb_frames", "frame_num", "frame_count", "total_frames", "duration_frame"),
+    ),
 }
 
 

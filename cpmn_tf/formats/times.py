@@ -1,4 +1,4 @@
-"""What times tell: whether they can be seconds, and which instances are given twice.
+"""What times tell: whether they can be seconds, contradict others, or are of an instance twice.
 
 Truth and detections are asked the same. Imports no TensorFlow.
 """
@@ -98,6 +98,19 @@ def check_times(
             f"{last[worst]:g}); times must be seconds: divide frames by the video's fps, "
             "milliseconds by 1000"
         )
+
+
+def durations_differ(first: float, second: float) -> bool:
+    """Whether durations, seconds, differ by more than rounding: half a second and a hundredth."""
+    return abs(first - second) > max(0.5, 0.01 * max(first, second))
+
+
+def rates_differ(first: float, second: float) -> bool:
+    """Whether frames per second differ by more than rounding: half a frame and two hundredths.
+
+    ActivityNet's nominal fps are whole numbers: 14 for 14.46 and 25 for 24.53 frames per second.
+    """
+    return abs(first - second) > max(0.5, 0.02 * max(first, second))
 
 
 def repeated(group: np.ndarray, start: np.ndarray, end: np.ndarray) -> np.ndarray:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cpmn_tf.formats.annotations import Annotations, Instance, Video
-from tfrecords_tools.checks import Checker
+from tfrecords_tools.checks import Checker, check_segments
 from tfrecords_tools.findings import Findings
 
 
@@ -125,3 +125,47 @@ def test_streams_that_no_record_can_have(monkeypatch):
     wide = {"rgb": np.arange(2.0 * (2**20 + 1)).reshape(2, -1)}
     ((_, message),) = looked_at(wide).found["streams"]
     assert message == "stream 'rgb': width 1048577 is not in 1..1048576"
+
+
+def test_one_unit_for_a_minute():
+    checker = Checker()
+    rng = np.random.default_rng(0)
+    for number, units in enumerate((94, 94, 94, 1)):  # of 16 frames at 25 per second
+        known = Video(id=f"v{number}", subset="training", labels=("run",), duration=60.0)
+        checker.video(known, 25 / 16, {"rgb": rng.normal(size=(units, 4))})
+    checker.finish(Annotations({}, ()), "training")
+    text = "video 'v3': 1 units at 1.562 per second last 0.6 s, the video 60.0 s"
+    assert checker.findings.found == {"few": [("v3", text)]}
+
+
+def segmented(factor, duration=60.0):
+    """Twelve instances of two seconds, times multiplied by a factor, in a split of two videos."""
+    items = tuple(Instance(n * factor, (n + 2) * factor, "run") for n in range(4, 52, 4))
+    videos = {
+        name: Video(id=name, subset="test", instances=items, duration=duration) for name in "ab"
+    }
+    training = Video(id="c", subset="training", instances=items[:1] * 200, duration=None)
+    return Annotations({**videos, "c": training}, ("run",))
+
+
+@pytest.mark.parametrize(
+    ("factor", "message"),
+    [
+        (30.0, "split 'test': 24 of 24 instances end far after their videos, the last of a video"),
+        (1000.0, "one ends at 50000); times must be seconds: divide frames by the video's fps"),
+        (1 / 60, "split 'test': all 24 instances end within 1 s, the median video at 60 s; times"),
+    ],
+)
+def test_segments_that_are_not_in_seconds(factor, message):
+    """In one split, however few its instances are beside those of the others."""
+    findings = Findings()
+    check_segments(segmented(factor), [60.0, 60.0], findings.add)
+    assert message in findings.found["seconds"][0][1]
+    if factor < 1:  # without durations, units say how long the videos are
+        findings = Findings()
+        check_segments(segmented(factor, None), [60.0, 60.0], findings.add)
+        assert message in findings.found["seconds"][0][1]
+    findings = Findings()
+    check_segments(segmented(1.0), [60.0, 60.0], findings.add)
+    text = "video 'c': 199 of 200 instances within 0.01 s of another of their class; "
+    assert findings.found == {"twice": [("c", f"{text}remove them")]}

@@ -37,6 +37,7 @@ class BsnSource:
         Raises:
           UserError: naming the file or the video, and the fix.
         """
+        self._problem = problem
         path = str(settings.annotations)
         raw = read_json(path, problem=problem)
         if not isinstance(raw, dict) or "database" in raw:
@@ -45,13 +46,15 @@ class BsnSource:
                 "say `source=folders`"
             )
         self._spans: dict[str, float] = {}
-        database = {}
+        database, rates = {}, {}
         for key, entry in named_safely(path, raw, problem).items():
             with reported(problem, "annotation", key):
-                seconds, fps, self._spans[key] = _times(f"{path}: video {key!r}", entry)
-                items = entry.get("annotations", [])
-                database[key] = {"duration": seconds, "fps": fps, "annotations": items}
+                seconds, rates[key], self._spans[key] = _times(f"{path}: video {key!r}", entry)
+                database[key] = {"duration": seconds, "annotations": entry.get("annotations", [])}
         database = fill_in(database, settings.video_info, problem)
+        for key, entry in database.items():  # the table's fps are whole numbers
+            entry["fps"] = rates[key]
+            entry.pop("frames", None)
         for key in [key for key, entry in database.items() if not entry.get("subset")]:
             text = f"{settings.video_info}: has no subset of the video {key!r}; add it"
             problem("annotation", text, key)
@@ -70,8 +73,13 @@ class BsnSource:
 
     def videos(self, splits: Mapping[str, str]) -> Iterator[SourceVideo]:
         """Yields the videos; nothing is fitted, so that only the keys of ``splits`` matter."""
+        rows = 0
         for video in self._folders.videos(splits):
             units = len(next(iter(video.features.values())))
+            rows = rows or units
+            if units != rows:
+                text = f"video {video.id!r}: its table has {units} rows, the first video's {rows}"
+                self._problem("length", f"{text}; rescale it to as many", video.id)
             rate = units / self._spans[video.id]
             yield SourceVideo(id=video.id, rate=rate, features=video.features)
 

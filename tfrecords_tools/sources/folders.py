@@ -11,7 +11,7 @@ from typing import Any
 from cpmn_tf.errors import Problem, UserError, reported
 from cpmn_tf.formats.annotations import Annotations, nfc
 from tfrecords_tools.findings import listed, raise_errors
-from tfrecords_tools.reading.databases import fill_in, parse, read_database
+from tfrecords_tools.reading.databases import fill_in, parse, read_database, settle_fps
 from tfrecords_tools.reading.feature_files import Reading
 from tfrecords_tools.reading.feature_folders import FeatureFolders
 from tfrecords_tools.sources import SourceSettings, SourceVideo
@@ -56,6 +56,8 @@ class FoldersSource:
         path = str(settings.annotations)
         raw = raw or read_database(path, problem)
         database = fill_in(raw["database"], settings.video_info, problem)
+        rates = {"fps": settings.fps, "resampled_fps": settings.resampled_fps}
+        fps_notes = settle_fps(database, problem, **rates)
         subsets = {subset for subset in map(_subset, database.values()) if subset}
         self._reading = Reading(
             csv_header=settings.csv_header, squeeze=settings.squeeze, crops=settings.crops
@@ -69,7 +71,7 @@ class FoldersSource:
             reading=self._reading,
         )
         self.facts = {"source": name, "unit_frames": settings.unit_frames}
-        self._notes = self._folders.notes
+        self._notes = [*fps_notes, *self._folders.notes]
         self._groups: dict[str, str] = {}
         for key, entry in database.items():
             with reported(problem, "overlap", key):

@@ -16,7 +16,7 @@ import numpy as np
 from cpmn_tf.errors import Defect, Problem, UserError, reported
 from cpmn_tf.formats.arrays import check_numbers
 from tfrecords_tools.findings import raise_errors
-from tfrecords_tools.reading.databases import fill_in, parse
+from tfrecords_tools.reading.databases import fill_in, parse, settle_fps
 from tfrecords_tools.reading.feature_files import DIMENSIONS, finite, split_columns
 from tfrecords_tools.reading.object_arrays import read_objects
 from tfrecords_tools.sources import SourceSettings, SourceVideo
@@ -45,9 +45,10 @@ class WtalcSource:
         self._features = read_objects(self._path)
         names = self._texts("videoname")
         database = fill_in(self._database(names), settings.video_info, problem)
-        fps = settings.resampled_fps or settings.fps
+        fps, resampled_fps = settings.fps, settings.resampled_fps
+        self.notes = settle_fps(database, problem, fps=fps, resampled_fps=resampled_fps)
         for key, entry in database.items():
-            entry["fps"] = fps or entry.get("fps")
+            entry["fps"] = resampled_fps or entry.get("fps") or fps
             if entry["fps"] is None:
                 text = f"{self._folder}: video {key!r} has no fps; give `fps`"
                 problem("fps", text, key)
@@ -57,7 +58,6 @@ class WtalcSource:
         videos = {key: video for key, video in known.videos.items() if video.fps}
         self.annotations = dataclasses.replace(known, videos=videos)
         self.facts = {"source": "wtalc", "unit_frames": settings.unit_frames}
-        self.notes: list[str] = []
 
     def videos(self, splits: Mapping[str, str]) -> Iterator[SourceVideo]:
         """Yields the videos; nothing is fitted, so that only the keys of ``splits`` matter."""

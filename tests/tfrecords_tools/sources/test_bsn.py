@@ -99,6 +99,17 @@ def test_build_and_validate(data, capsys):
     assert built.classes == ("Drinking beer",) and tuple(built.videos) == data.ids
 
 
+def test_one_row_of_scores_for_a_video_of_a_minute(data, capsys):
+    """Its row would last the whole video, which fits the duration and so looks right."""
+    data.values[data.ids[2]] = data.values[data.ids[2]][:1]
+    data.put(data.ids[2])
+    line = f"video {data.ids[2]!r}: its table has 1 rows, the first video's 100; rescale it"
+    assert validate_records.main(data.flags()) == 1
+    assert line in capsys.readouterr().out
+    assert build_records.main([*data.flags(), f"--output_dir={data.output}"]) == 1
+    assert line in capsys.readouterr().err
+
+
 def test_defects_in_the_wild(data, capsys):
     first, second, third = data.ids
     data.values[first][3, 7] = np.nan

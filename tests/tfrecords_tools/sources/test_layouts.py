@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cpmn_tf.errors import UserError
-from tfrecords_tools.commands import build_records
+from tfrecords_tools.commands import build_records, validate_records
 from tfrecords_tools.findings import Findings
 from tfrecords_tools.reading.feature_files import load_features
 
@@ -125,15 +125,86 @@ def test_broken_tables_of_labels(folders, tmp_path, text, message):
 def test_video_info_fills_in(folders, tmp_path):
     for name in folders.ids:
         del folders.database[name]["fps"]
-    folders.database[folders.ids[0]]["fps"] = 50
+    folders.database[folders.ids[0]]["fps"] = 20.4  # as much as that is rounding
     del folders.database[folders.ids[1]]["duration"]
     folders.save()
     table = tmp_path / "info.csv"
-    lines = [f'"{name.replace(chr(34), chr(34) * 2)}",7,20\n' for name in folders.ids]
-    table.write_text("video,seconds,fps\n" + "".join(lines))
+    lines = [
+        f'"{name.replace(chr(34), chr(34) * 2)}",4,20,{subset}\n'
+        for name, subset in zip(folders.ids, ("train", "training", "", "Testing"), strict=True)
+    ]
+    table.write_text("video,seconds,fps,subset\n" + "".join(lines))
     videos = folders.opened(video_info=table).annotations.videos
-    assert [video.fps for video in videos.values()] == [50, 20, 20, 20]
-    assert [video.duration for video in videos.values()] == [3.5, 7, 3.5, 3.5]
+    assert [video.fps for video in videos.values()] == [20.4, 20, 20, 20]
+    assert [video.duration for video in videos.values()] == [3.5, 4, 3.5, 3.5]
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        ("fps,25", "fps 25, the annotations say 10"),
+        ("duration,7.0", "duration 7.0, the annotations say 3.5"),
+        ("subset,test", "subset test, the annotations say training"),
+        ("fps,10.6", "fps 10.6, the annotations say 10"),
+        ("seconds,4.1", "duration 4.1, the annotations say 3.5"),
+    ],
+)
+def test_video_info_that_contradicts_is_refused(folders, tmp_path, capsys, said, message):
+    """Building stops at it, and validation lists it, in the same words."""
+    table = tmp_path / "info.csv"
+    column, value = said.split(",")
+    table.write_text(f"video,{column}\n-first,{value}\n")
+    flags = folders.flags(f"--video_info={table}")
+    line = f"{table}: video '-first': {message}; correct one of them"
+    assert build_records.main(flags) == 1
+    assert line in capsys.readouterr().err
+    assert validate_records.main([flag for flag in flags if "output_dir" not in flag]) == 1
+    shown = capsys.readouterr().out
+    assert "error: files that contradict each other: 1 (correct one of them)" in shown
+    assert line in shown
+
+
+@pytest.mark.parametrize("name", ["frame", "num_frames", "nframes", "duration_frame"])
+def test_fps_of_frames_and_duration(folders, name):
+    """105, 84, 105 and 50 frames in 3.5 s; the last says its own fps, which they fit."""
+    for key, frames in zip(folders.ids, (105, "84", 105, 36), strict=True):
+        del folders.database[key]["fps"]
+        folders.database[key][name] = frames
+    folders.database[folders.ids[3]]["fps"] = 10
+    folders.save()
+    findings = Findings()
+    source = folders.opened(findings.add)
+    assert [video.fps for video in source.annotations.videos.values()] == [30, 24, 30, 10]
+    assert [video.rate for video in folders.read(source).values()] == [6, 24 / 5, 6, 2]
+    assert source.notes == ["fps derived from frames and duration: 3 videos"]
+    assert findings.found.keys() == {"derived"} and len(findings.found["derived"]) == 3
+
+
+def test_frames_and_duration_against_fps(folders):
+    folders.database[folders.ids[0]]["frames"] = 105
+    folders.save()
+    message = r"'-first': 105 frames in 3.5 s are 30 per second, not 10; correct one of them"
+    with pytest.raises(UserError, match=message):
+        folders.opened()
+    folders.opened(resampled_fps=25.0)  # whatever the videos' own
+    del folders.database[folders.ids[0]]["fps"]
+    folders.save()
+    with pytest.raises(UserError, match="30 per second, not 25"):
+        folders.opened(fps=25.0)
+
+
+def test_fps_given_is_for_videos_without(folders):
+    del folders.database[folders.ids[0]]["fps"]
+    folders.save()
+    findings = Findings()
+    source = folders.opened(findings.add, fps=25.0)
+    assert [video.fps for video in source.annotations.videos.values()] == [25, 10, 10, 10]
+    assert source.notes == ["fps that is theirs, not the one given: 3 videos"]
+    assert findings.found["kept"][0] == (
+        "sec ond",
+        "video 'sec ond': its own fps is 10, not 25; if it was brought to another before encoding, "
+        "give `resampled_fps`",
+    )
 
 
 def test_video_info_in_another_form_of_unicode(folders, tmp_path):

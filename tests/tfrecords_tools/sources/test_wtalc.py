@@ -136,6 +136,17 @@ def test_fps_may_be_in_the_files(tmp_path):
         30 / 16,
         10 / 16,
     ]
+    # `fps` is for videos whose files do not say; `resampled_fps` goes before them.
+    source = data.open(fps=25.0)
+    assert [video.rate * 16 for video in read(source).values()] == [25, 30, 10]
+    assert source.notes == ["fps that is theirs, not the one given: 2 videos"]
+    source = data.open(fps=None, resampled_fps=25.0)
+    assert [video.rate * 16 for video in read(source).values()] == [25, 25, 25]
+    assert source.notes == []
+    table = tmp_path / "info.csv"
+    table.write_text(f"video,fps\n{NAMES[1]},15\n")
+    with pytest.raises(UserError, match=r"fps 15, the annotations say 30.0; correct one"):
+        data.open(video_info=table)
 
 
 def test_numbers_in_lists(tmp_path):
