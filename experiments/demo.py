@@ -16,7 +16,7 @@ from cpmn_tf.commands import cli
 from cpmn_tf.files import read_json, write_json
 from experiments.paper import table3
 
-ROWS = table3.STUDY.variants
+ROWS = table3.PARTS
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 

@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from experiments import demo
+from experiments.harness import lab
 
 # A command that says which signal it was sent.
 SLOW = """
@@ -70,3 +71,12 @@ def test_exit_codes_are_a_shells():
     assert demo.execute([sys.executable, "-c", "raise SystemExit(3)"]) == 3
     kill = "import os; os.kill(os.getpid(), 9)"
     assert demo.execute([sys.executable, "-c", kill]) == 137
+
+
+def test_every_row_is_localized_by_the_one_model_that_is_trained():
+    """Control rows of Table 3 need trainings of their own, and the full method is the last row."""
+    for row in demo.ROWS:
+        training, _ = lab.by_phase(row.settings)
+        assert training == []
+    commands = [command for _, _, command in demo.steps() if "cpmn-localize" in command]
+    assert len(commands) == 3 and commands[-1].endswith("--output=OUT/detections.json")
