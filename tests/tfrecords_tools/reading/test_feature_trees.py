@@ -267,6 +267,8 @@ def test_an_archive_of_one_video_is_no_folder(folders):
     np.savez(folders.features / "other.npz", rgb=np.ones((2, 4)), flow=np.ones((2, 2)))
     assert same(folders, expected) == ["features without annotations, not used: 1 videos"]
     assert not scan(folders.features, set(folders.ids)).folders
+    (folders.features / "logs").mkdir()  # holds no feature, and so is no stream
+    same(folders, expected)
 
 
 @pytest.mark.parametrize("stored", ["NFC", "NFD"])
