@@ -119,6 +119,12 @@ def test_streams_that_a_graph_cannot_take(folders, capsys, name, message):
     assert message in refused(folders, capsys)
 
 
+def test_a_record_ends_at_two_gib(folders, capsys, monkeypatch):
+    monkeypatch.setattr("cpmn_tf.data.schema.MAX_RECORD", 9 * (4 + 2) * 2 - 1)  # the last's bytes
+    line = refused(folders, capsys)
+    assert "video 'vierte Ü動画': its features take 108 bytes, over 2 GiB; cut the video" in line
+
+
 def test_one_unit_labels_only_no_duration(folders, capsys):
     name = folders.ids[3]
     folders.database[name] = {"subset": "test", "fps": 10, "annotations": [{"label": "run"}]}
