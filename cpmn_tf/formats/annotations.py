@@ -351,7 +351,7 @@ def load_annotations(path: str | os.PathLike, *, problem: Problem = raise_first)
 
     ``{"database": {ID: {"subset", "duration"?, "fps"?, "annotations": [{"segment"?: [s, e],
     "label"}], "ambiguous"?: [[s, e]]}}, "classes"?: [...]}``; numbers may be strings. A `.csv`
-    is :func:`cpmn_tf.formats.annotation_tables.read_annotation_table`'s. ``problem`` is that of
+    is ``annotation_tables.read_annotation_table``'s. ``problem`` is that of
     :func:`parse_annotations`.
 
     Raises:
