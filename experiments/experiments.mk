@@ -1,6 +1,6 @@
 # What experiments/README.md shows. One stamp per data set and study, written when it is finished, so that an
 # interrupted make goes on where it was; `make -k` goes on after a study that failed. Output: runs/results.
-.PHONY: experiments-watch experiments-short experiments-simulated experiments-folds
+.PHONY: experiments-watch experiments-short experiments-simulated experiments-folds fuzz
 # Studies of one data set share models; and a finished data set is no intermediate file.
 .NOTPARALLEL:
 .SECONDARY:
@@ -30,6 +30,10 @@ experiments-short: $(WATCH:%=$(STAMPS)/short/%)
 experiments-simulated: $(ON_SIMULATION:%=$(STAMPS)/simulated/%) $(foreach name,$(SIMULATIONS),$(MINING:%=$(STAMPS)/simulated_$(name)/%))
 experiments-folds: $(FOLDS:%=$(STAMPS)/folds/%)
 	$(RUN) join --name=options --results=$(subst $() ,$(comma),$(FOLDS:%=runs/results/folds/%)) --output_dir=runs/results/folds
+
+# Both protocols against plain loops: 50,000 drawn splits, of which the tests judge 1,000.
+fuzz: $(VENV)/installed
+	$(BIN)/python -m experiments.benchmarks.fuzz_protocols
 
 $(STAMPS)/watch/records: | $(VENV)/installed
 	$(BUILD) --source=watch --output_dir=runs/watch

@@ -1,5 +1,6 @@
 """`make experiments-...` runs what the results page shows, and what is finished once only."""
 
+import importlib.util
 import pathlib
 import re
 import shutil
@@ -23,6 +24,14 @@ def folder(tmp_path):
     (tmp_path / ".venv" / "bin").mkdir(parents=True)
     (tmp_path / ".venv" / "installed").touch()
     return tmp_path
+
+
+def test_fuzz_is_a_target(folder):
+    call = ["make", "--dry-run", "fuzz"]
+    shown = subprocess.run(call, cwd=folder, capture_output=True, text=True, check=True).stdout
+    module = "experiments.benchmarks.fuzz_protocols"
+    assert shown.strip() == f".venv/bin/python -m {module}"
+    assert importlib.util.find_spec(module)
 
 
 def commands(folder: pathlib.Path, *targets: str) -> list[str]:
