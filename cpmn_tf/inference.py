@@ -10,9 +10,10 @@ import numpy as np
 import tensorflow as tf
 
 from cpmn_tf.data import pipeline
-from cpmn_tf.errors import UserError
+from cpmn_tf.errors import Problem, UserError, raise_first
 from cpmn_tf.formats.annotations import Detections
 from cpmn_tf.localization import Detected
+from cpmn_tf.localization.status import explain
 from cpmn_tf.models import CPMN
 from cpmn_tf.models.cpmn import Combine
 
@@ -35,6 +36,7 @@ def localize(
     class_scores: Any = None,
     batch_size: int = 1,
     report: Callable[[str], None] = lambda _: None,
+    problem: Problem = raise_first,
 ) -> Detections:
     """Localizes actions in the videos of a split, or in one video given as arrays.
 
@@ -49,6 +51,8 @@ def localize(
         instead of the model's own: [classes] by video id, or with arrays only [classes].
       batch_size: videos per call; they are padded to the longest.
       report: called with lines worth showing.
+      problem: called at each video that cannot be localized, such as one with NaN among its
+        features. Where it returns, that video has no detections and the others keep theirs.
 
     Returns:
       Detections, best first in each video; the id of a video given as arrays is ``video``.
@@ -69,13 +73,22 @@ def localize(
             data = pipeline.Split.open(data, split or model.manifest.config.data.test_split)
         model.manifest.check_data(data.manifest)
         videos = batches(data, batch_size, streams=list(model.streams))
+        problem = functools.partial(_in_folder, problem, data.manifest.folder)
     detect = compiled(model, class_scores is not None)
-    detections, silent = detect_batches(detect, videos, model.manifest.classes, class_scores)
+    detections, silent = detect_batches(
+        detect, videos, model.manifest.classes, class_scores, problem
+    )
     if silent:
         by_maximum = model.manifest.config.localization.threshold_range == "max"
         what = "nowhere positive" if by_maximum else "constant"
         report(f"{silent} times a class's T-CAS in one stream was {what}: no proposals")
     return detections
+
+
+def _in_folder(
+    problem: Problem, folder: str | os.PathLike, kind: str, message: str, video: str = ""
+) -> None:
+    problem(kind, f"{folder}: {message}", video)
 
 
 def _batch_of(
@@ -197,6 +210,7 @@ def detect_batches(
     batches: Iterable[dict],
     classes: Sequence[str],
     class_scores: Mapping[str, Any] | None = None,
+    problem: Problem = raise_first,
 ) -> tuple[Detections, int]:
     """Localizes actions in every video of :func:`batches`.
 
@@ -205,6 +219,7 @@ def detect_batches(
       batches: the videos.
       classes: names of the model's classes.
       class_scores: external [classes] scores by video id.
+      problem: called at each video with a fault; see :func:`localize`.
 
     Returns:
       Detections of all videos, best first in each, and the number of silent curves (class and
@@ -226,6 +241,8 @@ def detect_batches(
         videos += ids
         silent += int(found.silent.sum())
         for index, video_id in enumerate(ids):
+            if found.status[index]:
+                problem("record", explain(video_id, found.status[index]), video_id)
             count = found.counts[index]
             rows += [
                 (video_id, classes[label], float(start), float(end), float(score))

@@ -1,10 +1,12 @@
 """Running a model over videos: a split's records and one video's arrays give the same."""
 
 import json
+import re
 import shutil
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from cpmn_tf import inference
 from cpmn_tf.data import pipeline
@@ -179,6 +181,90 @@ def test_each_video_has_its_own_class_scores(model, split, videos):
         np.testing.assert_allclose(
             [row[1:] for row in ours], [row[1:] for row in theirs], rtol=1e-4, atol=1e-4
         )
+
+
+FAULTS = {  # what is changed of the second of three videos, and the status it gets
+    "longer than its features": (lambda b: b["lengths"].__setitem__(1, 81), 1),
+    "no unit": (lambda b: b["lengths"].__setitem__(1, 0), 1),
+    "rate 0": (lambda b: b["rates"].__setitem__(1, 0), 2),
+    "rate NaN": (lambda b: b["rates"].__setitem__(1, np.nan), 2),
+    "duration 0": (lambda b: b["durations"].__setitem__(1, 0), 3),
+    "duration NaN": (lambda b: b["durations"].__setitem__(1, np.nan), 3),
+    "NaN": (lambda b: b["features"]["flow"][1].__setitem__((59, 7), np.nan), 4),
+    "NaN in padding": (lambda b: b["features"]["flow"][1].__setitem__((60, 7), np.nan), 0),
+    "class scores": (lambda b: b["class_scores"].__setitem__((1, 2), np.nan), 5),
+    "beyond float32": (lambda b: b["features"]["rgb"][1].__setitem__(slice(60), 3e38), 6),
+}
+
+
+@pytest.mark.parametrize("external", [False, True], ids=["own", "external"])
+@pytest.mark.parametrize("name", ["model", "exported"])
+def test_a_faulty_video_takes_nothing_from_the_others(request, name, external):
+    """Their detections are, to the bit, those that they have without it."""
+    one = request.getfixturevalue(name)
+    run = inference.compiled(one, external)
+
+    def batch():
+        generator = np.random.default_rng(0)
+        lengths = np.array([80, 60, 70], np.int32)
+        there = np.arange(80)[:, np.newaxis] < lengths[:, np.newaxis, np.newaxis]
+        features = {
+            stream: np.float32(generator.normal(size=(3, 80, width)) * there)
+            for stream, width in one.streams.items()
+        }
+        return {
+            "features": features,
+            "lengths": lengths,
+            "rates": np.float32([10.0, 5.0, 10.0]),
+            "durations": np.float32([8.0, 12.0, 7.0]),
+            "class_scores": np.float32(generator.uniform(size=(3, 3))),
+        }
+
+    def found(batch, videos=(0, 1, 2)):
+        taken = tf.nest.map_structure(lambda values: tf.constant(values[list(videos)]), batch)
+        scores = taken.pop("class_scores")
+        return run(*taken.values(), *([scores] if external else []))
+
+    def rows(found, video):
+        parts = (found.segments, found.labels, found.scores)
+        return [part[video, : found.counts[video]].numpy().tolist() for part in parts]
+
+    whole, without = found(batch()), found(batch(), (0, 2))
+    assert whole.status.numpy().tolist() == [0, 0, 0] and min(whole.counts) > 0
+    for fault, (change, code) in FAULTS.items():
+        faulty = batch()
+        change(faulty)
+        if fault == "class scores" and not external:
+            continue
+        result = found(faulty)
+        assert result.status.numpy().tolist() == [0, code, 0], fault
+        assert [rows(result, video) for video in (0, 2)] == [rows(without, v) for v in (0, 1)]
+        assert rows(result, 1) == (rows(whole, 1) if code == 0 else [[], [], []]), fault
+        alone = found(faulty, (1,))
+        assert alone.status.numpy().tolist() == [code] and (alone.counts[0] > 0) == (code == 0)
+
+
+def test_a_faulty_record_is_named_or_left_out(
+    model, data_set, dataset_writer, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("cpmn_tf.data.records.all_finite", lambda _: True)  # our writer looks
+    write, make = dataset_writer
+    videos = make(15)[10:]
+    videos[2]["flow"][3, 1] = np.nan
+    folder = write(tmp_path / "records", {"testing": videos})
+    message = rf"^{folder}: video 'video_012': its features are NaN .*; encode it anew$"
+    with pytest.raises(UserError, match=message):
+        localize(model, folder)
+    faults = []
+    found = localize(
+        model, folder, batch_size=2, problem=lambda *arguments: faults.append(arguments)
+    )
+    ((kind, text, video),) = faults
+    assert (kind, video) == ("record", "video_012") and re.match(message, text)
+    whole = localize(model, data_set, batch_size=2)
+    assert rows(found, "video_012") == [] != rows(whole, "video_012")
+    assert rows(found, "video_010") == rows(whole, "video_010")
+    assert found.videos == whole.videos
 
 
 def test_silent_curves_are_reported(model, split, monkeypatch):

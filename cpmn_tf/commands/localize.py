@@ -20,7 +20,7 @@ from cpmn_tf.commands import cli, evaluation_inputs
 from cpmn_tf.config import TIOU, parse_settings
 from cpmn_tf.errors import UserError
 from cpmn_tf.evaluation import PROTOCOLS, parse_tiou
-from cpmn_tf.evaluation.results import Sources
+from cpmn_tf.evaluation.results import Sources, many
 from cpmn_tf.files import file_sha256
 
 # Flags by what the reader of class scores calls them.
@@ -117,8 +117,14 @@ def run(values: cli.Flags) -> None:
                 **{argument: values[flag].value for argument, flag in SCORES.items()},
             )
         scores = dict(zip(ids, table, strict=True))
+    faults: list[str] = []
     detections = localize(
-        model, split, class_scores=scores, batch_size=values.batch_size, report=print
+        model,
+        split,
+        class_scores=scores,
+        batch_size=values.batch_size,
+        report=print,
+        problem=lambda kind, message, video="": faults.append(message),
     )
     details = f"cpmn_tf, {values.saved_model or values.model_dir}"
     if split.manifest.simulated:
@@ -126,6 +132,13 @@ def run(values: cli.Flags) -> None:
         print(f"{values.data_dir}: features are SIMULATED")
     save_detections(values.output, detections, details)
     print(f"{len(detections)} detections in {len(detections.videos)} videos: {values.output}")
+    if faults:  # what was found is written, but it is not the split's result
+        for fault in faults[1:]:
+            print(fault)
+        raise UserError(
+            f"{faults[0]} ({many(len(faults), 'video')} not localized; the others' detections "
+            f"are in {values.output})"
+        )
     if values.evaluate:
         truth, _, notes = evaluation_inputs.load_split(annotations, split.name)
         sources = Sources(annotations, file_sha256(annotations), values.output, None, split.name)

@@ -9,6 +9,7 @@ import tensorflow as tf
 from cpmn_tf.config import LocalizationConfig
 from cpmn_tf.localization.proposals import Proposals, propose
 from cpmn_tf.localization.scoring import confidence
+from cpmn_tf.localization.status import DURATION, marked, positive
 from cpmn_tf.localization.suppression import suppress
 
 
@@ -30,6 +31,8 @@ class Trace(NamedTuple):
       act: [rows, grid] what p_act is the mean or maximum of.
       lengths: [batch] int32 grid units.
       unit_seconds: [batch] float32 seconds per grid unit.
+      status: [batch] int32, 0, or what is wrong with the video by
+        :mod:`~cpmn_tf.localization.status`; rows of faulty videos say nothing.
 
     >>> from cpmn_tf import load_model
     >>> features = {"rgb": tf.ones([1, 50, 12]), "flow": tf.ones([1, 50, 8])}
@@ -48,6 +51,7 @@ class Trace(NamedTuple):
     act: tf.Tensor
     lengths: tf.Tensor
     unit_seconds: tf.Tensor
+    status: tf.Tensor
 
 
 class Detected(NamedTuple):
@@ -60,6 +64,8 @@ class Detected(NamedTuple):
       counts: [batch] int32 detections.
       silent: [batch] int32, curves (class and stream) whose maximum was not positive, or with
         ``threshold_range=min_max`` those that are constant.
+      status: [batch] int32, 0, or why the video has no detections by
+        :mod:`~cpmn_tf.localization.status`.
 
     >>> from cpmn_tf import load_model
     >>> features = {"rgb": tf.ones([1, 50, 12]), "flow": tf.ones([1, 50, 8])}
@@ -73,6 +79,7 @@ class Detected(NamedTuple):
     scores: tf.Tensor
     counts: tf.Tensor
     silent: tf.Tensor
+    status: tf.Tensor
 
 
 def detections_of(trace: Trace, durations: tf.Tensor, config: LocalizationConfig) -> Detected:
@@ -94,6 +101,7 @@ def _graph(config: LocalizationConfig) -> Callable[[Trace, tf.Tensor], Detected]
 
 
 def _detections(trace: Trace, durations: tf.Tensor, *, config: LocalizationConfig) -> Detected:
+    status = marked(trace.status, DURATION, positive(durations))
     video = trace.rows[:, 0]
     lengths = tf.gather(trace.lengths, video)
     valid = tf.sequence_mask(lengths, tf.shape(trace.phi)[2])
@@ -102,15 +110,18 @@ def _detections(trace: Trace, durations: tf.Tensor, *, config: LocalizationConfi
     segments = _seconds(proposals, video, trace.unit_seconds, durations)
     long_enough = segments[:, 1] - segments[:, 0] >= config.min_seconds
     keep = long_enough & (segments[:, 1] > segments[:, 0])
+    keep &= tf.gather(status, tf.gather(video, proposals.row)) == 0
     segments, scores = tf.boolean_mask(segments, keep), tf.boolean_mask(scores, keep)
     row = tf.boolean_mask(proposals.row, keep)
     scores = suppress(segments, scores, row, tf.shape(video)[0], config)
     kept = scores > -float("inf")
+    silent = tf.math.unsorted_segment_sum(silent, video, tf.shape(trace.lengths)[0])
     return _per_video(
         tf.boolean_mask(segments, kept),
         tf.boolean_mask(scores, kept),
         tf.gather(trace.rows, tf.boolean_mask(row, kept)),
-        tf.math.unsorted_segment_sum(silent, video, tf.shape(trace.lengths)[0]),
+        tf.where(status == 0, silent, 0),
+        status,
     )
 
 
@@ -125,7 +136,11 @@ def _seconds(
 
 
 def _per_video(
-    segments: tf.Tensor, scores: tf.Tensor, pairs: tf.Tensor, silent: tf.Tensor
+    segments: tf.Tensor,
+    scores: tf.Tensor,
+    pairs: tf.Tensor,
+    silent: tf.Tensor,
+    status: tf.Tensor,
 ) -> Detected:
     """Sorts by score within each video and pads; stable sorts keep ties in their order."""
     batch = tf.shape(silent)[0]
@@ -144,4 +159,5 @@ def _per_video(
         scores=table(scores, 0.0),
         counts=tf.math.bincount(video, minlength=batch, maxlength=batch),
         silent=silent,
+        status=status,
     )

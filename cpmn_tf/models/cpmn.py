@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from cpmn_tf.config import Config
 from cpmn_tf.localization import Detected, Trace, detections_of
+from cpmn_tf.localization import status as faults
 from cpmn_tf.models import fusion
 from cpmn_tf.models.cascade import CascadedClassifier, Stage
 from cpmn_tf.models.pyramid import PyramidAttention, attention_map
@@ -81,13 +82,14 @@ class CPMN(keras.Model):
         Args:
           features: [batch, units, G] float by stream.
           lengths: [batch] int32, valid units of each video, at least 1.
-          rates: [batch] float32, units per second.
-          durations: [batch] float32, seconds; segments are clipped to it.
+          rates: [batch] float32, units per second, positive.
+          durations: [batch] float32, seconds, positive; segments are clipped to it.
           class_scores: [batch, classes] external class probabilities that replace our own, both
             for selecting classes and as p_class.
 
         Returns:
-          Detections in seconds.
+          Detections in seconds. A faulty video, such as one with NaN among its features, has none,
+          and its ``status`` says why; those of the others are what they are without it.
         """
         return self.detect(self.trace(features, lengths, rates, class_scores), durations)
 
@@ -103,7 +105,7 @@ class CPMN(keras.Model):
         class_scores: tf.Tensor | None = None,
         combine: Combine | None = None,
     ) -> Trace:
-        """Runs the modules and fuses them (Eq. 3-5 and 7).
+        """Runs the modules and fuses them (Eq. 3-5 and 7); see ``status`` for faulty videos.
 
         Args:
           features, lengths, rates, class_scores: as in :meth:`call`.
@@ -115,16 +117,24 @@ class CPMN(keras.Model):
             combine = functools.partial(
                 fusion.cascaded_tcas, method=section.combine, gate=section.mining_gate
             )
-        lengths = tf.cast(lengths, tf.int32)
+        features = {name: tf.convert_to_tensor(features[name]) for name in self.streams}
+        features, lengths, rates, status = faults.sound_inputs(
+            features, tf.cast(lengths, tf.int32), tf.cast(rates, tf.float32)
+        )
         parts = [
             self._first_pass(name, Timeline(self.config, features[name], lengths))
             for name in self.streams
         ]
         if class_scores is None:
-            scores = tf.add_n([part.scores for part in parts]) / len(parts)
+            scores, fault = tf.add_n([part.scores for part in parts]) / len(parts), faults.OVERFLOW
         else:
-            scores = tf.cast(class_scores, tf.float32)
-        selected = fusion.select_classes(scores, self.config.localization)
+            scores, fault = tf.cast(class_scores, tf.float32), faults.CLASS_SCORES
+        scores = tf.where((status == 0)[:, tf.newaxis], scores, 0.0)
+        status = faults.marked(status, fault, faults.finite(scores))
+        fine = (status == 0)[:, tf.newaxis]
+        # Without a single row no convolution works: where all are faulty, theirs stay.
+        fine |= ~tf.reduce_any(fine)
+        selected = fusion.select_classes(scores, self.config.localization) & fine
         rows = tf.cast(tf.where(selected), tf.int32)
 
         curves = [self._curves(part, selected, rows, combine) for part in parts]
@@ -132,6 +142,11 @@ class CPMN(keras.Model):
             tf.stack(values, axis=1) for values in zip(*curves, strict=True)
         )
         fused = cascaded, attention, self.config.localization
+        phi, act = fusion.curve_to_cut(*fused), fusion.curve_to_average(*fused)
+        sound = faults.finite(phi) & faults.finite(act) & faults.finite(p_class)
+        overflown = tf.math.unsorted_segment_max(
+            tf.cast(~sound, tf.int32), rows[:, 0], tf.shape(lengths)[0]
+        )
         line = parts[0].line
         spans = tf.cast(lengths, tf.float32) / tf.cast(line.lengths, tf.float32)
         return Trace(
@@ -144,10 +159,11 @@ class CPMN(keras.Model):
             mining=mining,
             cascaded=cascaded,
             attention=attention,
-            phi=fusion.curve_to_cut(*fused),
-            act=fusion.curve_to_average(*fused),
+            phi=phi,
+            act=act,
             lengths=line.lengths,
-            unit_seconds=spans / tf.cast(rates, tf.float32),
+            unit_seconds=spans / rates,
+            status=faults.marked(status, faults.OVERFLOW, overflown < 1),
         )
 
     def _class_scores(self, logits: tf.Tensor, rows: tf.Tensor | None = None) -> tf.Tensor:

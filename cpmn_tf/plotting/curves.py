@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cpmn_tf.errors import UserError
+
 if TYPE_CHECKING:
     from cpmn_tf.models import CPMN
 
@@ -141,10 +143,19 @@ def collect_curves(
       classes: names of the model's classes.
       class_scores: [classes] external class probabilities of the video, as in ``CPMN.call``.
       simulated: whether the features are.
+
+    Raises:
+      UserError: if the video is faulty.
     """
+    # Loads TensorFlow, which drawing does not need.
+    from cpmn_tf.localization.status import OVERFLOW, explain
+
     scores = None if class_scores is None else np.asarray(class_scores, np.float32)[np.newaxis]
     trace = model.trace(batch["features"], batch["length"], batch["rate"], scores)
     found = model.detect(trace, batch["duration"])
+    name, status = np.asarray(batch["id"])[0].decode(), int(found.status[0])
+    if status not in (0, OVERFLOW):  # curves that are no numbers are drawn as such
+        raise UserError(explain(name, status))
     trace = type(trace)(*(np.asarray(value) for value in trace))
     labelled = np.asarray(batch["labels"])[0] > 0
     truth = _truth_of(batch, labelled)
@@ -169,7 +180,7 @@ def collect_curves(
     missed = np.setdiff1d(there.astype(int), predicted)
     missed = missed[np.argsort(-trace.class_scores[0, missed], kind="stable")]
     return RecordingCurves(
-        id=np.asarray(batch["id"])[0].decode(),
+        id=name,
         duration=float(batch["duration"][0]),
         streams=tuple(model.streams),
         edges=np.arange(int(trace.lengths[0]) + 1) * np.float64(trace.unit_seconds[0]),

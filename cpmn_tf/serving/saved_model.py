@@ -6,16 +6,17 @@ Signatures, all of free batch size and time length:
     in: one [batch, units, G] float32 per stream, by its name; `lengths` [batch] int32, units;
     `rates` [batch] float32, units per second; `durations` [batch] float32, seconds.
     out: `segments` [batch, most, 2] seconds, `labels` [batch, most] int32 (-1 in padding),
-    `scores` [batch, most], `counts` [batch], `silent` [batch].
+    `scores` [batch, most], `counts` [batch], `silent` [batch], `status` [batch] int32: 0, or what
+    is wrong with the video, which then has no detections and takes nothing from the others.
 `detect_with_class_scores`
     the same with `class_scores` [batch, C], external video-level class probabilities.
 `score`
     in: streams, `lengths`, `rates`. out: `class_scores` [batch, C]; for each of the selected
     `rows` [rows, 2] (video, class): `p_class` [rows], and [rows, streams, grid] `original`,
     `mining`, `cascaded` T-CAS, `attention` and `phi`, and [rows, grid] `act`, what p_act averages;
-    `grid_lengths` and `unit_seconds` [batch].
+    `grid_lengths` and `unit_seconds` [batch]; `status` [batch]: rows of faulty videos say nothing.
 
-Class names and all settings travel as the asset `model.json`.
+Class names, all settings and the texts of `status`, by code, travel as the asset `model.json`.
 """
 
 import os
@@ -32,6 +33,7 @@ from cpmn_tf.data.manifest import check_stream_names
 from cpmn_tf.errors import UserError
 from cpmn_tf.files import write_json
 from cpmn_tf.localization import Detected
+from cpmn_tf.localization.status import STATUS
 from cpmn_tf.models import CPMN
 from cpmn_tf.training.model_folder import FILE, ModelManifest
 
@@ -59,7 +61,7 @@ def export(model: CPMN, export_dir: str | os.PathLike) -> pathlib.Path:
     except OSError as error:
         raise UserError(f"{export_dir}: cannot be written ({error.strerror})") from error
     try:
-        write_json(scratch / FILE, model.manifest.to_dict())
+        write_json(scratch / FILE, {**model.manifest.to_dict(), "status": list(STATUS)})
         archive = _archive(model, scratch / FILE)
         archive.write_out(str(scratch / "model"), verbose=False)
         return _publish(scratch / "model", export_dir)
@@ -128,6 +130,8 @@ class Exported:
         self._loaded = tf.saved_model.load(str(folder))
         signatures = self._loaded.signatures
         self._detect = signatures["detect"]
+        if set(self._detect.structured_outputs) != set(Detected._fields):
+            raise ValueError("an earlier version exported it")
         self._detect_with_class_scores = signatures["detect_with_class_scores"]
 
     def __call__(

@@ -93,6 +93,25 @@ def test_wrong_flags_end_with_2(capsys, arguments, tmp_path, change, expected):
     assert not (tmp_path / "detections.json").exists()
 
 
+def test_a_faulty_video_leaves_the_others_theirs(
+    model_dir, dataset_writer, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr("cpmn_tf.data.records.all_finite", lambda _: True)  # our writer looks
+    write, make = dataset_writer
+    videos = make(4)
+    videos[1]["rgb"][0, 0] = videos[2]["flow"][5, 5] = np.inf
+    folder, output = write(tmp_path / "records", {"testing": videos}), tmp_path / "found.json"
+    flags = [f"--data_dir={folder}", f"--model_dir={model_dir}", f"--output={output}"]
+    assert localize.main([*flags, "--evaluate=thumos14"]) == 1
+    shown, error = capsys.readouterr()
+    fault = "its features are NaN or infinite within its length; encode it anew"
+    more = f"(2 videos not localized; the others' detections are in {output})"
+    assert error == f"cpmn-localize: error: {folder}: video 'video_001': {fault} {more}\n"
+    assert f"{folder}: video 'video_002': {fault}\n" in shown and "mAP" not in shown
+    found = detections(output)
+    assert [bool(found[f"video_{number:03d}"]) for number in range(4)] == [True, False, False, True]
+
+
 @pytest.mark.parametrize("protocol", ["thumos14", "both"])
 def test_evaluating_at_once_prints_what_cpmn_evaluate_prints(
     arguments, data_set, tmp_path, capsys, protocol

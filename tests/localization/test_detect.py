@@ -30,6 +30,7 @@ def detected(
     p_class=None,
     unit_seconds=None,
     durations=None,
+    status=None,
 ):
     """Detections of [rows, streams, units] curves; by default one unit is one second."""
     curves = np.asarray(curves, np.float32)
@@ -49,6 +50,7 @@ def detected(
         act=tf.constant(act),
         lengths=tf.constant(lengths, tf.int32),
         unit_seconds=tf.constant(unit_seconds or [1.0] * len(lengths), tf.float32),
+        status=tf.zeros([len(lengths)], tf.int32) if status is None else tf.constant(status),
     )
     found = detections_of(trace, tf.constant(durations or lengths, tf.float32), config)
     return type(found)(*(value.numpy() for value in found))
@@ -65,6 +67,21 @@ def test_by_hand():
     assert found.scores.tolist() == [[0.75, 0.5, 0.5]]  # 3 · 0.25, 1 · 0.5, 2 · 0.25
     assert found.segments.tolist() == [[[0.5, 1.5], [0, 1], [2, 2.5]]]
     assert found.silent.tolist() == [0]
+
+
+@pytest.mark.parametrize("duration", [0.0, -1.0, np.nan, np.inf])
+def test_a_duration_that_is_none_is_the_videos_fault_alone(duration):
+    curves, rows = [[[1, 0, 2]], [[0, 1, 0]], [[0, 0, 0]]], [(0, 0), (1, 0), (1, 1)]
+    found = detected(curves, rows, durations=[3.0, duration])
+    assert found.status.tolist() == [0, 3] and found.silent.tolist() == [0, 0]
+    assert found.counts.tolist() == [2, 0]
+    assert found.segments.tolist() == [[[2, 3], [0, 1]], [[0, 0], [0, 0]]]
+
+
+def test_a_fault_that_is_known_is_kept():
+    found = detected([[[1, 0]], [[1, 0]]], [(0, 0), (1, 0)], durations=[0.0, 2.0], status=[1, 4])
+    assert found.status.tolist() == [1, 4] and found.counts.tolist() == [0, 0]
+    assert found.labels.shape == (2, 0)
 
 
 def test_class_0_video_0_and_unit_0_are_not_lost():

@@ -81,7 +81,7 @@ def cpmn(model, inputs):
     rates = tf.fill(tf.shape(lengths), 2.01)
     durations = tf.cast(lengths, tf.float32) / 2.01 - 0.01
     found = model(features, lengths, rates, durations)
-    return [found.segments, found.labels, found.scores, found.counts, found.silent]
+    return list(found)
 
 
 def cascade(**options):

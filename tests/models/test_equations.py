@@ -504,6 +504,7 @@ def test_equations_7_and_8(paper):
         act=curve_to_average(cascaded, attention, config),
         lengths=tf.constant([30]),
         unit_seconds=tf.constant([1.0]),
+        status=tf.constant([0]),
     )
     found = detections_of(trace, tf.constant([30.0]), config)
     assert found.counts[0] > 5

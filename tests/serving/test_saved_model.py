@@ -75,7 +75,12 @@ found = model.signatures["detect"](durations=tf.constant([9.0, 4.0]), **inputs)
 again = model.signatures["serving_default"](durations=tf.constant([9.0, 4.0]), **inputs)
 assert (found["scores"].numpy() == again["scores"].numpy()).all()
 assert found["segments"].shape[2] == 2 and found["counts"].shape == (2,)
+inputs["lengths"] = tf.constant([90, 91])
+faulty = model.signatures["detect"](durations=tf.constant([9.0, 4.0]), **inputs)
+assert faulty["status"].numpy().tolist() == [0, 1] and not faulty["counts"][1]
+assert tf.reduce_all(faulty["scores"][0, :10] == found["scores"][0, :10])
 score = model.signatures["score"](**inputs)
+assert score["status"].numpy().tolist() == [0, 1]
 assert score["class_scores"].shape == (2, 3), score["class_scores"].shape
 assert score["phi"].shape[1:] == (2, 90)
 assert not [name for name in sys.modules if name.startswith(("cpmn_tf", "tfrecords_tools"))]
