@@ -26,11 +26,7 @@ def notes(split: CanonicalSplit) -> tuple[str, ...]:
         (counts.zero_length_instances, "instance", "of zero length"),
         (counts.late_instances, "instance", late),
         (counts.late_detections, "detection", late),
-        (
-            counts.repeated_instances,
-            "instance",
-            f"{twice}; each is to be found",
-        ),
+        (counts.repeated_instances, "instance", f"{twice}; drop_duplicates leaves such out"),
         (counts.dropped_instances, "instance", f"{twice}; left out"),
     ]
     lines = [f"{many(number, noun)} {text}" for number, noun, text in remarks if number]
@@ -47,10 +43,8 @@ def _doubt_of_seconds(split: CanonicalSplit) -> str | None:
         ratios = _mean_end(truth, videos) / _mean_end(found, videos)
     ratios = ratios[np.isfinite(ratios) & (ratios > 0)]
     factor = float(np.median(ratios)) if len(ratios) else 1.0
-    for what, other, times in (
-        ("instances", "detections", factor),
-        ("detections", "instances", 1 / factor),
-    ):
+    sides = ("instances", "detections", factor), ("detections", "instances", 1 / factor)
+    for what, other, times in sides:
         if times >= _FACTOR:
             return (
                 f"{what} end {times:.3g} times as late as the {other} of their videos, in the "

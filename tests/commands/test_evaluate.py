@@ -186,7 +186,7 @@ def test_instances_given_twice_and_the_order_of_the_file(flags, capsys):
     twice = "note         2 instances within 0.01 s of another of the class in the same video; "
     assert evaluate.main(flags(truth, results)) == 0
     assert output(flags)["average_map"] == 0.5
-    assert f"{twice}each is to be found\n" in capsys.readouterr().out
+    assert f"{twice}drop_duplicates leaves such out\n" in capsys.readouterr().out
     arguments = [*flags(truth, results), "--drop_duplicates", "--order=file"]
     assert evaluate.main(arguments) == 0
     result, shown = output(flags), capsys.readouterr().out
