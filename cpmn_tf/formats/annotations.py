@@ -4,6 +4,7 @@ Imports no TensorFlow: evaluation and the record tools share it. Times are secon
 """
 
 import dataclasses
+import functools
 import math
 import os
 import pathlib
@@ -101,13 +102,19 @@ class Annotations:
             raise UserError(f"no video belongs to the subset {name!r}; there are: {known}")
         return dataclasses.replace(self, videos=videos)
 
+    @functools.cached_property
+    def _bare(self) -> list[tuple[str, str]]:
+        """Video and label of each annotation without a segment."""
+        videos = self.videos.items()
+        return [(key, label) for key, video in videos for label in video.bare_labels()]
+
     def check_segments(self) -> None:
         """Looks for labels without a segment, which cannot be evaluated.
 
         Raises:
           UserError: naming the first video that has one, and how many there are.
         """
-        bare = [(key, label) for key, video in self.videos.items() for label in video.bare_labels()]
+        bare = self._bare
         if bare:
             key, label = bare[0]
             others = f" and {len(bare) - 1} more" if len(bare) > 1 else ""

@@ -91,9 +91,9 @@ def spelled(
     Raises:
       UserError: that begins with ``what``, if two names differ by what ``plain`` takes away.
     """
-    spelling = {nfc(name): name for name in known}
-    if all(spelling.get(name) == name for name in names):
+    if names == tuple(known) or not set(names).difference(known):  # nearly always
         return names
+    spelling = {nfc(name): name for name in known}
     result = tuple(spelling.setdefault(nfc(name), name) for name in names)
     for text in alike(spelling.values(), plain):
         raise UserError(f"{what} {text}")

@@ -18,6 +18,7 @@ from cpmn_tf.formats.annotations import (
     load_annotations,
     parse_segment,
 )
+from cpmn_tf.formats.names import is_ambiguous
 from cpmn_tf.formats.tables import filled_lines
 
 # The toolkit's class numbers: places in UCF101's list, as detclasslist.txt has them.
@@ -44,7 +45,6 @@ CLASS_NUMBERS = {
     97: "VolleyballSpiking",
 }
 
-_AMBIGUOUS = "Ambiguous"
 _SUBSETS = {"test": "test", "val": "validation"}
 
 
@@ -83,11 +83,12 @@ def load_official(folder: str | os.PathLike, *, problem: Problem = raise_first) 
                 spans.setdefault(video, []).append(Instance(start, end, name))
     videos = {}
     for video, subset in sorted(subsets.items()):
-        instances = tuple(item for item in spans[video] if item.label != _AMBIGUOUS)
+        instances = tuple(item for item in spans[video] if not is_ambiguous(item.label))
         labels = tuple(dict.fromkeys(item.label for item in instances))
-        ambiguous = [(item.start, item.end) for item in spans[video] if item.label == _AMBIGUOUS]
+        ambiguous = [(item.start, item.end) for item in spans[video] if is_ambiguous(item.label)]
         videos[video] = Video(video, subset, labels, instances, tuple(ambiguous))
-    return Annotations(videos, tuple(sorted({name for _, name, _ in files} - {_AMBIGUOUS})))
+    classes = {name for _, name, _ in files if not is_ambiguous(name)}
+    return Annotations(videos, tuple(sorted(classes)))
 
 
 def digest(path: str | os.PathLike) -> str:
@@ -112,7 +113,7 @@ def _class_files(folder: str | os.PathLike) -> list[tuple[pathlib.Path, str, str
         name, _, suffix = path.stem.rpartition("_")
         if name and suffix in _SUBSETS:
             found.append((path, name, _SUBSETS[suffix]))
-    if all(name == _AMBIGUOUS for _, name, _ in found):
+    if all(is_ambiguous(name) for _, name, _ in found):
         text = f"{folder}: holds no class file; give a folder of CLASS_test.txt or CLASS_val.txt"
         raise UserError(text)
     return found

@@ -112,6 +112,14 @@ def test_official_folder(tmp_path):
     assert annotations.videos["video_test_0000003"].instances == ()
 
 
+def test_official_files_in_small_letters(tmp_path):
+    """As a class, `ambiguous` would have an AP of 0."""
+    written(official_folder(tmp_path), "ambiguous_val.txt", "video_validation_0000001 5 6\n")
+    annotations = load_truth(tmp_path)
+    assert annotations.classes == ("Billiards", "Diving")
+    assert annotations.videos["video_validation_0000001"].ambiguous == ((5.0, 6.0),)
+
+
 def test_official_folder_errors(tmp_path):
     with pytest.raises(UserError, match="holds no class file"):
         load_official(tmp_path)

@@ -13,6 +13,7 @@ from typing import Any
 from cpmn_tf.errors import Problem, UserError, reported
 from cpmn_tf.files import read_json
 from cpmn_tf.formats.annotations import parse_number
+from cpmn_tf.formats.names import check_keys
 from tfrecords_tools.findings import raise_errors
 from tfrecords_tools.reading.databases import fill_in, named_safely
 from tfrecords_tools.sources import SourceSettings, SourceVideo
@@ -50,6 +51,7 @@ class BsnSource:
         for key, entry in named_safely(path, raw, problem).items():
             with reported(problem, "annotation", key):
                 seconds, rates[key], self._spans[key] = _times(f"{path}: video {key!r}", entry)
+                check_keys(entry, ("annotations",), f"{path}: video {key!r}")
                 database[key] = {"duration": seconds, "annotations": entry.get("annotations", [])}
         database = fill_in(database, settings.video_info, problem)
         for key, entry in database.items():  # the table's fps are whole numbers
