@@ -119,7 +119,7 @@ def check_keys(entry: Mapping[str, Any], names: tuple[str, ...], what: str) -> N
     Raises:
       UserError: that begins with ``what`` and names both keys.
     """
-    others = entry.keys() - names
+    others = entry.keys() - {"duration", "fps", *names}
     for name in names if others else ():
         if entry.get(name):
             continue
