@@ -163,3 +163,11 @@ def test_numbered_headers_of_pandas(data):
         (video,) = source.videos({key: "training"})
         np.testing.assert_array_equal(video.features["rgb"][-100:], data.values[key][:, :200])
         assert len(video.features["rgb"]) == units
+
+
+def test_a_key_that_was_meant_is_named(tmp_path):
+    data = Data(tmp_path)
+    data.entries[data.ids[0]]["annots"] = data.entries[data.ids[0]].pop("annotations")
+    data.save()
+    with pytest.raises(UserError, match=f"'{data.ids[0]}' has no \"annotations\", but 'annots'"):
+        data.open()
