@@ -199,6 +199,12 @@ class TrainingConfig(_Section):
     """
 
     batch_size: int = setting(16, "videos (cascade) or windows (pyramid) per step", low=1)
+    group_size: int = setting(
+        0,
+        "the cascade's videos are drawn in groups of so many that share a class, and a batch holds "
+        "whole groups; below 2 by themselves",
+        low=0,
+    )
     learning_rate: float = setting(1e-3, "Adam's rate in the first part", low=0.0)
     epochs: int = setting(30, "epochs at learning_rate", low=0)
     final_learning_rate: float = setting(1e-4, "Adam's rate in the second part", low=0.0)
@@ -217,12 +223,29 @@ class TrainingConfig(_Section):
     class_reduction: str = setting(
         "sum", "how the cross-entropy is reduced over classes; rescales λ", choices=("sum", "mean")
     )
+    coactivity: float = setting(
+        0.0, "weight of the co-activity loss (W-TALC) within groups; 0: none", low=0.0
+    )
     validation_fraction: float = setting(
         0.0, "share of the training videos held out by id for validation", low=0.0, high=0.9
     )
     validate_every: int = setting(10, "epochs between validations", low=1)
     pictures: int = setting(3, "recordings whose T-CAS TensorBoard follows", low=0)
     checkpoint_every: int = setting(5, "epochs between checkpoints", low=1)
+
+    def __post_init__(self) -> None:
+        """Checks each value, and that batches hold whole groups where there need be some."""
+        super().__post_init__()
+        if self.group_size > 1 and self.batch_size % self.group_size:
+            raise UserError(
+                f"training.batch_size={self.batch_size} holds no whole groups of training."
+                f"group_size={self.group_size}; make it a multiple"
+            )
+        if self.coactivity and self.group_size < 2:
+            raise UserError(
+                f"training.coactivity={self.coactivity} compares videos of a group; set "
+                "training.group_size to 2 or more"
+            )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

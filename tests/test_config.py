@@ -109,6 +109,17 @@ def test_scores_without_bounds_meet_no_share_and_no_product():
             LocalizationConfig(**fits | change)
 
 
+def test_batches_hold_whole_groups():
+    grouped = with_settings(
+        Config(), {"training.coactivity": 1, "training.group_size": 2, "training.batch_size": 10}
+    )
+    assert grouped.training.coactivity == 1
+    with pytest.raises(UserError, match=r"batch_size=9 holds no whole groups of training\.group_s"):
+        with_settings(grouped, {"training.batch_size": 9})
+    with pytest.raises(UserError, match=r"coactivity=1\.0 compares videos of a group; set"):
+        with_settings(grouped, {"training.group_size": 1})
+
+
 def test_a_section_is_a_section():
     with pytest.raises(UserError, match="cascade=None is not a CascadeConfig"):
         Config(cascade=None)

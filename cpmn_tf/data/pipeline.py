@@ -7,6 +7,7 @@ records are shuffled, never decoded ones.
 
 import dataclasses
 import hashlib
+import itertools
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -37,6 +38,7 @@ class Split:
       lengths: units by video id, in the order of the shards.
       total: videos the split holds on disk.
       labels: classes of every video on disk, as indices.
+      places: shard and offset in bytes of every record.
 
     >>> split = Split.open("records", "testing")
     >>> split.total, list(split.lengths)[:2]
@@ -48,6 +50,7 @@ class Split:
     lengths: Mapping[str, int]
     total: int
     labels: Mapping[str, list[int]]
+    places: Mapping[str, tuple[str, int]]
 
     @classmethod
     def open(cls, data_dir: str | os.PathLike, name: str) -> "Split":
@@ -60,11 +63,15 @@ class Split:
         _, dimensions = schema.stream_fields(manifest.streams[0].name)
         spec = records.parsers([schema.ID, dimensions])
         spec[schema.LABEL_INDEX.key] = tf.io.RaggedFeature(tf.int64)
-        dataset = tf.data.TFRecordDataset(manifest.shard_paths(name)).batch(64)
-        dataset = dataset.map(_plainly(lambda batch: tf.io.parse_example(batch, spec)))
+        paths = manifest.shard_paths(name)
+        dataset = tf.data.TFRecordDataset(paths).batch(64)
+        parse = _plainly(lambda batch: (tf.io.parse_example(batch, spec), tf.strings.length(batch)))
+        dataset = dataset.map(parse)
         lengths: dict[str, int] = {}
         labels: dict[str, list[int]] = {}
-        for parsed in readable(dataset, manifest, name):
+        sizes: list[int] = []
+        for parsed, read in readable(dataset, manifest, name):
+            sizes += read.numpy().tolist()
             ids, units = parsed[schema.ID.key].numpy(), parsed[dimensions.key].numpy()[:, 0]
             shown = parsed[schema.LABEL_INDEX.key].to_list()
             for video_id, count, classes in zip(ids.tolist(), units.tolist(), shown, strict=True):
@@ -77,7 +84,13 @@ class Split:
                 labels[video_id.decode()] = classes
         if not lengths:
             raise UserError(f"{data_dir}: the split {name!r} holds no video; add some")
-        return cls(manifest, name, lengths, len(lengths), labels)
+        places, records_left = {}, iter(zip(lengths, sizes, strict=True))
+        for path, shard in zip(paths, manifest.shards(name), strict=True):
+            offset = 0
+            for video_id, size in itertools.islice(records_left, shard.videos):
+                places[video_id] = path, offset
+                offset += size + 16  # of each record's length and checksums
+        return cls(manifest, name, lengths, len(lengths), labels, places)
 
     def contents(self) -> dict[str, int | str]:
         """What tells which part of the data changed: the videos' number, digests of ids, labels."""
@@ -133,6 +146,32 @@ class Split:
                 tf.random.experimental.stateless_shuffle(block, tf.stack([seed, number + 1]))
             )
         )
+
+    def grouped(self, seed: int, epoch: tf.Tensor, size: int) -> tf.data.Dataset:
+        """The same records, each once, in the order of :func:`~sampling.draw_groups`.
+
+        Groups are drawn from ids and labels; each record is then read where it stands.
+        """
+        names = list(self.lengths)
+        labels = [self.labels[name] for name in names]
+        paths, offsets = zip(*(self.places[name] for name in names), strict=True)
+        order = tf.numpy_function(
+            lambda epoch: sampling.draw_groups(labels, size, (seed, int(epoch))), [epoch], tf.int64
+        )
+        order.set_shape([None])
+
+        def record(path: tf.Tensor, offset: tf.Tensor) -> tf.data.Dataset:
+            # ``TFRecordDataset`` cannot begin within a file.
+            variant = tf.raw_ops.TFRecordDatasetV2(
+                filenames=[path],
+                compression_type="",
+                buffer_size=tf.constant(0, tf.int64),
+                byte_offsets=[offset],
+            )
+            return tf.data.experimental.from_variant(variant, tf.TensorSpec([], tf.string)).take(1)
+
+        placed = tf.gather(tf.constant(paths), order), tf.gather(tf.constant(offsets), order)
+        return tf.data.Dataset.from_tensor_slices(placed).flat_map(record)
 
     def _chosen(self, dataset: tf.data.Dataset) -> tf.data.Dataset:
         if len(self.lengths) == self.total:
@@ -202,14 +241,18 @@ def cascade_batches(
 
     Returns:
       ``features`` [batch, samples, G] in the stored dtype, ``valid`` [batch, samples] bool and
-      ``labels`` [batch, C] float32; the last batch of an epoch may be short.
+      ``labels`` [batch, C] float32; the last batch of an epoch may be short. With
+      ``training.group_size``, each so many rows from the first on are a group.
     """
-    size = config.training.batch_size
+    size, group = config.training.batch_size, config.training.group_size
 
     @_plainly
     def epoch_of(epoch: tf.Tensor) -> tf.data.Dataset:
-        order = tf.constant(seed, tf.int64) * 2**20 + epoch
-        dataset = split.shuffled(order, SHUFFLE_BUFFER)
+        if group > 1:
+            dataset = split.grouped(seed, epoch, group)
+        else:
+            order = tf.constant(seed, tf.int64) * 2**20 + epoch
+            dataset = split.shuffled(order, SHUFFLE_BUFFER)
         dataset = dataset.skip(_skipped(epoch, first_epoch, size * skip))
         dataset = dataset.map(
             lambda serialized: _sampled(serialized, epoch), num_parallel_calls=tf.data.AUTOTUNE

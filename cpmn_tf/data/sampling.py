@@ -1,8 +1,11 @@
 """Which units of a video a module sees, and how a sequence changes its length. Pure functions.
 
-Units are counted from 0. All functions but :func:`shot_positions` are TensorFlow ops on batches,
-so that training, inference and the exported graph place units identically.
+Units are counted from 0. All but :func:`shot_positions` and :func:`draw_groups` are TensorFlow ops
+on batches, so that training, inference and the exported graph place units identically.
 """
+
+import itertools
+from collections.abc import Sequence
 
 import numpy as np
 import scipy.signal
@@ -136,6 +139,55 @@ def _fair_quotas(lengths: np.ndarray, total: int) -> np.ndarray:
         share = left // len(open_shots)
         quotas[open_shots] = np.minimum(quotas[open_shots] + share, lengths[open_shots])
     return quotas
+
+
+def draw_groups(labels: Sequence[Sequence[int]], size: int, seed: tuple[int, ...]) -> np.ndarray:
+    """An order of videos in which each ``size`` from the first on share a class, as far as it goes.
+
+    Every video is there once. Videos are taken in a random order, each with the next ones that are
+    left of one of its classes, drawn among those that have enough. Those without enough partners
+    fill groups of their own, which share a class only by chance; the last group may be short.
+
+    Args:
+      labels: each video's classes.
+      size: videos per group.
+      seed: any non-negative integers.
+
+    Returns:
+      [videos] int64, a permutation.
+    """
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(len(labels)).tolist()
+    waiting: dict[int, list[int]] = {}
+    for video in reversed(order):
+        for label in labels[video]:
+            waiting.setdefault(label, []).append(video)
+    grouped = np.zeros(len(labels), bool)
+    groups, alone = [], []
+    for video in order:
+        if grouped[video]:
+            continue
+        group = [video]
+        for label in rng.permutation(labels[video]).tolist():
+            left = waiting[label]
+            partners: list[int] = []
+            while left and len(partners) < size - 1:
+                other = left.pop()
+                if other != video and not grouped[other]:
+                    partners.append(other)
+            if len(partners) == size - 1:
+                group += partners
+                break
+            left += reversed(partners)
+        grouped[group] = True
+        if len(group) == size:
+            groups.append(group)
+        else:
+            alone.append(video)
+    groups += [alone[start : start + size] for start in range(0, len(alone) - size + 1, size)]
+    drawn = [groups[index] for index in rng.permutation(len(groups))]
+    rest = alone[len(alone) - len(alone) % size :]
+    return np.array([*itertools.chain(*drawn), *rest], np.int64)
 
 
 def gather_units(features: tf.Tensor, positions: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:

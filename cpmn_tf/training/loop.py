@@ -116,7 +116,8 @@ class ModuleTrainer:
             weights=plain_variables(self.model),
             optimizer=plain_variables(self._optimizer),
             step=tf.Variable(0, dtype=tf.int64),
-            totals=tf.Variable([0.0, 0.0]),  # of the losses in the running epoch
+            # Of the losses in the running epoch.
+            totals=tf.Variable([0.0] * (3 if config.training.coactivity else 2)),
             finished=tf.Variable(False),
         )
         self._manager = tf.train.CheckpointManager(self._state, str(folder), max_to_keep=2)
@@ -210,15 +211,15 @@ class ModuleTrainer:
         )
 
     def _end_epoch(self, step: int, events: EventWriter) -> None:
-        classification, regularization = self._state.totals.numpy() / self.steps_per_epoch
-        self._state.totals.assign([0.0, 0.0])
+        means = self._state.totals.numpy() / self.steps_per_epoch
+        self._state.totals.assign(tf.zeros_like(self._state.totals))
+        named = zip(objectives.Loss._fields, means, strict=False)
         rate = float(learning_rate(self._config, self.steps_per_epoch)(step - 1))
         events.scalars(
             step,
             {
-                "loss/classification": classification,
-                "loss/regularization": regularization,
-                "loss/total": classification + regularization,
+                **{f"loss/{name}": mean for name, mean in named},
+                "loss/total": means.sum(),
                 "rate/learning_rate": rate,
                 "rate/steps_per_second": events.steps_per_second(step),
             },

@@ -1,5 +1,7 @@
 """One optimisation step as a single ``tf.function``, and the weights and rate it starts from."""
 
+import functools
+import operator
 from collections.abc import Callable
 
 import keras
@@ -80,8 +82,8 @@ def make_step(
         shape gets its own.
 
     Returns:
-      A function of a batch and the step's number (int64 scalar) that returns the classification
-      and the regularization loss before the update, [2] float32.
+      A function of a batch and the step's number (int64 scalar) that returns the loss before the
+      update, float32, by its parts: classification, regularization and, if any, co-activity.
     """
 
     signature = batch_spec and [batch_spec, tf.TensorSpec([], tf.int64)]
@@ -90,7 +92,7 @@ def make_step(
     def step(batch: dict[str, tf.Tensor], number: tf.Tensor) -> tf.Tensor:
         with tf.GradientTape() as tape:
             loss = loss_of(model, batch, config, tf.stack([tf.constant(seed, tf.int64), number]))
-            total = loss.classification + loss.regularization
+            total = functools.reduce(operator.add, loss.parts())
             scaled = optimizer.scale_loss(total)
         variables = model.trainable_variables
         gradients = tape.gradient(scaled, variables)
@@ -98,6 +100,6 @@ def make_step(
         # they may still be read for a mask, the gradient of a layer's input or the L2 penalty.
         with tf.control_dependencies([total, *gradients]):
             optimizer.apply(gradients, variables)
-        return tf.stack([loss.classification, loss.regularization])
+        return tf.stack(loss.parts())
 
     return step

@@ -23,7 +23,11 @@ from cpmn_tf.training.model_folder import INFERENCE_SETTINGS, MODULES, flatten, 
 _WATCHING = ("preset", "training.validate_every", "training.checkpoint_every", "training.pictures")
 _FOREIGN = {
     "cascade": (*_WATCHING, "pyramid.", "training.pyramid_l2"),
-    "pyramid": (*_WATCHING, "cascade.", "training.cascade_l2", "training.mining_l2"),
+    "pyramid": (
+        *_WATCHING,
+        "cascade.",
+        *(f"training.{name}" for name in ("cascade_l2", "mining_l2", "coactivity", "group_size")),
+    ),
 }
 
 

@@ -1,5 +1,6 @@
 """Input pipelines: what is drawn, in which order, and that an epoch can be entered anywhere."""
 
+import dataclasses
 import hashlib
 
 import numpy as np
@@ -48,8 +49,12 @@ def test_labels_and_contents(tmp_path, dataset_writer):
     assert whole.hold_out(0.4)[0].contents() == ours
 
 
-@pytest.mark.parametrize("make", [pipeline.cascade_batches, pipeline.pyramid_batches])
-def test_an_epoch_entered_at_any_batch_gives_the_same_bits(split, config, make):
+@pytest.mark.parametrize(
+    "make, group",
+    [(pipeline.cascade_batches, 0), (pipeline.cascade_batches, 2), (pipeline.pyramid_batches, 0)],
+)
+def test_an_epoch_entered_at_any_batch_gives_the_same_bits(split, config, make, group):
+    config = with_overrides(config, [f"training.group_size={group}"])
     whole = arrays(make(split, "rgb", config, seed=3, first_epoch=0, last_epoch=3))
     steps = len(whole) // 3
     for epoch, skip in ((0, 1), (1, 0), (2, steps - 1)):
@@ -152,6 +157,30 @@ def test_the_order_of_videos_depends_on_epoch_and_seed(numbered, config, make, l
     ]
     assert all(sorted(order) == list(range(12)) for order in orders)
     assert len(set(map(tuple, [*orders, list(range(12))]))) == 4
+
+
+def test_groups_share_a_class_and_every_video_is_there_once(split, config):
+    config = with_overrides(config, ["training.group_size=2", "training.batch_size=4"])
+    batches = arrays(pipeline.cascade_batches(split, "rgb", config, seed=0, last_epoch=2))
+    assert [len(batch["labels"]) for batch in batches] == [4, 4, 2] * 2
+    epochs = [
+        np.concatenate([b["labels"] for b in batches[part]]) for part in (slice(3), slice(3, 6))
+    ]
+    # 4, 3 and 3 videos of the three classes: two of them are left over, and pair up last.
+    for labels in epochs:
+        assert labels.sum(axis=0).tolist() == [4, 3, 3]
+        shared = (labels[::2] * labels[1::2]).any(axis=1)
+        assert shared.sum() == 4
+    assert not np.array_equal(*epochs)
+
+
+def test_grouped_records_are_those_of_the_split(numbered):
+    """Each read where it stands, in any shard; part of a split too."""
+    split = numbered(*range(40, 51), num_shards=3)
+    few = dict(list(split.lengths.items())[2:9])
+    for part in (split, dataclasses.replace(split, lengths=few)):
+        grouped = part.grouped(0, tf.constant(1, tf.int64), 2)
+        assert sorted(grouped.as_numpy_iterator()) == sorted(part.serialized().as_numpy_iterator())
 
 
 def ids(dataset, split) -> list[str]:

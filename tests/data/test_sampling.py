@@ -262,3 +262,41 @@ def test_shot_draws_reach_every_unit():
     features = planted([13, 8, 20])
     drawn = [sampling.shot_positions(features, 12, (seed,)) for seed in range(150)]
     assert np.unique(np.concatenate(drawn)).tolist() == list(range(41))
+
+
+# Groups.
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.sets(st.integers(0, 4), max_size=3).map(sorted), max_size=30),
+    st.integers(2, 4),
+    st.integers(0, 99),
+)
+def test_groups_are_a_permutation_that_shares_classes(labels, size, seed):
+    order = sampling.draw_groups(labels, size, (seed, 0))
+    assert sorted(order.tolist()) == list(range(len(labels)))
+    np.testing.assert_array_equal(order, sampling.draw_groups(labels, size, (seed, 0)))
+    groups = [order[start : start + size] for start in range(0, len(order) - size + 1, size)]
+    without = [
+        video
+        for group in groups
+        if not set.intersection(*(set(labels[video]) for video in group))
+        for video in group
+    ]
+    # What is left over is less than a group per class and video without a class.
+    bare = sum(not label for label in labels)
+    assert len(without) <= 5 * (size - 1) + bare
+
+
+def test_groups_are_drawn_anew():
+    labels = [[number % 2] for number in range(20)]
+    orders = {tuple(sampling.draw_groups(labels, 2, seed)) for seed in ((0, 0), (0, 1), (1, 0))}
+    assert len(orders) == 3
+    for order in orders:
+        assert all(one % 2 == two % 2 for one, two in zip(order[::2], order[1::2], strict=True))
+        assert {one % 2 for one in order[:8:2]} == {0, 1}  # classes are mixed
+
+
+def test_no_videos_make_no_groups():
+    assert sampling.draw_groups([], 2, (0,)).tolist() == []

@@ -56,6 +56,18 @@ def stop_after(steps: int):
         ("cascade", []),
         ("cascade", ["cascade.erasing=random"]),
         ("cascade", ["cascade.sampling=shot"]),
+        (
+            "cascade",
+            [
+                "training.group_size=2",
+                "training.coactivity=1",
+                "training.loss=softmax",
+                "cascade.dropout=0.5",
+                "cascade.mining_dropout=0.3",
+                "cascade.pooling=top",
+                "cascade.mining_pooling=unerased",
+            ],
+        ),
         ("cascade", ["cascade.sampling=uniform", "cascade.interval=3"]),
         ("pyramid", []),
     ],

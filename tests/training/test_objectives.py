@@ -1,5 +1,7 @@
 """What one step minimises, at which rate, and from which weights."""
 
+import itertools
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -183,6 +185,152 @@ def test_the_pyramids_loss_and_no_regularization_of_it(batch):
         np.testing.assert_allclose(loss.regularization, scale * weights / 2, rtol=1e-5)
 
 
+# W-TALC's co-activity loss.
+
+
+def coactivity(videos, labels, groups, margin=0.5):
+    """As its paper prints it, over (Z [T, K], w [K, C]) in float64: per group and class."""
+    found = {}
+    for group in sorted(set(groups)):
+        members = [index for index, own in enumerate(groups) if own == group]
+        for c in range(labels.shape[1]):
+            pairs = [
+                (m, n)
+                for m, n in itertools.combinations(members, 2)
+                if labels[m, c] and labels[n, c]
+            ]
+            if not pairs:
+                continue
+            losses = []
+            for pair in pairs:
+                high, low = [], []
+                for index in pair:
+                    z, w = videos[index]
+                    a = np.exp(z @ w[:, c])
+                    a /= a.sum()
+                    high.append(z.T @ a)
+                    low.append(z.T @ (1 - a) / (len(z) - 1))
+
+                def distance(one, two):
+                    return 1 - one @ two / np.sqrt((one @ one) * (two @ two))
+
+                near = distance(*high) + margin
+                losses.append(
+                    max(0, near - distance(high[0], low[1])) / 2
+                    + max(0, near - distance(low[0], high[1])) / 2
+                )
+            found[group, c] = np.mean(losses)
+    return found
+
+
+@pytest.fixture(scope="module")
+def pairs():
+    rng = np.random.default_rng(5)
+    lengths, w = [9, 6, 7, 4, 8], rng.normal(size=(5, 3))
+    z = np.maximum(rng.normal(size=(5, 9, 5)), 0.01)
+    labels = np.array([[1, 0, 1], [1, 0, 1], [0, 1, 1], [1, 1, 0], [1, 1, 1]])
+    return lengths, w, z, labels, [0, 0, 1, 1, 1]
+
+
+def test_the_coactivity_loss_is_that_of_its_paper(pairs):
+    lengths, w, z, labels, groups = pairs
+    videos = [(each[:length], w) for each, length in zip(z, lengths, strict=True)]
+    wanted = coactivity(videos, labels, groups)
+    # Group 0 shares classes 0 and 2; of group 1, two videos show class 0, three class 1, two 2.
+    assert set(wanted) == {(0, 0), (0, 2), (1, 0), (1, 1), (1, 2)}
+    assert all(0.1 < value < 1 for value in wanted.values())
+    valid = tf.sequence_mask(lengths)
+    given = tf.constant(z, tf.float32), valid, tf.constant(labels, tf.float32)
+    tcas = tf.constant(z @ w, tf.float32)
+    terms, shared = objectives.coactivity_terms(tcas, *given, tf.constant(groups))
+    for row, group in enumerate(groups):
+        for c in range(3):
+            assert shared[row, c] == ((group, c) in wanted)
+            np.testing.assert_allclose(terms[row, c], wanted.get((group, c), 0), rtol=1e-5)
+    of_group = [np.mean([v for (g, _), v in wanted.items() if g == group]) for group in (0, 1)]
+    ours = objectives.coactivity_loss(tcas, *given, tf.constant(groups))
+    np.testing.assert_allclose(ours, np.mean(of_group), rtol=1e-5)
+    alone = objectives.coactivity_loss(tcas, *given, tf.range(5))
+    assert alone == 0
+
+
+def test_the_coactivity_gradient_is_that_of_small_steps(pairs):
+    _, w, z, _, _ = pairs
+    values = [tf.constant(z), tf.constant(w)]  # in float64
+    labels = pairs[3]
+
+    def loss(z, w):
+        valid = tf.sequence_mask(pairs[0])
+        return objectives.coactivity_loss(
+            z @ w, z, valid, tf.constant(labels, tf.float64), tf.constant(pairs[4])
+        )
+
+    with tf.GradientTape() as tape:
+        tape.watch(values)
+        result = loss(*values)
+    rng = np.random.default_rng(0)
+    for index, gradient in enumerate(tape.gradient(result, values)):
+        direction = rng.normal(size=gradient.shape)
+        ends = []
+        for step in (1e-6, -1e-6):
+            moved = list(values)
+            moved[index] += step * direction
+            ends.append(float(loss(*moved)))
+        slope = (ends[0] - ends[1]) / 2e-6
+        np.testing.assert_allclose(np.sum(gradient * direction), slope, rtol=1e-5)
+        assert abs(slope) > 1e-3
+
+
+def test_groups_over_devices_give_the_same_loss(pairs):
+    lengths, w, z, labels, _ = pairs
+    valid, labels = tf.sequence_mask(lengths), tf.constant(labels, tf.float32)
+    z, tcas = tf.constant(z, tf.float32), tf.constant(z @ w, tf.float32)
+    groups = tf.constant([0, 0, 1, 1])
+    whole = objectives.coactivity_loss(tcas[:4], z[:4], valid[:4], labels[:4], groups)
+    halves = [
+        objectives.coactivity_loss(tcas[p], z[p], valid[p], labels[p], groups[p])
+        for p in (slice(0, 2), slice(2, 4))
+    ]
+    np.testing.assert_allclose(whole, np.mean(halves), rtol=1e-6)
+    assert halves[0] > 0 and halves[1] > 0 and halves[0] != halves[1]
+
+
+@pytest.mark.parametrize("copies", ["union", "per_class"])
+def test_every_stage_has_its_coactivity_loss(batch, copies):
+    settings = config(
+        "training.coactivity=0.5",
+        "training.group_size=2",
+        "cascade.mining_pooling=unerased",
+        f"cascade.erased_classes={copies}",
+    )
+    model = cascade(settings)
+    batch = {**batch, "labels": tf.constant([[1.0, 0, 1], [1, 0, 1], [1, 1, 1]])}
+    loss = objectives.cascade_loss(model, batch, settings, SEED)
+    per_class, labels = copies == "per_class", batch["labels"].numpy()
+    features = tf.cast(batch["features"], tf.float32)
+    stages = model(
+        features, batch["valid"], batch["labels"], per_class=per_class, seed=SEED, training=True
+    )
+    wanted = 0.0
+    for number, (stage, classifier) in enumerate(zip(stages, model.stages, strict=True)):
+        video = stage.video.numpy()
+        shown = labels[video]
+        if per_class and number:
+            shown = np.eye(3)[[0, 2, 0, 2, 0, 1, 2]]  # labels of videos 0, 0, 1, 1, 2, 2, 2
+        seen = tf.gather(batch["valid"], video).numpy() & ~stage.erased.numpy()
+        w = classifier.classifier.kernel.numpy()
+        z = stage.encoded.numpy()
+        videos = [(z[row][seen[row]].astype(np.float64), w) for row in range(len(video))]
+        groups = (video // 2).tolist()  # videos 0 and 1, and video 2 by itself
+        found = coactivity(videos, shown, groups)
+        for group in (0, 1):
+            own = [value for (g, _), value in found.items() if g == group]
+            wanted += np.mean(own) / 2 if own else 0
+    np.testing.assert_allclose(loss.coactivity, 0.5 * wanted, rtol=1e-4, atol=1e-6)
+    assert len(loss.parts()) == 3
+    assert len(objectives.cascade_loss(model, batch, config(), SEED).parts()) == 2
+
+
 def test_an_unknown_reduction_is_refused():
     with pytest.raises(ValueError, match="reduction='max' must be sum or mean"):
         objectives.cross_entropy(tf.zeros([1, 1]), tf.zeros([1, 1]), "max")
@@ -224,7 +372,7 @@ def test_a_step_updates_and_reports_the_loss_before_it(batch):
     optimizer = make_optimizer(settings, 1, model.trainable_variables)
     step = make_step(model, optimizer, objectives.cascade_loss, settings, seed=0)
     reported = step(batch, tf.constant(0, tf.int64))
-    np.testing.assert_allclose(reported, before, rtol=1e-5)
+    np.testing.assert_allclose(reported, before.parts(), rtol=1e-5)
     for _ in range(4):
         reported = step(batch, tf.constant(0, tf.int64))
     assert reported[0] < before.classification
