@@ -84,6 +84,11 @@ class DataConfig(_Section):
 
     train_split: str = setting("validation", "split that cpmn-train reads by default")
     test_split: str = setting("test", "split that cpmn-localize and cpmn-evaluate read by default")
+    fusion: str = setting(
+        "separate",
+        "modules for each stream, or for all streams' features side by side (early)",
+        choices=("separate", "early"),
+    )
     resize_units: int = setting(
         0, "units that every feature sequence is resized to, linearly; 0 keeps its own", low=0
     )
@@ -353,6 +358,12 @@ class Config:
             kind: Any = field.type
             if not isinstance(value, kind):
                 raise UserError(f"{field.name}={value!r} is not a {kind.__name__}")
+
+    def branches(self, streams: Mapping[str, int]) -> dict[str, int]:
+        """What modules are trained on: width by stream, or that of all together, ``rgb+flow``."""
+        if self.data.fusion == "early":
+            return {"+".join(streams): sum(streams.values())}
+        return dict(streams)
 
     def to_dict(self) -> dict[str, Any]:
         """As nested plain values, ready for JSON."""

@@ -233,7 +233,7 @@ def cascade_batches(
 
     Args:
       split: training videos.
-      stream: its name.
+      stream: its name; ``rgb+flow`` of two joined ones.
       config: sampling, resizing and batch size.
       seed: of order and sampling.
       first_epoch, last_epoch: epochs to run, the last one excluded.
@@ -261,8 +261,8 @@ def cascade_batches(
         return dataset.padded_batch(size)
 
     def _sampled(serialized: tf.Tensor, epoch: tf.Tensor) -> dict[str, tf.Tensor]:
-        video = records.parse_training(serialized, split.manifest, [stream])
-        features, length = video["features"][stream], video["length"]
+        video = records.parse_training(serialized, split.manifest, stream.split("+"))
+        features, length = sampling.join_streams(video["features"], stream), video["length"]
         if config.data.resize_units and config.data.resize_modules == "both":
             features, length = resized(features, config.data.resize_units)
         positions, valid = _positions(features, length, epoch, video["id"], config, seed)
@@ -348,8 +348,8 @@ def pyramid_batches(
     size, window = config.training.batch_size, config.pyramid.window
 
     def windows_of(serialized: tf.Tensor, epoch: tf.Tensor) -> tf.data.Dataset:
-        video = records.parse_training(serialized, split.manifest, [stream])
-        features, length = video["features"][stream], video["length"]
+        video = records.parse_training(serialized, split.manifest, stream.split("+"))
+        features, length = sampling.join_streams(video["features"], stream), video["length"]
         if config.data.resize_units:
             features, length = resized(features, config.data.resize_units)
         starts, _ = sampling.window_starts(

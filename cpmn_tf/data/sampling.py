@@ -5,7 +5,7 @@ on batches, so that training, inference and the exported graph place units ident
 """
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import scipy.signal
@@ -188,6 +188,11 @@ def draw_groups(labels: Sequence[Sequence[int]], size: int, seed: tuple[int, ...
     drawn = [groups[index] for index in rng.permutation(len(groups))]
     rest = alone[len(alone) - len(alone) % size :]
     return np.array([*itertools.chain(*drawn), *rest], np.int64)
+
+
+def join_streams(features: Mapping[str, tf.Tensor], branch: str) -> tf.Tensor:
+    """A branch's features, given [..., G] by stream: of ``rgb+flow`` both, side by side."""
+    return tf.concat([features[name] for name in branch.split("+")], axis=-1)
 
 
 def gather_units(features: tf.Tensor, positions: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:

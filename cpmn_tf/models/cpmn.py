@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 
 from cpmn_tf.config import Config
+from cpmn_tf.data import sampling
 from cpmn_tf.localization import Detected, Trace, detections_of
 from cpmn_tf.localization import status as faults
 from cpmn_tf.models import fusion
@@ -34,6 +35,8 @@ class CPMN(keras.Model):
       config: a :class:`~cpmn_tf.config.Config` or its ``to_dict()``.
 
     Attributes:
+      branches: width by the name of what modules there are of: the streams, or all of them joined,
+        ``rgb+flow``, by ``data.fusion=early``. They take the streams' place in a trace.
       manifest: what ``model.json`` says, on a model of :func:`~cpmn_tf.load_model` only.
 
     >>> model = CPMN(streams={"rgb": 8}, num_classes=3, config=Config())
@@ -52,19 +55,20 @@ class CPMN(keras.Model):
         self.streams = dict(streams)
         self.num_classes = num_classes
         self.config = config if isinstance(config, Config) else Config.from_dict(dict(config))
+        self.branches = self.config.branches(self.streams)
         self._chunk = CHUNK_UNITS if self.config.cascade.inference == "every_unit" else 0
         given = {"num_classes": num_classes, "dtype": self.dtype_policy}
         self.cascades = {
-            name: CascadedClassifier(config=self.config.cascade, **given) for name in self.streams
+            name: CascadedClassifier(config=self.config.cascade, **given) for name in self.branches
         }
         self.pyramids = {
-            name: PyramidAttention(config=self.config.pyramid, **given) for name in self.streams
+            name: PyramidAttention(config=self.config.pyramid, **given) for name in self.branches
         }
         self.build()
 
     def build(self, input_shape: Any = None) -> None:
         """Creates all weights; the widths are known from the start."""
-        for name, width in self.streams.items():
+        for name, width in self.branches.items():
             self.cascades[name].build((None, None, width))
             self.pyramids[name].build((None, None, width))
         self.built = True
@@ -122,8 +126,10 @@ class CPMN(keras.Model):
             features, tf.cast(lengths, tf.int32), tf.cast(rates, tf.float32)
         )
         parts = [
-            self._first_pass(name, Timeline(self.config, features[name], lengths))
-            for name in self.streams
+            self._first_pass(
+                name, Timeline(self.config, sampling.join_streams(features, name), lengths)
+            )
+            for name in self.branches
         ]
         if class_scores is None:
             scores, fault = tf.add_n([part.scores for part in parts]) / len(parts), faults.OVERFLOW

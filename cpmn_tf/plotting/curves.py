@@ -182,7 +182,7 @@ def collect_curves(
     return RecordingCurves(
         id=name,
         duration=float(batch["duration"][0]),
-        streams=tuple(model.streams),
+        streams=tuple(model.branches),
         edges=np.arange(int(trace.lengths[0]) + 1) * np.float64(trace.unit_seconds[0]),
         thresholds=tuple(section.thresholds),
         min_max=section.threshold_range == "min_max",
@@ -217,7 +217,7 @@ def _curves(model: "CPMN", trace: Any, row: int) -> dict[str, StreamCurves]:
             attention=trace.attention[row, index] if section.localization.attention else None,
             phi=trace.phi[row, index],
         )
-        for index, name in enumerate(model.streams)
+        for index, name in enumerate(model.branches)
     }
 
 

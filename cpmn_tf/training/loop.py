@@ -50,7 +50,7 @@ class Runtime:
 
 
 class ModuleTrainer:
-    """Trains the cascade or the pyramid of one stream.
+    """Trains the cascade or the pyramid of one stream, or of ``rgb+flow``, two joined ones.
 
     Args:
       module: ``cascade`` or ``pyramid``.
@@ -87,7 +87,8 @@ class ModuleTrainer:
         self.epochs = config.training.epochs + config.training.final_epochs
         self.steps = self.epochs * self.steps_per_epoch
 
-        width = split.manifest.stream(stream).width
+        joined = stream.split("+")
+        width = sum(split.manifest.stream(name).width for name in joined)
         make = CascadedClassifier if module == "cascade" else PyramidAttention
         self.model = make(
             num_classes=len(split.manifest.classes),
@@ -95,7 +96,7 @@ class ModuleTrainer:
             dtype=runtime.precision,
         )
         self.model.build((None, None, width))
-        order = [spec.name for spec in split.manifest.streams].index(stream)
+        order = [spec.name for spec in split.manifest.streams].index(joined[0])
         self._seed = runtime.seed * 1000 + order * 10 + (module == "pyramid")
         initialize(self.model, self._seed)
         self._optimizer = make_optimizer(
@@ -112,12 +113,12 @@ class ModuleTrainer:
             xla=runtime.xla,
             batch_spec=spec if spec["valid"].shape[1] is None else None,
         )
+        parts = 3 if module == "cascade" and config.training.coactivity else 2
         self._state = tf.train.Checkpoint(
             weights=plain_variables(self.model),
             optimizer=plain_variables(self._optimizer),
             step=tf.Variable(0, dtype=tf.int64),
-            # Of the losses in the running epoch.
-            totals=tf.Variable([0.0] * (3 if config.training.coactivity else 2)),
+            totals=tf.Variable([0.0] * parts),  # of the losses in the running epoch
             finished=tf.Variable(False),
         )
         self._manager = tf.train.CheckpointManager(self._state, str(folder), max_to_keep=2)

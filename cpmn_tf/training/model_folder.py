@@ -79,6 +79,11 @@ class ModelManifest:
             f"trained on {self.train_split!r} with seed {self.seed}"
         )
 
+    @property
+    def branches(self) -> dict[str, int]:
+        """What modules there are of, as :meth:`Config.branches` says."""
+        return self.config.branches(self.streams)
+
     def to_dict(self) -> dict[str, Any]:
         """As plain values."""
         value = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
@@ -180,9 +185,9 @@ class ModelManifest:
           UserError: naming the first that is not.
         """
         for name in names:
-            if name not in self.streams:
+            if name not in self.branches:
                 raise UserError(
-                    f"`streams={name}`: there is no such stream; {_short(self.streams)}"
+                    f"`streams={name}`: there is no such stream; {_short(self.branches)}"
                 )
 
     def with_inference_settings(self, settings: Mapping[str, Any]) -> "ModelManifest":
@@ -240,12 +245,11 @@ def load_model(
     """
     manifest = ModelManifest.load(model_dir).with_inference_settings(settings or {})
     manifest.check_streams(streams)
-    used = {
-        name: width for name, width in manifest.streams.items() if name in streams or not streams
-    }
+    wanted = "+".join(streams or manifest.streams).split("+")
+    used = {name: width for name, width in manifest.streams.items() if name in wanted}
     model = CPMN(streams=used, num_classes=len(manifest.classes), config=manifest.config)
     model.manifest = manifest
-    for stream in used:
+    for stream in model.branches:
         parts = {"cascade": model.cascades[stream], "pyramid": model.pyramids[stream]}
         for module, part in parts.items():
             restore_weights(part, module_folder(model_dir, stream, module))

@@ -92,7 +92,7 @@ def train(
     manifest.claim(model_dir)
     if data.simulated:
         report(f"{data_dir}: features are SIMULATED")
-    for stream in streams or manifest.streams:
+    for stream in streams or manifest.branches:
         validate = Validator(config=config, stream=stream, training=training, held_out=held_out)
         modules: dict[str, keras.Model] = {}
         for module in MODULES:

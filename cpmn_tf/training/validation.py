@@ -43,7 +43,7 @@ class Validator:
     """
 
     def __init__(self, *, config: Config, stream: str, training: Split, held_out: Split | None):
-        self._held_out, self._streams = held_out, [stream]
+        self._held_out, self._stream, self._streams = held_out, stream, stream.split("+")
         self._truth = known_segments(held_out) if held_out else None
         looked_at = held_out or training
         few = dict(itertools.islice(looked_at.lengths.items(), config.training.pictures))
@@ -52,7 +52,7 @@ class Validator:
         manifest = training.manifest
         self._models = {
             attention: CPMN(
-                streams={stream: manifest.stream(stream).width},
+                streams={name: manifest.stream(name).width for name in self._streams},
                 num_classes=len(manifest.classes),
                 config=with_settings(config, {"localization.attention": attention}),
             )
@@ -69,7 +69,7 @@ class Validator:
           events: where to write.
           step: how far they are trained.
         """
-        (stream,) = self._streams
+        stream = self._stream
         model = self._models["pyramid" in modules]
         _copy(modules["cascade"], model.cascades[stream])
         if "pyramid" in modules:

@@ -62,10 +62,11 @@ def train_once(
     if finished.exists():
         return model_dir
     shared = {}
-    for spec, module in itertools.product(manifest.streams, MODULES):
+    branches = config.branches({spec.name: spec.width for spec in manifest.streams})
+    for name, module in itertools.product(branches, MODULES):
         key = digest([module_settings(config, module), *common])
-        kept = folder / "modules" / f"{spec.name}_{module}_{key}"
-        shared[kept] = module_folder(model_dir, spec.name, module)
+        kept = folder / "modules" / f"{name}_{module}_{key}"
+        shared[kept] = module_folder(model_dir, name, module)
     for kept, own in shared.items():
         _link(kept, own)
     bar = ProgressBar()

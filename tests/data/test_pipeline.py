@@ -159,6 +159,17 @@ def test_the_order_of_videos_depends_on_epoch_and_seed(numbered, config, make, l
     assert len(set(map(tuple, [*orders, list(range(12))]))) == 4
 
 
+@pytest.mark.parametrize("make", [pipeline.cascade_batches, pipeline.pyramid_batches])
+def test_joined_streams_are_side_by_side(split, config, make):
+    config = with_overrides(config, ["cascade.sampling=uniform"])  # draws nothing
+    rgb, flow, both = (
+        next(iter(make(split, stream, config, seed=0)))["features"]
+        for stream in ("rgb", "flow", "rgb+flow")
+    )
+    assert make(split, "rgb+flow", config, seed=0).element_spec["features"].shape[2] == 20
+    np.testing.assert_array_equal(both, np.concatenate([rgb, flow], axis=2))
+
+
 def test_groups_share_a_class_and_every_video_is_there_once(split, config):
     config = with_overrides(config, ["training.group_size=2", "training.batch_size=4"])
     batches = arrays(pipeline.cascade_batches(split, "rgb", config, seed=0, last_epoch=2))

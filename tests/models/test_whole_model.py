@@ -90,6 +90,7 @@ CASES = {
         "localization.confidence=outer_inner",
         "cascade.pooling=attention",
     ],
+    "streams joined": ["data.fusion=early", "data.resize_units=24"],
     "Eq. 7 on Φ": ["localization.p_act=phi"],
     "Eq. 7 on Φ, no attention": ["localization.p_act=phi", "localization.attention=false"],
     "cut from the raw product": ["localization.fusion=raw"],
@@ -133,9 +134,9 @@ class Reference:
     """One video after another, one class after another."""
 
     def __init__(self, model: CPMN, paper, arrays):
-        self.config, self.streams, self.paper = model.config, list(model.streams), paper
+        self.config, self.streams, self.paper = model.config, list(model.branches), paper
         self.stages = {
-            s: [arrays(stage) for stage in model.cascades[s].stages] for s in model.streams
+            s: [arrays(stage) for stage in model.cascades[s].stages] for s in model.branches
         }
         self.pyramids = {}
         for name, pyramid in model.pyramids.items():
@@ -227,7 +228,11 @@ class Reference:
     def trace(self, video, external=None):
         """Class scores, and per selected class the curves of each stream."""
         section = self.config.localization
-        parts = {name: self.first_pass(name, video["features"][name]) for name in self.streams}
+        given = video["features"]
+        parts = {
+            name: self.first_pass(name, np.concatenate([given[s] for s in name.split("+")], axis=1))
+            for name in self.streams
+        }
         scores = np.mean([np.mean(part["scores"], axis=0) for part in parts.values()], axis=0)
         scores = scores if external is None else external
         rows = {}
@@ -330,7 +335,11 @@ class Reference:
 
 def check(settings, videos, paper, arrays, padded, filled, external=None):
     config = with_overrides(Config(), [*SMALL, *settings])
-    parts = (config.cascade, config.pyramid)  # all that weights and modules depend on
+    parts = (
+        config.cascade,
+        config.pyramid,
+        config.data.fusion,
+    )  # all that weights and modules depend on
     if parts not in MADE:
         made = CPMN(streams={"rgb": 5, "flow": 3}, num_classes=CLASSES, config=config)
         MADE[parts] = filled(made, 2)

@@ -1,5 +1,6 @@
 """The SavedModel: the same detections as the model folder, without this package."""
 
+import itertools
 import json
 import pathlib
 import subprocess
@@ -10,11 +11,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from cpmn_tf import inference
 from cpmn_tf.commands import export, localize
+from cpmn_tf.config import Config, with_overrides, with_settings
+from cpmn_tf.data.pipeline import Split
 from cpmn_tf.errors import UserError
+from cpmn_tf.plotting import collect_curves
 from cpmn_tf.serving import saved_model
 from cpmn_tf.serving.saved_model import load_exported
-from cpmn_tf.training import load_model
+from cpmn_tf.training import load_model, train
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +66,50 @@ def test_so_it_does_with_class_scores_and_other_settings(
         assert localize.main(arguments) == 0
         assert any(results(ours).values())
         assert results(ours) == results(theirs)
+
+
+# W-TALC as settings, on a few updates.
+WTALC = {
+    "data.fusion": "early",
+    "cascade.stages": 1,
+    "cascade.layers": 1,
+    "cascade.kernel_size": 1,
+    "cascade.dropout": 0.7,
+    "cascade.pooling": "top",
+    "training.loss": "softmax",
+    "training.coactivity": 1.0,
+    "training.group_size": 2,
+    "localization.attention": False,
+    "localization.class_score": "logit",
+    "localization.selection": "absolute",
+    "localization.class_threshold": 0.0,
+    "localization.thresholds": (0.5,),
+    "localization.threshold_range": "min_max",
+    "localization.p_act_statistic": "max",
+    "localization.class_weight": 0.7,
+}
+
+
+def test_streams_joined_before_the_classifiers(data_set, tmp_path, small_settings):
+    """From training to the export, which takes the streams by their names; W-TALC's settings."""
+    few = ["training.epochs=1", "training.final_epochs=0"]
+    config = with_settings(with_overrides(Config(), [*small_settings, *few]), WTALC)
+    train(data_dir=data_set, model_dir=tmp_path / "model", config=config)
+    model = load_model(tmp_path / "model")
+    assert (model.streams, model.branches) == ({"rgb": 12, "flow": 8}, {"rgb+flow": 20})
+    assert [path.name for path in (tmp_path / "model" / "streams").iterdir()] == ["rgb+flow"]
+    ours = inference.localize(model, data_set)
+    exported = load_exported(saved_model.export(model, tmp_path / "versions"))
+    assert list(exported.streams) == ["rgb", "flow"]
+    theirs = inference.localize(exported, data_set)
+    assert len(ours) > 5 and ours.score.tolist() == theirs.score.tolist()
+    assert ours.start.tolist() == theirs.start.tolist()
+    (batch,) = itertools.islice(inference.batches(Split.open(data_set, "testing")), 1)
+    curves = collect_curves(model, batch, model.manifest.classes)
+    assert curves.streams == ("rgb+flow",) and list(curves.classes[0].curves) == ["rgb+flow"]
+    assert list(load_model(tmp_path / "model", streams=["rgb+flow"]).streams) == ["rgb", "flow"]
+    with pytest.raises(UserError, match=r"`streams=rgb`: there is no such stream; .*rgb\+flow"):
+        load_model(tmp_path / "model", streams=["rgb"])
 
 
 def test_it_loads_in_a_process_that_never_imports_this_package(exported, tmp_path):
