@@ -30,8 +30,8 @@ class TemporalClassifier(keras.Model):
       filters: filters of each convolution.
       num_layers: convolutions, stride 1, ReLU.
       kernel_size: of the convolutions, in units.
-      pooling: ``average``, ``top`` (:func:`~cpmn_tf.models.layers.pool_top`) or ``attention``
-        (:func:`~cpmn_tf.models.layers.pool_attention`, a linear function of Z before its softmax).
+      pooling: ``average``, ``top`` (``layers.pool_top``) or ``attention``
+        (``layers.pool_attention``, a linear function of Z before its softmax).
       pooling_k: ``top`` takes the highest ⌈T/k⌉ of T units.
 
     >>> classifier = TemporalClassifier(num_classes=3, filters=16)
