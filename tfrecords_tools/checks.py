@@ -224,14 +224,15 @@ class Checker:
             text = f"video {key!r}: {name} holds NaN or infinite values, first in unit {unit}"
             self.findings.add("nan", text, key)
             return False
+        one = values.shape[1] == 1  # a mask or time stamps, in which 1 and 0 mean something
         if (values[0] == values[-1]).all() and (values == values[0]).all():
-            if len(values) > 1 or not values.any():
+            if (len(values) > 1 and not one) or not values.any():
                 what = "all the same" if values.any() else "all zero"
                 text = f"video {key!r}: {name}: {len(values)} units, {what}"
                 self.findings.add("constant", text, key)
             return True
         zero = int((~values.any(axis=1)).sum())
-        if zero:
+        if zero and not one:
             text = f"video {key!r}: {name}: {zero} of {len(values)} units are zero"
             self.findings.add("zero", text, key)
         return False

@@ -93,6 +93,8 @@ def load_split(path: str, split: str | None) -> tuple[Annotations, str, list[str
     """
     defects: list[tuple[str, str, str]] = []
     annotations = load_truth(path, problem=lambda *about: defects.append((*about, "")[:3]))
+    if defects and not annotations.videos:
+        raise UserError(defects[0][1])
     if split is None:
         subsets = sorted({video.subset for video in annotations.videos.values()})
         if len(subsets) != 1:

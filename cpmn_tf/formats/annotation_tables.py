@@ -48,6 +48,8 @@ def read_annotation_table(
         names = [name for name in map(str.strip, row["labels"].split("|")) if name]
         items: list[dict[str, Any]] = [{"label": name} for name in dict.fromkeys(names)]
         if timed and (row["start"] or row["end"]):
+            if not items:
+                problem("annotation", f"{place}: a segment without a label; add it", row["video"])
             items = [{**item, "segment": [row["start"], row["end"]]} for item in items]
         again = nfc(row["video"]) in spelling
         video = spelling.setdefault(nfc(row["video"]), row["video"])

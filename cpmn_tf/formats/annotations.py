@@ -237,7 +237,10 @@ def _video(
                 ambiguous.append((start, end))
             else:
                 instances.append(Instance(start, end, label))
-    for item in _listing(entry.get("ambiguous", []), f"{what}: ambiguous"):
+    items = []
+    with reported(problem, "annotation", video_id):
+        items = _listing(entry.get("ambiguous", []), f"{what}: ambiguous")
+    for item in items:
         with reported(problem, "annotation", video_id):
             ambiguous.append(parse_segment(item, f"{what}: an ambiguous interval"))
     return Video(
@@ -350,6 +353,8 @@ def parse_annotations(
         problem("duplicate", f"{source}: the ids {text}")
     for text in alike(names.classes(), plain_label):
         problem("label", f"{source}: the labels {text}")
+    for text in alike(sorted({video.subset for video in videos.values()}), plain_label):
+        problem("annotation", f"{source}: the subsets {text}")
     return Annotations(videos, names.classes(), tuple(names.notes()))
 
 

@@ -21,7 +21,8 @@ SYNONYMS = {
     "subset": "split splits set partition phase fold part datasplit usage",
     "segment": "segments seg timestamp timestamps interval time times timespan span range bbox "
     "window boundary boundaries location period",
-    "start": "from begin begins t0 tstart starttime startseconds startsec startframe",
+    "start": "from begin begins t0 tstart starttime startseconds startsec startframe segment "
+    "segments timestamp timestamps",
     "end": "to stop ends t1 tend endtime endseconds endsec endframe",
     "label": "labels class classname cls category categoryname action actionname activity "
     "activityname name labelname tag type event",
@@ -44,7 +45,7 @@ _EDITS = 2  # letters added, left out or replaced by which a misspelt key may di
 _SHORTEST = 4  # letters of a key that can be misspelt: `url` and `fps` are no misspellings
 # Labels of what is no action, letters and digits alone.
 _NOTHING = (
-    "background bg none null nan noaction noactivity noevent nolabel noclass nonaction nothing "
+    "background bg none null nan na noaction noactivity noevent nolabel noclass nonaction nothing "
     "negative unlabeled unlabelled"
 )
 
@@ -61,14 +62,21 @@ def nfc(text: str) -> str:
     return text if text.isascii() else unicodedata.normalize("NFC", text)
 
 
+def _seen(name: str) -> str:
+    """A name in form C without what cannot be seen, as a byte order mark or a zero-width space."""
+    if name.isascii():
+        return name
+    return "".join(letter for letter in nfc(name) if unicodedata.category(letter) != "Cf")
+
+
 def plain_id(name: str) -> str:
     """What two ids have in common that differ by blanks around or between words alone."""
-    return " ".join(nfc(name).split())
+    return " ".join(_seen(name).split())
 
 
 def plain_label(name: str) -> str:
-    """What two labels have in common that differ by blanks or case alone."""
-    return "".join(nfc(name).split()).casefold()
+    """What two labels, or subsets, have in common that differ by blanks or case alone."""
+    return "".join(_seen(name).split()).casefold()
 
 
 def alike(names: Iterable[str], plain: Callable[[str], str]) -> Iterator[str]:
@@ -133,18 +141,37 @@ def check_keys(entry: Mapping[str, Any], names: tuple[str, ...], what: str) -> N
 
 def _is_meant(key: str, value: Any, name: str, empty: bool) -> bool:
     """Whether ``key`` was meant to be ``name``, which is missing, or there but ``empty``."""
-    if name == "annotations" and isinstance(value, list):
-        for item in value:
-            if _is_pair(item) or (
-                isinstance(item, dict) and ("label" in item or "segment" in item)
-            ):
-                return True
+    if name == "annotations" and _holds_instances(value, empty):
+        return True
     if name == "segment" and _is_pair(value):
         return True
-    if empty:
-        return False
+    if empty:  # as of a video that shows nothing; it may have YouTube's tags all the same
+        return name == "annotations" and bool(value) and _letters(key) in ("label", "labels")
     kind = str if name in ("label", "subset", "start", "end") else list | dict
     return _is_synonym(key, name) or (_is_misspelt(key, name) and isinstance(value, kind))
+
+
+def _holds_instances(value: Any, strictly: bool) -> bool:
+    """Whether a list, or a list by class, has an item of the form of an instance.
+
+    An item may call its label and its segment otherwise, unless it is looked at ``strictly``: boxes
+    of objects, too, have a category and a window.
+    """
+    if isinstance(value, dict):
+        lists = (items for items in value.values() if isinstance(items, list))
+        return any(_holds_instances(items, strictly) for items in lists)
+    for item in value if isinstance(value, list) else ():
+        if _is_pair(item) or (
+            isinstance(item, dict)
+            and ("label" in item or "segment" in item or (not strictly and _names_both(item)))
+        ):
+            return True
+    return False
+
+
+def _names_both(keys: Iterable[str]) -> bool:
+    """Whether there are other keys for a label and for a segment."""
+    return all(any(_is_synonym(key, name) for key in keys) for name in ("label", "segment"))
 
 
 def _is_pair(value: Any) -> bool:

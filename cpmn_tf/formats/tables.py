@@ -3,6 +3,7 @@
 import csv
 import io
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 
 from cpmn_tf.errors import Problem, UserError, raise_first
@@ -16,7 +17,7 @@ SEGMENT = {
 }
 INFO = {  # what a table may say of each video, by the columns it may be in
     "subset": ("subset", "split", "set", "partition", "phase", "fold"),
-    "fps": ("fps", "frame_rate"),
+    "fps": ("fps", "frame_rate", "framerate"),
     "duration": ("duration", "seconds", "duration_second"),
     "frames": (
         *("frames", "frame", "num_frames", "num_frame", "numframes", "numframe", "nframes"),
@@ -66,6 +67,8 @@ def read_table(
             if not any(fields):
                 continue
             if header is None:
+                if len(fields) == 1 and (mark := re.search("[;\t|]", fields[0])):
+                    raise UserError(f"{place}: has {mark[0]!r} between its fields; write commas")
                 if not bare or _plain(fields[0]) in next(iter(columns.values())):
                     header = _header(path, fields, columns, optional or {})
                     continue

@@ -228,6 +228,7 @@ def test_late_times_are_doubted_where_no_duration_is_known(flags, capsys):
         ({"annotations": [{"segment": [5, 1], "label": "a"}]}, "ends before it starts (5.0 > 1.0)"),
         ({"annotations": [{"segment": ["?", 1], "label": "a"}]}, "of 'a' is '?', not a number"),
         ({"annotations": "run"}, "annotations is not a JSON list"),
+        ({"annotations": [], "ambiguous": 5}, "ambiguous is not a JSON list"),
         ({"annotations": [], "duration": "1:30"}, "duration is '1:30', not a number"),
     ],
 )
@@ -243,6 +244,12 @@ def test_a_bad_entry_matters_in_the_split_that_is_evaluated(flags, capsys, entry
     assert output(flags)["map"] == [0.25]
     assert judged("test") == 1
     assert message in capsys.readouterr().err
+
+
+def test_a_table_of_which_no_line_can_be_read(flags, capsys):
+    (flags.folder / "truth.csv").write_text("a,0,10,run\nb,1,2,run\n")
+    assert evaluate.main(flags(annotations=flags.folder / "truth.csv", split=None)) == 1
+    assert "truth.csv line 1: has 4 fields instead of 2; fix it" in capsys.readouterr().err
 
 
 def test_a_video_that_is_there_twice_matters_in_any_split(flags, capsys):

@@ -205,6 +205,9 @@ TWO = {"label": "Jump", "segment": [5, 10]}
         ({"Annotations": [TWO]}, ("annotations", "Annotations")),
         ({"found_by_hand": [TWO]}, ("annotations", "found_by_hand")),
         ({"moments": [[5, "10.5"]], "annotations": []}, ("annotations", "moments")),
+        ({"clips": [{"t0": 20, "t1": 30, "category": "Dive"}]}, ("annotations", "clips")),
+        ({"clips": {"Dive": [[20, 30]]}}, ("annotations", "clips")),
+        ({"labels": ["Jump"], "annotations": []}, ("annotations", "labels")),
         ({"annotations": [{"label": "Dive", "t-start": 20, "t-end": 30}]}, ("segment", "t-start")),
         ({"annotations": [{"label": "Dive", "segmnet": [20, 30]}]}, ("segment", "segmnet")),
         ({"annotations": [{"label": "Dive", "segment(frames)": [9, 30]}]},
@@ -239,6 +242,8 @@ def test_other_keys_pass():
     value = {"taxonomy": [{"nodeName": "Jump"}], "version": "VERSION 1.3", "database": {}}
     value["database"]["v"] = {**video, "annotations": items}
     value["database"]["w"] = video
+    boxes = [{"bbox": [1, 2, 3, 4], "category": "dog", "time": 5}]
+    value["database"]["u"] = {**video, "annotations": [], "objects": boxes, "tags": ["dog"]}
     videos = parse_annotations(value).videos
     assert videos["v"].labels == videos["v"].unsegmented == ("Jump",) and not videos["w"].labels
 
@@ -298,7 +303,13 @@ def test_both_forms_of_a_label_are_one_class_spelled_as_listed_or_first():
 
 @pytest.mark.parametrize(
     ("one", "other"),
-    [("Jump", "jump"), ("Jump", "Jump "), ("HighJump", "High jump"), ("Jump", "Jump\u00a0")],
+    [
+        ("Jump", "jump"),
+        ("Jump", "Jump "),
+        ("HighJump", "High jump"),
+        ("Jump", "Jump\u00a0"),
+        ("Jump", "Ju\u200bmp"),
+    ],
 )
 def test_labels_that_differ_by_blanks_or_case_alone(one, other):
     database = {
@@ -316,7 +327,7 @@ def test_labels_that_differ_by_blanks_or_case_alone(one, other):
         found.spelled_as(truth, "found.csv")
 
 
-@pytest.mark.parametrize("other", ["v 1 ", "v  1", "\tv 1", "v\u30001"])
+@pytest.mark.parametrize("other", ["v 1 ", "v  1", "\tv 1", "v\u30001", "\ufeffv 1"])
 def test_ids_that_differ_by_blanks_alone(other):
     quoted = "the ids 'v 1' and .* differ by blanks alone; write one of them"
     with pytest.raises(UserError, match=quoted) as caught:
@@ -325,6 +336,15 @@ def test_ids_that_differ_by_blanks_alone(other):
     found = Detections.from_rows([other], ())
     with pytest.raises(UserError, match=f"detections: {quoted}"):
         found.spelled_as(Annotations({"v 1": Video("v 1", "test")}, ()))
+
+
+@pytest.mark.parametrize("other", ["Test", "test ", "TEST"])
+def test_subsets_that_differ_by_blanks_or_case_alone(other):
+    """Evaluated on one of them, a split would have lost its other videos without a word."""
+    database = {"v": entry(subset="test"), "w": entry(subset=other), "u": entry(subset="testing")}
+    with pytest.raises(UserError, match=r"the subsets .* differ by blanks or case alone") as caught:
+        parse_annotations({"database": database})
+    assert "'test'" in str(caught.value) and repr(other) in str(caught.value)
 
 
 def test_ids_in_both_forms_are_one_and_those_that_differ_by_case_are_two():

@@ -19,7 +19,7 @@ def test_names_are_compared_in_form_c(text, composed):
 
 
 @pytest.mark.parametrize(
-    "label", ["Background", "None", "NoAction", "no action", "__bg__", "no-event"]
+    "label", ["Background", "None", "NoAction", "no action", "__bg__", "no-event", "N/A"]
 )
 def test_labels_that_stand_for_nothing(label):
     assert is_nothing(label)

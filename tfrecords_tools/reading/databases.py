@@ -58,6 +58,8 @@ def fill_in(
         if info.setdefault(nfc(row["video"]), about) != about:
             text = f"{place}: a second line of the video {row['video']!r} that differs; keep one"
             problem("duplicate", text, row["video"])
+    if info and not any(info.values()):
+        problem("annotation", f"{path}: has no column of subset, fps, duration or frames; add one")
     with reported(problem, "annotation"):
         ids = spelled(tuple(info), database, plain_id, f"{path}: the ids")
         info = dict(zip(ids, info.values(), strict=True))

@@ -135,7 +135,7 @@ def test_what_is_broken_does_not_hide_the_rest(data, capsys):
         found = of_source(data, capsys)
         assert videos(found["reversed"]) == [first]
         assert sorted(videos(found["annotation"])) == sorted(["", first, second, third, fourth])
-        assert found[""]["videos"] == 2 and "source" not in found  # second has no fps
+        assert found[""]["videos"] == 3 and "source" not in found  # second has no fps
 
 
 def test_what_passes_can_be_built(data, capsys):
@@ -165,6 +165,9 @@ def test_tables_of_videos(placed, tmp_path, capsys):
         file.write(f"{quoted[0]},10\n{quoted[1]},25\n")
     found = of_source(placed, capsys, f"--video_info={table}")
     assert videos(found["duplicate"]) == [placed.ids[1]]
+    table.write_text("video,fpss\n" + "".join(f"{name},10\n" for name in quoted))
+    message = of_source(placed, capsys, f"--video_info={table}")["annotation"]["findings"][0]
+    assert "has no column of subset, fps, duration or frames; add one" in message["message"]
     table.write_text("video,fps\n" + "".join(f'{name[:-1]}.mp4",10\n' for name in quoted))
     message = of_source(placed, capsys, f"--video_info={table}")["annotation"]["findings"][0]
     assert "names none of the annotated videos, which are called '-first'" in message["message"]
