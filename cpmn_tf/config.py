@@ -119,8 +119,9 @@ class CascadeConfig(_Section):
     pooling: str = setting(
         "average",
         "how activations become a video's score: their mean over all units, over each class's "
-        "highest ones, or weighted by a learned attention over units",
-        choices=("average", "top", "attention"),
+        "highest ones, or weighted by a learned attention over units; soft_selection weighs each "
+        "unit's class probabilities (UntrimmedNet; with training.loss=softmax)",
+        choices=("average", "top", "attention", "soft_selection"),
     )
     pooling_k: int = setting(8, "pooling=top takes the highest ⌈T/k⌉ of T units", low=1)
     mining_pooling: str = setting(
@@ -131,8 +132,8 @@ class CascadeConfig(_Section):
     erasing: str = setting(
         "adversarial",
         "what is erased between stages: regions the earlier stages found (the paper), random "
-        "segments (Hide-and-Seek), or nothing",
-        choices=("adversarial", "random", "none"),
+        "segments, or nothing; hide_and_seek hides random segments from the first stage too",
+        choices=("adversarial", "random", "hide_and_seek", "none"),
     )
     threshold: float = setting(0.4, "erasing threshold ζ on the normalised T-CAS", **_SHARE)
     normalization: str = setting(
@@ -185,7 +186,9 @@ class PyramidConfig(_Section):
     4
     """
 
-    levels: int = setting(4, "pyramid levels; level l pools by 2^(l-1)", low=1, high=10)
+    levels: int = setting(
+        4, "pyramid levels; level l pools by 2^(l-1); 0: no pyramid is trained", low=0, high=10
+    )
     filters: int = setting(512, "filters of each level's convolution", low=1)
     lateral: str = setting(
         "top_down", "lateral connections", choices=("top_down", "bottom_up", "none")
@@ -358,6 +361,14 @@ class Config:
             kind: Any = field.type
             if not isinstance(value, kind):
                 raise UserError(f"{field.name}={value!r} is not a {kind.__name__}")
+        if self.localization.attention and not self.pyramid.levels:
+            raise UserError(
+                "pyramid.levels=0 leaves no attention; set localization.attention=false, or levels"
+            )
+        if self.cascade.pooling == "soft_selection" and self.training.loss != "softmax":
+            raise UserError(
+                "cascade.pooling=soft_selection weighs probabilities; set training.loss=softmax"
+            )
 
     def branches(self, streams: Mapping[str, int]) -> dict[str, int]:
         """What modules are trained on: width by stream, or that of all together, ``rgb+flow``."""

@@ -120,6 +120,17 @@ def test_batches_hold_whole_groups():
         with_settings(grouped, {"training.group_size": 1})
 
 
+def test_parts_that_do_not_go_together_are_refused():
+    none = {"pyramid.levels": 0}
+    with pytest.raises(UserError, match=r"^pyramid\.levels=0 leaves no attention; set "):
+        with_settings(Config(), none)
+    assert with_settings(Config(), {**none, "localization.attention": False}).pyramid.levels == 0
+    soft = {"cascade.pooling": "soft_selection"}
+    with pytest.raises(UserError, match=r"soft_selection weighs probabilities; set training\.loss"):
+        with_settings(Config(), soft)
+    assert with_settings(Config(), {**soft, "training.loss": "softmax"}).cascade.pooling
+
+
 def test_a_section_is_a_section():
     with pytest.raises(UserError, match="cascade=None is not a CascadeConfig"):
         Config(cascade=None)

@@ -13,8 +13,11 @@ from cpmn_tf.models.layers import (
     TemporalConvolution,
     masked_mean,
     pool_attention,
+    pool_softmax,
     pool_top,
 )
+
+WEIGHTED = ("attention", "soft_selection")  # poolings with a learned weight of each unit
 
 
 @keras.saving.register_keras_serializable(package="cpmn_tf")
@@ -30,8 +33,9 @@ class TemporalClassifier(keras.Model):
       filters: filters of each convolution.
       num_layers: convolutions, stride 1, ReLU.
       kernel_size: of the convolutions, in units.
-      pooling: ``average``, ``top`` (``layers.pool_top``) or ``attention``
-        (``layers.pool_attention``, a linear function of Z before its softmax).
+      pooling: ``average``, ``top`` (``layers.pool_top``), ``attention`` (``layers.pool_attention``,
+        a linear function of Z before its softmax) or ``soft_selection`` (``layers.pool_softmax`` by
+        the same attention).
       pooling_k: ``top`` takes the highest ⌈T/k⌉ of T units.
 
     >>> classifier = TemporalClassifier(num_classes=3, filters=16)
@@ -64,7 +68,7 @@ class TemporalClassifier(keras.Model):
         ]
         # Scores stay float32 in mixed precision: a mean over hundreds of units needs the digits.
         self.classifier = Linear(num_classes, dtype="float32")
-        self.selector = Linear(1, dtype="float32") if pooling == "attention" else None
+        self.selector = Linear(1, dtype="float32") if pooling in WEIGHTED else None
 
     def build(self, features_shape: Any, valid_shape: Any = None) -> None:
         """Creates the weights for [batch, units, channels] features."""
@@ -107,20 +111,23 @@ class TemporalClassifier(keras.Model):
         return self.classifier(tf.linalg.matmul(weight, encoded)[:, 0])
 
     def _activations(self, encoded: tf.Tensor) -> tf.Tensor:
-        """All that pooling needs of Z: M, and of ``attention`` its logits as a last channel."""
+        """All that pooling needs of Z: M, and attention's logits, if any, as a last channel."""
         tcas = self.classifier(encoded, bias=False)
         return tf.concat([tcas, self.selector(encoded)], axis=-1) if self.selector else tcas
 
     def _pooled(self, activations: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:
         """Logits of [batch, units, classes] M, or what :meth:`_activations` makes of it."""
         tcas = activations[..., : self.num_classes]
+        bias = self.classifier(tf.zeros([1, self.filters]))
+        if self.pooling == "soft_selection":
+            return pool_softmax(tcas + bias, activations[..., -1], valid)
         if self.pooling == "top":
             pooled = pool_top(tcas, valid, self.pooling_k)
         elif self.pooling == "attention":
             pooled = pool_attention(tcas, activations[..., -1], valid)
         else:
             pooled = masked_mean(tcas, valid)
-        return pooled + self.classifier(tf.zeros([1, self.filters]))
+        return pooled + bias
 
     def tcas(self, encoded: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:
         """Eq. 2, the T-CAS: M_t^c = Σ_k w^c(k) Z_t(k), without the bias.
@@ -280,9 +287,21 @@ class CascadedClassifier(keras.Model):
         training: bool = False,
         chunk: int = 0,
     ) -> Stage:
-        """The localization stage A on the untouched features; ``chunk`` units at a time if set."""
-        nothing, video = tf.zeros_like(valid), tf.range(tf.shape(valid)[0])
-        return self._classify(0, features, valid, nothing, video, seed, training, chunk)
+        """The localization stage A; ``chunk`` units at a time if set.
+
+        Its features are untouched, but for Hide-and-Seek's in training.
+        """
+        hidden, video = tf.zeros_like(valid), tf.range(tf.shape(valid)[0])
+        if training and self.config.erasing == "hide_and_seek":
+            hidden = self._random_mask(valid, seed, 0)
+            features = erasing.erase(features, hidden, valid, self.config.erased_value)
+        return self._classify(0, features, valid, hidden, video, seed, training, chunk)
+
+    def _random_mask(self, valid: tf.Tensor, seed: tf.Tensor | None, stage: int) -> tf.Tensor:
+        """Each stage has other segments hidden."""
+        assert seed is not None
+        own = tf.stack([seed[0], seed[1] * 64 + stage])
+        return erasing.random_mask(valid, own, self.config.random_segment, self.config.random_rate)
 
     def _classify(
         self,
@@ -343,11 +362,8 @@ class CascadedClassifier(keras.Model):
             if config.erasing == "adversarial":
                 cut = config.threshold, config.normalization
                 erased |= erasing.erasing_mask(tcas, valid, chosen, *cut)
-            elif config.erasing == "random" and training:
-                assert seed is not None
-                own = tf.stack([seed[0], seed[1] * 64 + number])  # each stage hides other segments
-                segments = config.random_segment, config.random_rate
-                erased |= erasing.random_mask(valid, own, *segments)
+            elif config.erasing in ("random", "hide_and_seek") and training:
+                erased |= self._random_mask(valid, seed, number)
             left = erasing.erase(features, erased, valid, config.erased_value)
             stage = self._classify(number, left, valid, erased, video, seed, training, chunk)
             tcas = stage.tcas

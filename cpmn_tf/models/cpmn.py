@@ -62,15 +62,17 @@ class CPMN(keras.Model):
             name: CascadedClassifier(config=self.config.cascade, **given) for name in self.branches
         }
         self.pyramids = {
-            name: PyramidAttention(config=self.config.pyramid, **given) for name in self.branches
+            name: PyramidAttention(config=self.config.pyramid, **given)
+            for name in self.branches
+            if self.config.pyramid.levels
         }
         self.build()
 
     def build(self, input_shape: Any = None) -> None:
         """Creates all weights; the widths are known from the start."""
-        for name, width in self.branches.items():
-            self.cascades[name].build((None, None, width))
-            self.pyramids[name].build((None, None, width))
+        for modules in (self.cascades, self.pyramids):
+            for name, module in modules.items():
+                module.build((None, None, self.branches[name]))
         self.built = True
 
     def call(

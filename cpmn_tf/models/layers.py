@@ -34,8 +34,6 @@ def pool_top(values: tf.Tensor, valid: tf.Tensor, k: int = 8) -> tf.Tensor:
 def pool_attention(values: tf.Tensor, attention: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:
     """Σ_t a_t·values_t with a the softmax of ``attention`` over the valid units.
 
-    The soft selection of UntrimmedNet (Wang et al., CVPR 2017).
-
     Args:
       values: [batch, units, channels].
       attention: [batch, units], before the softmax; [batch, units, channels] gives each channel
@@ -48,6 +46,20 @@ def pool_attention(values: tf.Tensor, attention: tf.Tensor, valid: tf.Tensor) ->
     if attention.shape.rank == 2:
         attention = attention[..., tf.newaxis]
     return tf.reduce_sum(masked_softmax(attention, valid) * values, axis=1)
+
+
+def pool_softmax(logits: tf.Tensor, attention: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:
+    """log Σ_t a_t·softmax(logits_t): the soft selection of UntrimmedNet (Wang et al., CVPR 2017).
+
+    Args:
+      logits: [batch, units, classes], whose softmax is over classes.
+      attention, valid: as in :func:`pool_attention`.
+
+    Returns:
+      [batch, classes], the logarithm of class probabilities, which are its own softmax.
+    """
+    probabilities = pool_attention(tf.nn.softmax(logits), attention, valid)
+    return tf.math.log(probabilities + 1e-30)  # of a video without any valid unit, too
 
 
 def masked_softmax(values: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:

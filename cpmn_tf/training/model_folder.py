@@ -219,6 +219,11 @@ def _short(value: Any) -> str:
     return text if len(text) <= 120 else f"{text[:117]}..."
 
 
+def modules_of(config: Config) -> tuple[str, ...]:
+    """The modules that are trained of each stream."""
+    return MODULES if config.pyramid.levels else MODULES[:1]
+
+
 def module_folder(model_dir: str | os.PathLike, stream: str, module: str) -> pathlib.Path:
     """Where the checkpoints of one module of one stream are."""
     return pathlib.Path(model_dir) / "streams" / stream / module
@@ -250,9 +255,9 @@ def load_model(
     model = CPMN(streams=used, num_classes=len(manifest.classes), config=manifest.config)
     model.manifest = manifest
     for stream in model.branches:
-        parts = {"cascade": model.cascades[stream], "pyramid": model.pyramids[stream]}
-        for module, part in parts.items():
-            restore_weights(part, module_folder(model_dir, stream, module))
+        parts = {"cascade": model.cascades, "pyramid": model.pyramids}
+        for module in modules_of(manifest.config):
+            restore_weights(parts[module][stream], module_folder(model_dir, stream, module))
     return model
 
 

@@ -14,7 +14,7 @@ from cpmn_tf.data.pipeline import Split
 from cpmn_tf.errors import UserError
 from cpmn_tf.training.events import EventWriter
 from cpmn_tf.training.loop import ModuleTrainer, Runtime
-from cpmn_tf.training.model_folder import MODULES, ModelManifest, module_folder
+from cpmn_tf.training.model_folder import ModelManifest, module_folder, modules_of
 from cpmn_tf.training.validation import Validator
 
 TENSORBOARD = "tensorboard"  # folder of the event files
@@ -95,7 +95,7 @@ def train(
     for stream in streams or manifest.branches:
         validate = Validator(config=config, stream=stream, training=training, held_out=held_out)
         modules: dict[str, keras.Model] = {}
-        for module in MODULES:
+        for module in modules_of(config):
             trainer = ModuleTrainer(
                 module=module,
                 stream=stream,

@@ -57,6 +57,7 @@ class Validator:
                 config=with_settings(config, {"localization.attention": attention}),
             )
             for attention in (False, True)
+            if config.pyramid.levels or not attention
         }
 
     def __call__(
