@@ -55,10 +55,11 @@ def relocate(app, path, docname, source):
     del app, docname
     name = pathlib.Path(path).as_posix()
     text = source[0]
-    if name.endswith("experiments/README.md"):
+    if name.endswith(("experiments/README.md", "experiments/rivals.md")):
         text = re.sub(r"\]\((results/[^)]+\.png)\)", r"](../experiments/\1)", text)
         text = re.sub(r"\[(?:[^\]]*)\]\((results/[^)]*)\)", r"`experiments/\1`", text)
         text = text.replace("](../docs/", "](").replace("](../README.md", "](index.md")
+        text = text.replace("](README.md", "](results.md")
     else:
         text = text.replace("](docs/", "](").replace("](experiments/README.md", "](results.md")
     source[0] = text

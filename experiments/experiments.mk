@@ -1,6 +1,6 @@
 # What experiments/README.md shows. One stamp per data set and study, written when it is finished, so that an
 # interrupted make goes on where it was; `make -k` goes on after a study that failed. Output: runs/results.
-.PHONY: experiments-watch experiments-short experiments-simulated experiments-folds fuzz
+.PHONY: experiments-watch experiments-short experiments-simulated experiments-folds experiments-rivals fuzz
 # Studies of one data set share models; and a finished data set is no intermediate file.
 .NOTPARALLEL:
 .SECONDARY:
@@ -21,15 +21,20 @@ ON_SIMULATION := table3 fig4_fig6 fig5_threshold fig5_sampling normalization thi
 SIMULATIONS := easier harder sceneless single several
 MINING := table3 why_mining
 FOLDS := 05 16 27 38 49
+RIVALS_ON := watch short simulated_single simulated_several
 # Seeds of the studies on watch and short; 5 where nothing is said.
 SEEDS_more_options := 1
 SEEDS_training_options := 1
+SEEDS_rivals_otherwise := 3
 
 experiments-watch: $(WATCH:%=$(STAMPS)/watch/%) $(STAMPS)/watch_val/normalization
 experiments-short: $(WATCH:%=$(STAMPS)/short/%)
 experiments-simulated: $(ON_SIMULATION:%=$(STAMPS)/simulated/%) $(foreach name,$(SIMULATIONS),$(MINING:%=$(STAMPS)/simulated_$(name)/%))
 experiments-folds: $(FOLDS:%=$(STAMPS)/folds/%)
 	$(RUN) join --name=options --results=$(subst $() ,$(comma),$(FOLDS:%=runs/results/folds/%)) --output_dir=runs/results/folds
+
+# What experiments/rivals.md shows.
+experiments-rivals: $(foreach name,rivals rivals_otherwise,$(RIVALS_ON:%=$(STAMPS)/%/$(name)))
 
 # Both protocols against plain loops: 50,000 drawn splits, of which the tests judge 1,000.
 fuzz: $(VENV)/installed
@@ -81,6 +86,12 @@ $(STAMPS)/simulated_%/table3: $(STAMPS)/simulated_%/records
 	$(STAMP)
 $(STAMPS)/simulated_%/why_mining: $(STAMPS)/simulated_%/records
 	$(RUN) why_mining $(SHORTENED) --data_dir=runs/simulated_$* --output_dir=runs/results/simulated_$* --seeds=3
+	$(STAMP)
+$(STAMPS)/simulated_%/rivals: $(STAMPS)/simulated_%/records
+	$(RUN) rivals $(SHORTENED) --data_dir=runs/simulated_$* --output_dir=runs/results/simulated_$* --seeds=3
+	$(STAMP)
+$(STAMPS)/simulated_%/rivals_otherwise: $(STAMPS)/simulated_%/records
+	$(RUN) rivals_otherwise $(SHORTENED) --data_dir=runs/simulated_$* --output_dir=runs/results/simulated_$* --seeds=3
 	$(STAMP)
 # Folds of the training videos by the last digit of the id, one training each: what a default is chosen by.
 $(STAMPS)/folds/%: | $(VENV)/installed

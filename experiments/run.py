@@ -21,7 +21,11 @@ from types import ModuleType
 from cpmn_tf.commands import cli
 
 HERE = pathlib.Path(__file__).parent
-COMMANDS = {"join": "harness/join.py", "page": "harness/results_page.py"}
+COMMANDS = {
+    "join": "harness/join.py",
+    "page": "harness/results_page.py",
+    "rivals_page": "harness/rivals_page.py",
+}
 
 
 def files() -> dict[str, pathlib.Path]:

@@ -11,13 +11,17 @@ import json
 import os
 import pathlib
 import shutil
+import time
+from typing import Any
 
 from cpmn_tf.commands.progress import ProgressBar
 from cpmn_tf.config import Config, with_overrides
 from cpmn_tf.data.pipeline import Split
-from cpmn_tf.files import replaced
+from cpmn_tf.files import read_json, replaced, write_json
 from cpmn_tf.training import train
-from cpmn_tf.training.model_folder import INFERENCE_SETTINGS, MODULES, flatten, module_folder
+from cpmn_tf.training.model_folder import INFERENCE_SETTINGS, flatten, module_folder, modules_of
+
+_SECONDS = "seconds.json"  # that a module's training took
 
 # Settings that a module's weights do not depend on, besides those that act at inference only.
 _WATCHING = ("preset", "training.validate_every", "training.checkpoint_every", "training.pictures")
@@ -63,27 +67,51 @@ def train_once(
         return model_dir
     shared = {}
     branches = config.branches({spec.name: spec.width for spec in manifest.streams})
-    for name, module in itertools.product(branches, MODULES):
+    for name, module in itertools.product(branches, modules_of(config)):
         key = digest([module_settings(config, module), *common])
         kept = folder / "modules" / f"{name}_{module}_{key}"
         shared[kept] = module_folder(model_dir, name, module)
     for kept, own in shared.items():
         _link(kept, own)
-    bar = ProgressBar()
-    train(
-        data_dir=data_dir,
-        model_dir=model_dir,
-        config=config,
-        seed=seed,
-        precision=precision,
-        progress=bar.update,
-        report=bar.report,
-    )
+    bar, seconds, last = ProgressBar(), dict.fromkeys(shared.values(), 0.0), time.monotonic()
+
+    def progress(label: str, *done: Any) -> None:
+        nonlocal last
+        now = time.monotonic()
+        seconds[module_folder(model_dir, *label.rsplit(" ", 1))] += now - last
+        last = now
+        bar.update(label, *done)
+
+    try:
+        train(
+            data_dir=data_dir,
+            model_dir=model_dir,
+            config=config,
+            seed=seed,
+            precision=precision,
+            progress=progress,
+            report=bar.report,
+        )
+    finally:
+        for own, spent in seconds.items():
+            if spent:
+                add_seconds(own, spent)
     bar.end()
     for kept, own in shared.items():
         _link(own, kept)
     finished.touch()
     return model_dir
+
+
+def add_seconds(module: pathlib.Path, spent: float) -> None:
+    """Notes seconds of training in a module's folder, beside those of runs that were killed."""
+    path = module / _SECONDS
+    write_json(path, spent + (read_json(path) if path.is_file() else 0.0))
+
+
+def minutes(model_dir: pathlib.Path) -> float:
+    """What a model's modules took to be trained, by the clock, wherever in the bank that was."""
+    return sum(map(read_json, model_dir.glob(f"streams/*/*/{_SECONDS}"))) / 60
 
 
 def module_settings(config: Config, module: str) -> dict[str, object]:

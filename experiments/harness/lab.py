@@ -5,6 +5,7 @@ share what they can), localized and judged by both protocols; a result once comp
 that is killed goes on where it was, and the same command gives the same numbers.
 """
 
+import dataclasses
 import pathlib
 from collections.abc import Sequence
 from types import ModuleType
@@ -14,7 +15,7 @@ import numpy as np
 from absl import logging
 
 from cpmn_tf.commands import cli
-from cpmn_tf.config import PRESETS, TIOU, parse_settings, preset, with_overrides
+from cpmn_tf.config import PRESETS, TIOU, Config, parse_settings, preset, with_overrides
 from cpmn_tf.data.pipeline import Split
 from cpmn_tf.errors import UserError
 from cpmn_tf.evaluation import evaluate, parse_tiou
@@ -89,15 +90,28 @@ class Lab:
         """The variants without those that have the settings of an earlier one."""
         first: dict[Any, Variant] = {}
         for variant in variants:
-            first.setdefault(with_overrides(self.config, variant.settings), variant)
+            first.setdefault((self.configured(variant), variant.train), variant)
         return list(first.values())
+
+    def base(self, variant: Variant) -> Config:
+        """What the variant's settings are on top of."""
+        if variant.base is None:
+            return self.config
+        splits = {name: getattr(self.config.data, name) for name in ("train_split", "test_split")}
+        data = dataclasses.replace(variant.base.data, **splits)
+        return dataclasses.replace(variant.base, data=data)
+
+    def configured(self, variant: Variant) -> Config:
+        """All of the variant's settings."""
+        return with_overrides(self.base(variant), variant.settings)
 
     def trained(self, variant: Variant, seed: int) -> tuple[pathlib.Path, list[str]]:
         """The folder of the variant's model, trained now if need be, and its inference settings."""
         training, inference_only = by_phase(variant.settings)
-        config = with_overrides(self.config, training)
+        config = with_overrides(self.base(variant), training)
         data_dir, precision = self.flags.data_dir, self.flags.precision
-        folder = train_once(self.output, data_dir, config, seed=seed, precision=precision)
+        train = variant.train or train_once
+        folder = train(self.output, data_dir, config, seed=seed, precision=precision)
         return folder, inference_only
 
     def results(self, variants: Sequence[Variant]) -> list[Result]:

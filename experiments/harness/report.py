@@ -111,7 +111,8 @@ def beside(published: Published, results: Sequence[Result], facts: dict[str, Any
 def plot(results: Sequence[Result], variants: Sequence[Variant], title: str) -> Figure:
     """mAP against tIoU, a line per variant, bars of one standard error, a panel per protocol."""
     many = len(variants) > 6  # lines: the legend then goes below
-    figure = Figure(figsize=(11, 6.4 if many else 4.6), layout="constrained")
+    height = max(6.4, 3.6 + 0.2 * len(variants)) if many else 4.6
+    figure = Figure(figsize=(11, height), layout="constrained")
     figure.suptitle(title)
     for axes, protocol in zip(figure.subplots(1, 2, sharey=True), PROTOCOLS, strict=True):
         for number, variant in enumerate(variants):

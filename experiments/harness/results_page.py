@@ -37,12 +37,21 @@ def updated(page: str, results: pathlib.Path) -> str:
         path = results / data / f"{name}.md"
         if table is None or not path.is_file():
             raise UserError(f"{path}: there is no such file, or the page has no place for it")
-        found = [t[0] for t in _TABLE.finditer(path.read_text("utf-8")) if t[1] == table[1]]
-        if len(found) != 1:
-            raise UserError(f"{path}: has no table of {table[1].strip()!r}")
-        parts += [page[begin : table.start()], found[0]]
+        parts += [page[begin : table.start()], table_of(path, table[1].strip())]
         begin = table.end()
     return "".join([*parts, page[begin:]])
+
+
+def table_of(path: pathlib.Path, head: str) -> str:
+    """The table of a file whose first cell is ``head``.
+
+    Raises:
+      UserError: if there is none, or several.
+    """
+    found = [t[0] for t in _TABLE.finditer(path.read_text("utf-8")) if t[1].strip() == head]
+    if len(found) != 1:
+        raise UserError(f"{path}: has no table of {head!r}")
+    return found[0]
 
 
 def run(_: cli.Flags) -> None:

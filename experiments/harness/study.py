@@ -1,7 +1,10 @@
 """What a table or figure is: plain data, which :mod:`experiments.run` trains, judges and writes."""
 
 import dataclasses
-from collections.abc import Sequence
+import pathlib
+from collections.abc import Callable, Sequence
+
+from cpmn_tf.config import Config
 
 PROTOCOLS = ("activitynet", "thumos14")
 
@@ -14,11 +17,16 @@ class Variant:
       name: as it is shown.
       settings: ``section.field=value`` on top of the preset and ``--set``.
       to: names of the rows that its differences are to, where they are not the study's.
+      base: what ``settings`` are on top of instead; its splits are still the preset's.
+      train: what makes the model's folder; called as, and by default,
+        :func:`experiments.harness.bank.train_once`.
     """
 
     name: str
     settings: tuple[str, ...] = ()
     to: tuple[str, ...] = ()
+    base: Config | None = None
+    train: Callable[..., pathlib.Path] | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

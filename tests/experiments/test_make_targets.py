@@ -12,7 +12,7 @@ from cpmn_tf.commands import cli
 from experiments import run
 
 ROOT = pathlib.Path(__file__).parents[2]
-TARGETS = [f"experiments-{name}" for name in ("watch", "short", "simulated", "folds")]
+TARGETS = [f"experiments-{name}" for name in ("watch", "short", "simulated", "folds", "rivals")]
 
 
 @pytest.fixture
@@ -51,8 +51,18 @@ def test_every_table_of_the_targets_data_sets_is_made(folder):
     assert {command for command in shown if "simulated_full" not in command} <= made
 
 
+def test_rivals_are_compared_on_four_data_sets(folder):
+    made = commands(folder, "experiments-rivals")
+    seeds = {"watch": 5, "short": 5, "simulated_single": 3, "simulated_several": 3}
+    for name, number in seeds.items():
+        own = [call for call in made if f"--output_dir=runs/results/{name} " in call]
+        assert sorted(call.split()[3] for call in own) == ["rivals", "rivals_otherwise"]
+        (call,) = (call for call in own if " rivals " in call)
+        assert call.endswith(f"--seeds={number}") and f"--data_dir=runs/{name} " in call
+
+
 def test_parts_of_the_method_are_judged_on_every_data_set(folder):
-    made = "\n".join(commands(folder, *TARGETS))
+    made = "\n".join(commands(folder, *TARGETS[:-1]))
     for name in ("watch", "short", "simulated"):
         for study in ("table3", "why_mining"):
             assert re.search(rf" {study} .*--data_dir=runs/{name} ", made)

@@ -5,7 +5,7 @@ import numpy as np
 from cpmn_tf.config import Config, with_overrides
 from cpmn_tf.training import load_model, train
 from cpmn_tf.training.model_folder import MODULES, module_folder
-from experiments.harness.bank import module_settings, train_once
+from experiments.harness.bank import minutes, module_settings, train_once
 
 
 def test_a_module_depends_on_its_own_settings_alone():
@@ -34,6 +34,11 @@ def test_bank_shares_what_is_the_same_and_changes_no_bit(data_set, small_setting
         for name in names:
             first, second = (module_folder(m, stream, "pyramid") / name for m in (one, two))
             assert first.samefile(second)
+    # What a module took goes with it, wherever it is: here two pyramids of four modules.
+    assert minutes(one) > 0 and minutes(two) > 0
+    for stream in ("rgb", "flow"):
+        spent = [module_folder(m, stream, "pyramid") / "seconds.json" for m in (one, two)]
+        assert spent[0].read_text() == spent[1].read_text()
     train(data_dir=data_set, model_dir=tmp_path / "alone", config=changed, seed=3)
     ours, alone = (load_model(folder) for folder in (two, tmp_path / "alone"))
     for left, right in zip(ours.variables, alone.variables, strict=True):

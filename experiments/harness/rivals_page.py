@@ -1,0 +1,93 @@
+"""Puts what `rivals` measured into rivals.md, between its two marks: no figure there is typed in.
+
+cp runs/results/watch/rivals* experiments/results/watch/
+python -m experiments.run rivals_page
+"""
+
+import pathlib
+import statistics
+from collections.abc import Mapping
+from typing import Any
+
+from cpmn_tf.commands import cli
+from cpmn_tf.files import read_json, write_text
+from experiments.harness.report import markdown
+from experiments.harness.results_page import HERE, table_of
+
+BEGIN, END = "<!-- measured -->\n", "<!-- end -->\n"
+DATA = ("watch", "short", "simulated_single", "simulated_several")
+STUDIES = {"rivals": "By their published settings", "rivals_otherwise": "By other settings"}
+
+
+def updated(page: str, results: pathlib.Path) -> str:
+    """The page with what is in ``results`` between its marks."""
+    before, _, rest = page.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return before + BEGIN + "\n" + measured(results) + END + after
+
+
+def measured(results: pathlib.Path) -> str:
+    """All methods on all data sets, what has not been run, and each study's tables."""
+    paths = {name: results / name / "rivals.json" for name in DATA}
+    found = {name: read_json(path) for name, path in paths.items() if path.is_file()}
+    parts = []
+    if missing := [f"`{name}`" for name in DATA if name not in found]:
+        parts.append(f"Not run yet: {', '.join(missing)}.")
+    if found:
+        parts.append(overview(found))
+    for study, title in STUDIES.items():
+        for name in DATA:
+            path = results / name / f"{study}.md"
+            if path.is_file():
+                facts = read_json(path.with_suffix(".json"))
+                tables = [table_of(path, head) for head in ("activitynet", "training")]
+                parts += [f"### {title}: {name}", command(study, name, facts), *tables]
+    return "\n\n".join(part.rstrip("\n") for part in parts) + "\n\n"
+
+
+def command(study: str, name: str, facts: Mapping[str, Any]) -> str:
+    """What was run, and whether the data are simulated."""
+    flags = [f"--preset={facts['preset']}", f"--precision={facts['precision']}"]
+    flags += [f"--set={item}" for item in facts["set"]]
+    flags += [f"--data_dir=runs/{name}", f"--output_dir=runs/results/{name}"]
+    call = f"`python -m experiments.run {study} {' '.join(flags)} --seeds={facts['seeds']}`"
+    return call + (" (SIMULATED)" if facts["simulated"] else "")
+
+
+def overview(found: Mapping[str, Mapping[str, Any]]) -> str:
+    """A row per method: average mAP ± s.e., minutes of a training; and the mean over data sets."""
+    methods = dict.fromkeys(_method(row) for facts in found.values() for row in facts["variants"])
+    rows = [["method", *(f"{name}; minutes" for name in found), "mean"]]
+    for method in methods:
+        cells, means = [method], []
+        for facts in found.values():
+            ours = [r for r in facts["results"] if _method(r["variant"]) == method]
+            if not ours:
+                cells.append("not run")
+                continue
+            averages = [100 * statistics.mean(r["map"]["activitynet"]) for r in ours]
+            minutes = statistics.mean(facts["costs"][ours[0]["variant"]]["minutes"])
+            means.append(statistics.mean(averages))
+            cells.append(f"{mean_and_error(averages)}; {minutes:.1f}")
+        whole = len(means) == len(found)
+        rows.append([*cells, f"{statistics.mean(means):.1f}" if whole else ""])
+    return markdown(rows)
+
+
+def mean_and_error(values: list[float]) -> str:
+    """Mean ± standard error; of one value, itself."""
+    text = f"{statistics.mean(values):.1f}"
+    if len(values) > 1:
+        text += f" ± {statistics.stdev(values) / len(values) ** 0.5:.1f}"
+    return text
+
+
+def _method(row: str) -> str:
+    """CPMN's row names its preset, which is not the same on all data sets."""
+    return row.partition(", --preset=")[0]
+
+
+def run(_: cli.Flags) -> None:
+    """Brings the page up to date."""
+    page = HERE / "rivals.md"
+    write_text(page, updated(page.read_text("utf-8"), HERE / "results"))

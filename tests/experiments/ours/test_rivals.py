@@ -1,0 +1,95 @@
+"""The study of the rivals: its rows, how they are trained; a second run changes nothing."""
+
+import functools
+import json
+
+import pytest
+
+from cpmn_tf.commands import cli
+from cpmn_tf.config import with_overrides
+from cpmn_tf.files import write_json
+from experiments import run
+from experiments.harness import lab
+from experiments.harness.study import PROTOCOLS, Result
+from experiments.ours import rivals
+from experiments.rivals import BASE
+
+
+@pytest.mark.parametrize(
+    "videos, batch, updates, epochs",
+    [(96, 10, 2500, 250), (400, 10, 2500, 63), (97, 16, 200, 29), (5, 16, 0, 0)],
+)
+def test_updates_are_whole_epochs(videos, batch, updates, epochs):
+    """Steps of an epoch: 10, 40, 7, 1; 62 epochs of 40 would be 2480."""
+    schedule = rivals.Schedule(batch_size=batch, updates=updates, final_updates=0)
+    settings = schedule.settings(videos)
+    assert f"training.epochs={epochs}" in settings
+    assert {f"training.batch_size={batch}", "training.final_epochs=0"} <= set(settings)
+
+
+def a_lab(data_set, tmp_path, *arguments) -> lab.Lab:
+    found = []
+    flags = [f"--data_dir={data_set}", f"--output_dir={tmp_path}", "--preset=watch", *arguments]
+    define = functools.partial(lab.define_flags, rivals)
+    assert cli.execute("rivals", "", define, found.append, flags) == 0
+    return lab.Lab(found[0])
+
+
+def test_rows_have_their_own_settings_and_the_data_sets_splits(data_set, tmp_path):
+    here = a_lab(data_set, tmp_path, "--set=cascade.filters=7")
+    rows = here.distinct(rivals.variants(here))
+    names = [row.name for row in rows]
+    assert names[: len(rivals.RIVALS)] == list(rivals.RIVALS)
+    assert "CPMN, --preset=watch" in names
+    for row in rows:
+        config = here.configured(row)
+        assert config.data.train_split == "training"
+        if row.name in rivals.RIVALS:
+            assert config.cascade.filters != 7 and not config.pyramid.levels
+            assert not config.localization.attention
+    w_talc = here.configured(rows[names.index("W-TALC")])
+    # Widths 12 and 8; two units of 0.1 s, less half of one.
+    assert w_talc.cascade.filters == 20 and w_talc.localization.min_seconds == pytest.approx(0.15)
+    assert w_talc.training.epochs == 2500  # 10 videos, a batch
+
+
+def test_every_rival_has_at_most_four_other_settings(data_set, tmp_path):
+    here = a_lab(data_set, tmp_path)
+    rows = rivals.variants(here, others=True)
+    assert here.distinct(rows) == rows
+    for name, rival in rivals.RIVALS.items():
+        assert len(rival.others) == 4
+        assert [row.to for row in rows if row.name.startswith(f"{name}: ")] == [(name,)] * 4
+        for settings in rival.others.values():
+            with_overrides(BASE, [*rival.settings, *settings])
+
+
+def test_table_and_costs(data_set, tmp_path, monkeypatch):
+    """With made-up results: a training of the rows' seeds takes 30 s a stream and seed number."""
+
+    def made_up(self, variant, seed):
+        name = f"{list(rivals.RIVALS).index(variant.name) if not variant.to else 9}_seed{seed}"
+        for stream in ("rgb", "flow"):
+            write_json(
+                tmp_path / "models" / name / "streams" / stream / "cascade" / "seconds.json",
+                30.0 * (seed + 1),
+            )
+        both = {protocol: [0.2, 0.4] for protocol in PROTOCOLS}
+        return Result(variant.name, seed, [0.1, 0.5], both, 1.0, 9, 0, name)
+
+    monkeypatch.setattr(lab.Lab, "_result", made_up)
+    arguments = [f"--data_dir={data_set}", f"--output_dir={tmp_path}", "--seeds=2"]
+    arguments += ["--preset=watch"]
+    monkeypatch.setattr(rivals, "cpmn_rows", lambda lab: [])
+    for name in ("rivals", "rivals_otherwise"):
+        assert run.main([name, *arguments]) == 0
+    found = json.loads((tmp_path / "rivals.json").read_text())
+    assert list(found["variants"]) == list(rivals.RIVALS)
+    costs = found["costs"]
+    # Two streams of 30 s, and of 60 s.
+    assert costs["CAM"] == {"minutes": [1.0, 2.0], "passes": 300}  # 10 videos: a batch an epoch
+    assert costs["adversarial erasing, offline"]["passes"] == 601
+    text = (tmp_path / "rivals.md").read_text()
+    assert "| W-TALC | 1.5 | 2500 |" in text
+    other = (tmp_path / "rivals_otherwise.md").read_text()
+    assert "+0.0 ± 0.0 to CAM | " in other and "| CAM: dropout | 1.5 | 300 |" in other
