@@ -25,7 +25,7 @@ from cpmn_tf.errors import UserError
 from cpmn_tf.files import read_json
 from cpmn_tf.formats.annotations import parse_number
 from cpmn_tf.formats.arrays import open_array
-from cpmn_tf.formats.names import nfc
+from cpmn_tf.formats.names import nfc, other_ids
 from cpmn_tf.formats.tables import filled_lines, read_table
 
 _ROUNDING = 1e-4  # a sum of float32 softmaxes may pass its bound by so much
@@ -118,7 +118,7 @@ def _cells_table(cells: _Cells, known: set[str], allowed: set[str]) -> _Table:
     for place, video, label, value in cells:
         video, label = ids.get(nfc(video), video), names.get(nfc(label), label)
         if video not in known:
-            for other in {f"v_{video}", video.removeprefix("v_")} & known:  # as YouTube's ids go
+            for other in other_ids(video) & known:
                 raise UserError(f"{place} is {other!r} in the data set; call it so in both")
             raise UserError(f"{place} is not in the data set; remove it")
         if label not in allowed:

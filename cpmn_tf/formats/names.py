@@ -69,6 +69,11 @@ def _seen(name: str) -> str:
     return "".join(letter for letter in nfc(name) if unicodedata.category(letter) != "Cf")
 
 
+def other_ids(name: str) -> set[str]:
+    """How else YouTube's ids are written: with ``v_`` before them, or without."""
+    return {f"v_{name}", name.removeprefix("v_")} - {name}
+
+
 def plain_id(name: str) -> str:
     """What two ids have in common that differ by blanks around or between words alone."""
     return " ".join(_seen(name).split())

@@ -23,7 +23,7 @@ import numpy as np
 
 from cpmn_tf.data.manifest import check_stream_names
 from cpmn_tf.errors import Defect, Problem, UserError
-from cpmn_tf.formats.annotations import nfc
+from cpmn_tf.formats.names import nfc, other_ids
 from tfrecords_tools.findings import listed
 from tfrecords_tools.reading.feature_files import (
     ARCHIVES,
@@ -231,23 +231,28 @@ class FeatureFolders:
             )
         return found[0] if found else None
 
-    def missing(self, video_id: str, group: str | None) -> list[str]:
-        """Streams (or 'features') that a video has no file of, with a file that may be meant."""
+    def missing(self, video_id: str, group: str | None) -> dict[str, str]:
+        """Streams (or 'features') that a video has no file of, each with the file that is meant."""
         key = nfc(video_id)
-        gone = []
+        gone = {}
         for stream in self._folders:
             groups = self._groups if group is None else [group]
             if group is None or key not in self._files[group, stream]:
                 near = (self._near(name, stream, key) for name in groups)
-                gone.append((stream or "features") + next(filter(None, near), ""))
+                gone[stream or "features"] = next(filter(None, near), "")
         return gone
 
     def _near(self, group: str, stream: str, key: str) -> str:
         """The file that may be meant for a video that has none."""
         if unread := self._at(group, stream).unread.get(key):
-            return f" (only {unread}, which is not read)"
+            return f"only {unread}, which is not read"
         if alike := self._alike(group, stream).get(key.strip().casefold()):
-            return f" (there is {alike!r}; ids are compared with case and blanks)"
+            return f"there is {alike!r}; ids are compared with case and blanks"
+        for other in other_ids(key):
+            if stored := self._files[group, stream].get(other):
+                return f"there is {stored.file!r}; call it so in both"
+            if other == stream:  # of an archive of folders, none of which is a video's
+                return f"there is {other!r}; call it so in both"
         return ""
 
     def _names_alike(self, group: str, stream: str) -> dict[str, str]:

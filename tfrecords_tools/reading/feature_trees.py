@@ -13,7 +13,7 @@ from collections.abc import Callable, Set
 import numpy as np
 
 from cpmn_tf.errors import UserError
-from cpmn_tf.formats.annotations import nfc
+from cpmn_tf.formats.names import nfc
 from tfrecords_tools.reading.feature_files import (
     ARCHIVES,
     SUFFIXES,

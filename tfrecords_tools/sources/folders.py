@@ -123,14 +123,22 @@ class FoldersSource:
             for key in known.videos
             if (gone := self._folders.missing(key, self._groups.get(key)))
         }
-        shown = listed(f"{key!r} ({', '.join(gone)})" for key, gone in missing.items())
+        near = {
+            key: "; ".join(dict.fromkeys(filter(None, gone.values())))
+            for key, gone in missing.items()
+        }
+        shown = listed(
+            f"{key!r} ({', '.join(gone)}{near[key] and '; ' + near[key]})"
+            for key, gone in missing.items()
+        )
         counted = (
             f"{len(missing)} of {len(known.videos)} annotated videos have no features: {shown}"
         )
         some = len(missing) < len(known.videos)
         more = f": {counted}; {'add `skip_missing=True`' if some else 'check `features_dir`'}"
         for key, gone in missing.items():
-            text = f"{root}: video {key!r} has no {' and no '.join(gone)}{more}"
+            hint = more or (near[key] and f" ({near[key]})")
+            text = f"{root}: video {key!r} has no {' and no '.join(gone)}{hint}"
             self._problem("skipped" if skip else "missing", text, key)
             more = ""  # said once
         if not some:

@@ -290,7 +290,22 @@ def test_ids_that_are_nearly_the_name_of_a_file(folders, name):
     folders.path("rgb", folders.ids[0]).rename(folders.path("rgb", name))
     with pytest.raises(UserError) as error:
         folders.opened()
-    assert f"rgb (there is '{name}.npy'; ids are compared with case and blanks)" in str(error.value)
+    assert f"(rgb; there is '{name}.npy'; ids are compared with case and blanks)" in str(
+        error.value
+    )
+
+
+def test_ids_with_and_without_youtubes_prefix(folders, tmp_path):
+    first = folders.ids[0]
+    folders.path("rgb", first).rename(folders.path("rgb", f"v_{first}"))
+    with pytest.raises(UserError, match=r"\(rgb; there is 'v_-first.npy'; call it so in both\)"):
+        folders.opened()
+    folders.path("rgb", f"v_{first}").rename(folders.path("rgb", first))
+    folders.features = tmp_path / "c3d.h5"
+    with h5py.File(folders.features, "w") as file:  # as ActivityNet's own features are named
+        file[f"v_{first}/c3d_features"] = np.ones((4, 2))
+    with pytest.raises(UserError, match=r"; there is 'v_-first'; call it so in both"):
+        folders.opened()
 
 
 def test_ids_may_differ_by_case_alone(folders):

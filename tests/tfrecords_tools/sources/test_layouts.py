@@ -248,7 +248,7 @@ def test_files_of_other_types_are_named(folders, capsys):
         folders.path("rgb", name).rename(folders.path("rgb", name).with_suffix(".pt"))
     assert build_records.main(folders.flags()) == 1
     error = capsys.readouterr().err
-    assert "'-first' (rgb (only -first.pt, which is not read))" in error
+    assert "'-first' (rgb; only -first.pt, which is not read)" in error
     assert "add --skip_missing" in error
     for name in folders.ids[2:]:
         folders.path("rgb", name).unlink()
