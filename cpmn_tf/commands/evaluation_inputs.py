@@ -13,7 +13,6 @@ from cpmn_tf.evaluation.canonical import ORDERS
 from cpmn_tf.evaluation.results import Sources, facts, many, note, tables
 from cpmn_tf.formats.annotations import Annotations, Detections
 from cpmn_tf.formats.detection_files import load_detection_file
-from cpmn_tf.formats.names import is_nothing
 from cpmn_tf.formats.thumos_text import digest, load_truth
 from cpmn_tf.formats.times import check_seconds
 
@@ -40,8 +39,8 @@ def define_flags(values: cli.Flags) -> None:
     """Defines the flags that say what is judged against what."""
     values.string(
         "annotations",
-        "The truth: ActivityNet-style JSON, a video also with a list of ambiguous intervals; or a "
-        "folder of official THUMOS14 text files (CLASS_test.txt, Ambiguous_test.txt).",
+        "The truth: ActivityNet-style JSON, a video also with a list of ambiguous intervals; a .csv "
+        "(columns video, start, end, label and others); or a folder of official THUMOS14 text files (CLASS_test.txt, Ambiguous_test.txt).",
     )
     values.string(
         "detections",
@@ -171,11 +170,5 @@ def remarks(inputs: Inputs) -> list[str]:
         f"{many(number, 'detection')} of {name!r}, which is no class of the data set"
         for name, number in zip(detections.classes, counts.tolist(), strict=True)
         if name not in known
-    ]
-    texts += inputs.annotations.notes
-    texts += [
-        f"{name!r} counts as a class; if it stands for no action, remove its annotations"
-        for name in inputs.annotations.classes
-        if is_nothing(name)
     ]
     return [note(text) for text in [*inputs.notes, *texts]]

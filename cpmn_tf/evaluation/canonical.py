@@ -13,6 +13,7 @@ import numpy as np
 
 from cpmn_tf.errors import UserError
 from cpmn_tf.formats.annotations import Annotations, Detections, Video
+from cpmn_tf.formats.names import is_nothing
 from cpmn_tf.formats.times import repeated
 
 ORDERS = ("sorted", "file")
@@ -101,6 +102,7 @@ class CanonicalSplit:
       ambiguous: intervals by video; their ``label`` means nothing.
       in_file_order: the order of the files decides where the canonical one takes start and end.
       counts: see :class:`Counts`.
+      remarks: what the annotations say of themselves, and classes that may be none.
     """
 
     videos: tuple[str, ...]
@@ -112,6 +114,7 @@ class CanonicalSplit:
     ambiguous: Segments
     in_file_order: bool
     counts: Counts
+    remarks: tuple[str, ...]
 
     def instances_per_class(self) -> np.ndarray:
         """[C] number of instances, at least 1."""
@@ -234,6 +237,14 @@ def prepare(
         ambiguous=ambiguous,
         in_file_order=in_file_order,
         counts=counts,
+        remarks=(
+            *annotations.notes,
+            *(
+                f"{name!r} counts as a class; if it stands for no action, remove its annotations"
+                for name in annotations.classes
+                if is_nothing(name)
+            ),
+        ),
     )
 
 

@@ -30,6 +30,7 @@ def notes(split: CanonicalSplit) -> tuple[str, ...]:
         (counts.dropped_instances, "instance", f"{twice}; left out"),
     ]
     lines = [f"{many(number, noun)} {text}" for number, noun, text in remarks if number]
+    lines += split.remarks
     if split.in_file_order:
         lines.append("instances, and detections of one score, are in the order of the files")
     doubt = _doubt_of_seconds(split)

@@ -18,7 +18,7 @@ from cpmn_tf.formats.annotations import (
     load_annotations,
     parse_segment,
 )
-from cpmn_tf.formats.names import is_ambiguous
+from cpmn_tf.formats.names import is_ambiguous, nfc
 from cpmn_tf.formats.tables import filled_lines
 
 # The toolkit's class numbers: places in UCF101's list, as detclasslist.txt has them.
@@ -73,9 +73,11 @@ def load_official(folder: str | os.PathLike, *, problem: Problem = raise_first) 
     """
     spans: dict[str, list[Instance]] = {}
     subsets: dict[str, str] = {}
+    spelling: dict[str, str] = {}
     files = _class_files(folder)
     for path, name, subset in files:
-        for video, start, end in _intervals(path, problem):
+        for written, start, end in _intervals(path, problem):
+            video = spelling.setdefault(nfc(written), written)
             if subsets.setdefault(video, subset) != subset:
                 text = f"{path}: video {video!r} is in another subset too; remove one"
                 problem("overlap", text, video)

@@ -141,3 +141,10 @@ def test_digest_of_file_and_folder(tmp_path):
     assert digest(tmp_path) == hashlib.sha256(listing.encode()).hexdigest()
     with pytest.raises(UserError, match="cannot be read"):
         digest(tmp_path / "c")
+
+
+def test_both_forms_of_an_id_in_text_files_are_one_video(tmp_path):
+    (tmp_path / "Diving_test.txt").write_text("Plonge\u0301e 1 2\n", "utf-8")
+    (tmp_path / "Jump_test.txt").write_text("Plong\u00e9e 3 4\n", "utf-8")
+    (video,) = load_official(tmp_path).videos.values()
+    assert video.labels == ("Diving", "Jump")
