@@ -39,8 +39,9 @@ def define_flags(values: cli.Flags) -> None:
     """Defines the flags that say what is judged against what."""
     values.string(
         "annotations",
-        "The truth: ActivityNet-style JSON, a video also with a list of ambiguous intervals; a .csv "
-        "(columns video, start, end, label and others); or a folder of official THUMOS14 text files (CLASS_test.txt, Ambiguous_test.txt).",
+        "The truth: ActivityNet-style JSON, a video also with a list of ambiguous intervals; a "
+        ".csv (columns video, start, end, label); or a folder of official THUMOS14 text files "
+        "(CLASS_test.txt, Ambiguous_test.txt).",
     )
     values.string(
         "detections",
