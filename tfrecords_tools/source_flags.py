@@ -17,9 +17,9 @@ def define_source_flags(values: Flags) -> None:
     values.string(
         "annotations",
         "folders: ActivityNet-style JSON, or a CSV of segments; labels: a CSV; thumos14: folders "
-        "of text files, separated by commas; wtalc: the folder *-Annotations; bsn: anet_anno_action.json; "
-        "youtube8m: vocabulary.csv, if classes are to have names; simulated: ActivityNet-style "
-        "JSON whose timelines are taken, drawn ones without.",
+        "of text files, separated by commas; wtalc: the folder *-Annotations; bsn: "
+        "anet_anno_action.json; youtube8m: vocabulary.csv, if classes are to have names; "
+        "simulated: ActivityNet-style JSON whose timelines are taken, drawn ones without.",
     )
     values.string(
         "video_info",

@@ -25,7 +25,7 @@ from cpmn_tf.errors import UserError
 from cpmn_tf.files import read_json
 from cpmn_tf.formats.annotations import parse_number
 from cpmn_tf.formats.arrays import open_array
-from cpmn_tf.formats.names import nfc, other_ids
+from cpmn_tf.formats.names import alike, nfc, other_ids, plain_label
 from cpmn_tf.formats.tables import filled_lines, read_table
 
 _ROUNDING = 1e-4  # a sum of float32 softmaxes may pass its bound by so much
@@ -99,6 +99,8 @@ def load_class_scores(
     for label in classes:
         if nfc(label) not in column_of:
             where = columns if columns is not None and suffix == ".npy" else path
+            for text in alike([label, *filter(None, labels)], plain_label):
+                raise UserError(f"{where}: the labels {text}")
             raise UserError(f"{where}: has no scores of the class {label!r}; add them")
     missing = [video for video in video_ids if nfc(video) not in row_of]
     if missing:
