@@ -191,6 +191,9 @@ def test_cuhk_lists_scores_in_the_order_of_its_classes(files):
     assert read() == [[0.0, 0.0625], [0.5, 0.125]]
     with pytest.raises(UserError, match=r'`columns=.*columns.txt` is not "class" of .*leave it'):
         read(columns=str(files / "columns.txt"))
+    content["class"] = ["jump", "other", "Run"]
+    with pytest.raises(UserError, match="the labels 'run' and 'Run' differ by blanks or case"):
+        read()
     content["class"] = order[:2]
     with pytest.raises(UserError, match="video 'a': has 3 scores for 2 classes"):
         read()
