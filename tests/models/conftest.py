@@ -43,8 +43,8 @@ def classify(x, weights):
 
 
 def pooled(x, weights, pooling, k=8):
-    """Logits [C] of x [T, G] by another pooling: "top", or "attention" of weights (.., v, u)."""
-    *classifier, v, u = weights if pooling == "attention" else (*weights, None, None)
+    """Logits [C] of x [T, G] by another pooling: "top", or by attention of weights (.., v, u)."""
+    *classifier, v, u = (*weights, None, None) if pooling == "top" else weights
     _, tcas = classify(x, classifier)
     if pooling == "top":
         most = -(-len(x) // k)
@@ -53,6 +53,10 @@ def pooled(x, weights, pooling, k=8):
     for kernel, bias in zip(classifier[:-2:2], classifier[1:-2:2], strict=True):
         z = convolve(z, kernel, bias)
     attention = np.exp(z @ v + u)
+    if pooling == "soft_selection":
+        chances = np.exp(tcas + classifier[-1])
+        chances /= chances.sum(axis=1, keepdims=True)
+        return np.log((attention / attention.sum() * chances).sum(axis=0))
     return (attention / attention.sum() * tcas).sum(axis=0) + classifier[-1]
 
 

@@ -93,7 +93,9 @@ def test_equation_2_by_hand():
     np.testing.assert_allclose(logits, [[35 / 3]], rtol=1e-6)
 
 
-@pytest.mark.parametrize("pooling, k", [("top", 8), ("top", 2), ("top", 1), ("attention", 8)])
+@pytest.mark.parametrize(
+    "pooling, k", [("top", 8), ("top", 2), ("top", 1), ("attention", 8), ("soft_selection", 8)]
+)
 def test_other_poolings(paper, arrays, padded, filled, pooling, k):
     model = TemporalClassifier(num_classes=3, filters=6, pooling=pooling, pooling_k=k)
     model.build((None, None, 5))

@@ -54,7 +54,14 @@ def stop_after(steps: int):
     "module, extra",
     [
         ("cascade", []),
-        ("cascade", ["cascade.erasing=random"]),
+        (
+            "cascade",
+            [
+                "cascade.erasing=hide_and_seek",
+                "cascade.pooling=soft_selection",
+                "training.loss=softmax",
+            ],
+        ),
         ("cascade", ["cascade.sampling=shot"]),
         (
             "cascade",
