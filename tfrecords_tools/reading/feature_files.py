@@ -8,16 +8,15 @@ import os
 import re
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Self
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
 from cpmn_tf.errors import Defect, UserError
 from cpmn_tf.formats.arrays import all_finite, check_numbers, open_array
 from tfrecords_tools.findings import listed
+from tfrecords_tools.reading.archives import ARCHIVES, Archive, readable
 
-ARCHIVES = (".npz", ".h5", ".hdf5")
 SUFFIXES = (".npy", ".csv", *ARCHIVES)
 DIMENSIONS = ("units", "values")
 SOME = 20  # arrays that tell which axis counts crops
@@ -226,66 +225,6 @@ def finite(name: str | os.PathLike, array: np.ndarray) -> np.ndarray:
     return values
 
 
-class Archive:
-    """An open .npz or .h5 file; an array is read when it is asked for.
-
-    Attributes:
-      names: of the arrays, sorted; a ``/`` in them is a level of folders.
-    """
-
-    def __init__(self, path: str | os.PathLike):
-        """Opens it.
-
-        Raises:
-          UserError: naming the file, if it is no such file or holds no array.
-        """
-        self._path = path
-        self._file: Any
-        if os.path.splitext(path)[1].lower() == ".npz":
-            with _readable(path, "is not an .npz archive"):
-                self._file = np.load(path, allow_pickle=False)
-                if not isinstance(self._file, np.lib.npyio.NpzFile):
-                    raise ValueError("it is a single array")
-            self.names = sorted(self._file.files)
-        else:
-            from h5py import File, h5o  # Keras brings it
-
-            found: list[str] = []
-
-            def keep(name: bytes, about: Any) -> None:
-                if about.type == h5o.TYPE_DATASET:
-                    found.append(name.decode())
-
-            with _readable(path, "is not an HDF5 file"):
-                self._file = File(path, "r")
-                h5o.visit(self._file.id, keep, info=True)  # visititems() opens all that it meets
-            self.names = sorted(found)
-        if not self.names:
-            raise UserError(f"{path}: holds no array; save it anew")
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
-
-    def read(self, name: str, reading: Reading | None = None) -> np.ndarray:
-        """An array, whatever its axes; ``reading`` makes no difference.
-
-        Raises:
-          UserError: naming the file, if the array is damaged or would have to be unpickled.
-        """
-        with _readable(self._path, f"{name} is damaged"):
-            values = self._file[name]
-            if not isinstance(values, bytes | np.ndarray):  # HDF5's
-                values = values[()]
-        if isinstance(values, np.generic):
-            return np.asarray(values)
-        if not isinstance(values, np.ndarray):
-            raise UserError(f"{self._path}: holds {name!r:.80}, which is no array; remove it")
-        return values
-
-
 def _read_archive(path: str | os.PathLike, reading: Reading) -> np.ndarray:
     with Archive(path) as archive:
         if len(archive.names) != 1:
@@ -298,7 +237,7 @@ def _read_archive(path: str | os.PathLike, reading: Reading) -> np.ndarray:
 
 def _load_csv(path: str | os.PathLike, reading: Reading) -> np.ndarray:
     """A line of numbers per unit, between commas, semicolons, tabs or blanks."""
-    with _readable(path, "is not a table of numbers"):
+    with readable(path, "is not a table of numbers"):
         with open(path, encoding="utf-8-sig") as file:
             lines = [line for line in file if line.strip()]
         separator = _separator(path, lines[:2])
@@ -390,17 +329,3 @@ _READERS: dict[str, Callable[[str | os.PathLike, Reading], np.ndarray]] = {
     ".csv": _load_csv,
     **dict.fromkeys(ARCHIVES, _read_archive),
 }
-
-
-@contextlib.contextmanager
-def _readable(path: str | os.PathLike, otherwise: str) -> Iterator[None]:
-    """Makes one line of whatever NumPy, zipfile and zlib raise on a broken file."""
-    try:
-        yield
-    except UserError:
-        raise
-    except Exception as error:
-        if isinstance(error, OSError) and error.strerror:  # h5py's of a broken file have none
-            raise UserError(f"{path}: cannot be read ({error.strerror}); check the path") from None
-        reason = " ".join(str(error).split())[:80]
-        raise UserError(f"{path}: {otherwise} ({reason}); save it anew") from None

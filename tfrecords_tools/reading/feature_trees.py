@@ -14,10 +14,9 @@ import numpy as np
 
 from cpmn_tf.errors import UserError
 from cpmn_tf.formats.names import nfc
+from tfrecords_tools.reading.archives import ARCHIVES, Archive
 from tfrecords_tools.reading.feature_files import (
-    ARCHIVES,
     SUFFIXES,
-    Archive,
     Reading,
     read_array,
 )
