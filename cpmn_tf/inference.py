@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from cpmn_tf.data import pipeline
 from cpmn_tf.errors import Problem, UserError, raise_first
-from cpmn_tf.formats.annotations import Detections
+from cpmn_tf.formats.detections import Detections
 from cpmn_tf.localization import Detected
 from cpmn_tf.localization.status import explain
 from cpmn_tf.models import CPMN

@@ -11,7 +11,7 @@ import tensorflow as tf
 from cpmn_tf import inference
 from cpmn_tf.data import pipeline
 from cpmn_tf.errors import UserError
-from cpmn_tf.formats.annotations import Detections
+from cpmn_tf.formats.detections import Detections
 from cpmn_tf.inference import localize
 from cpmn_tf.serving.saved_model import export, load_exported
 from cpmn_tf.training import load_model

@@ -10,8 +10,8 @@ from collections.abc import Callable
 
 import cpmn_tf
 from cpmn_tf import evaluate, load_annotations, load_model, localize
-from cpmn_tf.formats.annotations import save_detections
 from cpmn_tf.formats.detection_files import load_detection_file
+from cpmn_tf.formats.detections import save_detections
 from cpmn_tf.localization import detect
 
 ROOT = pathlib.Path(__file__).parents[1]

@@ -13,7 +13,8 @@ from cpmn_tf.errors import UserError
 from cpmn_tf.evaluation.matching import Protocol
 from cpmn_tf.evaluation.protocols import DEFAULT_TIOU, matched, summarize
 from cpmn_tf.evaluation.results import Evaluation
-from cpmn_tf.formats.annotations import Annotations, Detections
+from cpmn_tf.formats.annotations import Annotations
+from cpmn_tf.formats.detections import Detections
 
 
 @dataclasses.dataclass(frozen=True)

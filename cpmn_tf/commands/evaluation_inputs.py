@@ -11,8 +11,9 @@ from cpmn_tf.errors import UserError
 from cpmn_tf.evaluation import PROTOCOLS, Evaluation, evaluate, parse_tiou
 from cpmn_tf.evaluation.canonical import ORDERS
 from cpmn_tf.evaluation.results import Sources, facts, many, note, tables
-from cpmn_tf.formats.annotations import Annotations, Detections
+from cpmn_tf.formats.annotations import Annotations
 from cpmn_tf.formats.detection_files import load_detection_file
+from cpmn_tf.formats.detections import Detections
 from cpmn_tf.formats.thumos_text import digest, load_truth
 from cpmn_tf.formats.times import check_seconds
 

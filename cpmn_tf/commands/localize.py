@@ -92,8 +92,9 @@ def run(values: cli.Flags) -> None:
     cli.load_tensorflow()
 
     from cpmn_tf.data.pipeline import Split
-    from cpmn_tf.formats.annotations import load_annotations, save_detections
+    from cpmn_tf.formats.annotations import load_annotations
     from cpmn_tf.formats.class_scores import load_class_scores
+    from cpmn_tf.formats.detections import save_detections
     from cpmn_tf.inference import localize
     from cpmn_tf.serving.saved_model import load_exported
     from cpmn_tf.training.model_folder import load_model

@@ -12,7 +12,8 @@ from collections.abc import Collection
 import numpy as np
 
 from cpmn_tf.errors import UserError
-from cpmn_tf.formats.annotations import Annotations, Detections, Video
+from cpmn_tf.formats.annotations import Annotations, Video
+from cpmn_tf.formats.detections import Detections
 from cpmn_tf.formats.names import is_nothing
 from cpmn_tf.formats.times import repeated
 

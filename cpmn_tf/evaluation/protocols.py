@@ -10,7 +10,8 @@ from cpmn_tf.evaluation.notes import notes
 from cpmn_tf.evaluation.precision import plain_average_precision
 from cpmn_tf.evaluation.results import Evaluation
 from cpmn_tf.evaluation.thumos14 import THUMOS14
-from cpmn_tf.formats.annotations import Annotations, Detections
+from cpmn_tf.formats.annotations import Annotations
+from cpmn_tf.formats.detections import Detections
 
 PROTOCOLS = {protocol.name: protocol for protocol in (ACTIVITYNET, THUMOS14)}
 DEFAULT_TIOU = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)

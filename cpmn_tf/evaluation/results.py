@@ -23,7 +23,7 @@ class Evaluation:
       notes: what is worth knowing beside the figure, a line each.
 
     >>> from cpmn_tf import evaluate, load_annotations
-    >>> from cpmn_tf.formats.annotations import Detections
+    >>> from cpmn_tf.formats.detections import Detections
     >>> found = Detections.from_rows(["video_010"], [])
     >>> truth = load_annotations("records/annotations.json").subset("testing")
     >>> evaluate(truth, found, protocol="thumos14").average_map

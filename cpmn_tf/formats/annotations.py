@@ -1,4 +1,4 @@
-"""Annotations and detections in ActivityNet's JSON formats: typed, validated, written back.
+"""Annotations in ActivityNet's JSON format: typed, validated, written back.
 
 Imports no TensorFlow: evaluation and the record tools share it. Times are seconds.
 """
@@ -9,10 +9,8 @@ import math
 import os
 import pathlib
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
-
-import numpy as np
 
 from cpmn_tf.errors import Defect, Problem, UserError, raise_first, reported
 from cpmn_tf.files import read_json, write_json
@@ -24,16 +22,12 @@ from cpmn_tf.formats.names import (
     nfc,
     plain_id,
     plain_label,
-    spelled,
 )
 
 _ANNOTATIONS = (
     '{"database": {VIDEO: {"subset": NAME, "annotations": [{"label": CLASS, "segment": [START, '
     "END]}]}}}"
 )
-_RESULTS = '{"results": {VIDEO: [{"label": CLASS, "score": SCORE, "segment": [START, END]}]}}'
-_ROW = {"label", "segment", "score"}
-VERSION = "VERSION 1.3"  # what ActivityNet's own evaluator expects of a result file
 
 
 @dataclasses.dataclass(frozen=True, order=True)
@@ -169,19 +163,26 @@ def parse_segment(value: Any, what: str) -> tuple[float, float]:
     return start, end
 
 
-def _mapping(value: Any, what: str, form: str = _ANNOTATIONS) -> dict[str, Any]:
+def mapping(value: Any, what: str, form: str = _ANNOTATIONS) -> dict[str, Any]:
+    """``value``, if it is an object; else a :class:`UserError` that begins with ``what``."""
     if not isinstance(value, dict):
         raise UserError(f"{what} is not a JSON object; write {form}")
     return value
 
 
-def _listing(value: Any, what: str, form: str = _ANNOTATIONS) -> list:
+def listing(value: Any, what: str, form: str = _ANNOTATIONS) -> list:
+    """``value``, if it is a list; else a :class:`UserError` that begins with ``what``."""
     if not isinstance(value, list):
         raise UserError(f"{what} is not a JSON list; write {form}")
     return value
 
 
-def _label(item: Mapping[str, Any], what: str) -> str:
+def label_of(item: Mapping[str, Any], what: str) -> str:
+    """The label of an annotation or a detection, as it is written.
+
+    Raises:
+      UserError: that begins with ``what``, if it has none.
+    """
     label = item.get("label")
     if label is None:
         check_keys(item, ("label",), what)
@@ -201,7 +202,7 @@ def _video(
     default_subset: str | None,
 ) -> Video:
     """One entry of ``database``. Duplicate instances are kept: protocols decide about them."""
-    entry = _mapping(entry, what)
+    entry = mapping(entry, what)
     with reported(problem, "annotation", video_id):
         check_keys(entry, ("ambiguous", "subset", "annotations"), what)
     subset = entry.get("subset") or default_subset
@@ -217,11 +218,11 @@ def _video(
     ambiguous, unsegmented = [], []
     items: list = []
     with reported(problem, "annotation", video_id):
-        items = _listing(entry.get("annotations", []), f"{what}: annotations")
+        items = listing(entry.get("annotations", []), f"{what}: annotations")
     for item in items:
         with reported(problem, "annotation", video_id):
-            item = _mapping(item, f"{what}: an annotation")
-            written = _label(item, f"{what}: an annotation")
+            item = mapping(item, f"{what}: an annotation")
+            written = label_of(item, f"{what}: an annotation")
             label = None if is_ambiguous(written) else names.label(written, what)
             if label is None:
                 names.ambiguous += 1
@@ -239,7 +240,7 @@ def _video(
                 instances.append(Instance(start, end, label))
     items = []
     with reported(problem, "annotation", video_id):
-        items = _listing(entry.get("ambiguous", []), f"{what}: ambiguous")
+        items = listing(entry.get("ambiguous", []), f"{what}: ambiguous")
     for item in items:
         with reported(problem, "annotation", video_id):
             ambiguous.append(parse_segment(item, f"{what}: an ambiguous interval"))
@@ -305,7 +306,7 @@ class _Names:
 
 
 def _classes(value: Any, what: str) -> tuple[str, ...]:
-    classes = tuple(_listing(value, what))
+    classes = tuple(listing(value, what))
     if not all(isinstance(name, str) and name for name in classes):
         raise UserError(f"{what} must hold non-empty strings")
     if len(set(map(nfc, classes))) != len(classes):
@@ -319,8 +320,8 @@ def check_database(value: Any, source: str | os.PathLike) -> dict[str, Any]:
     Raises:
       UserError: naming ``source``, if there is none.
     """
-    return _mapping(
-        _mapping(value, f"{source}: the file").get("database"), f'{source}: its "database"'
+    return mapping(
+        mapping(value, f"{source}: the file").get("database"), f'{source}: its "database"'
     )
 
 
@@ -393,118 +394,3 @@ def save_annotations(path: str | os.PathLike, annotations: Annotations) -> None:
     """Writes annotations so that :func:`load_annotations` gives them back."""
     database = {key: database_entry(video) for key, video in annotations.videos.items()}
     write_json(path, {"classes": list(annotations.classes), "database": database})
-
-
-@dataclasses.dataclass(frozen=True)
-class Detections:
-    """Scored detections by column, row n being one detection.
-
-    Attributes:
-      videos: ids of all videos that were looked at, with or without detections.
-      classes: labels that ``label`` indexes.
-      video: [N] int32, index into ``videos``.
-      label: [N] int32, index into ``classes``.
-      start, end: [N] float64, seconds.
-      score: [N] float64.
-
-    >>> found = Detections.from_rows(["video_000"], [("video_000", "Jump", 3.0, 9.5, 0.8)])
-    >>> len(found), found.end
-    (1, array([9.5]))
-    """
-
-    videos: tuple[str, ...]
-    classes: tuple[str, ...]
-    video: np.ndarray
-    label: np.ndarray
-    start: np.ndarray
-    end: np.ndarray
-    score: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.video)
-
-    def __str__(self) -> str:
-        """The counts and the five best."""
-        lines = [f"{len(self)} detections in {len(self.videos)} videos"]
-        for row in np.argsort(-self.score, kind="stable")[:5]:
-            lines.append(
-                f"  {self.videos[self.video[row]]}  {self.start[row]:.2f}-{self.end[row]:.2f} s  "
-                f"{self.classes[self.label[row]]}  {self.score[row]:.3f}"
-            )
-        return "\n".join(lines)
-
-    def spelled_as(
-        self, annotations: Annotations, source: str | os.PathLike = "detections"
-    ) -> "Detections":
-        """The detections with ids and labels as the annotations spell them: see :func:`nfc`.
-
-        Raises:
-          UserError: naming ``source``, if an id differs from another by blanks alone, or a label by
-            blanks or case.
-        """
-        videos = spelled(self.videos, annotations.videos, plain_id, f"{source}: the ids")
-        classes = spelled(self.classes, annotations.classes, plain_label, f"{source}: the labels")
-        if (videos, classes) == (self.videos, self.classes):
-            return self
-        return dataclasses.replace(self, videos=videos, classes=classes)
-
-    @classmethod
-    def from_rows(
-        cls, videos: Iterable[str], rows: Iterable[tuple[str, str, float, float, float]]
-    ) -> "Detections":
-        """From (video id, label, start, end, score) rows; ``videos`` lists those looked at."""
-        video_index = {name: index for index, name in enumerate(videos)}
-        class_index: dict[str, int] = {}
-        numbers = (
-            (
-                video_index.setdefault(video, len(video_index)),
-                class_index.setdefault(label, len(class_index)),
-                start,
-                end,
-                score,
-            )
-            for video, label, start, end, score in rows
-        )
-        # Typed from the start: a million rows as Python objects would be half a gigabyte.
-        table = np.fromiter(numbers, "i4, i4, f8, f8, f8")
-        columns = (table[name].copy() for name in table.dtype.names or ())
-        return cls(tuple(video_index), tuple(class_index), *columns)
-
-
-def save_detections(path: str | os.PathLike, detections: Detections, details: str) -> None:
-    """Writes ActivityNet's result JSON; every video looked at appears, also without detections."""
-    results: dict[str, list] = {name: [] for name in detections.videos}
-    columns = (detections.video, detections.label, detections.start, detections.end)
-    for video, label, start, end, score in zip(
-        *(column.tolist() for column in (*columns, detections.score)), strict=True
-    ):
-        row = {"label": detections.classes[label], "score": score, "segment": [start, end]}
-        results[detections.videos[video]].append(row)
-    external = {"used": False, "details": details}
-    write_json(path, {"version": VERSION, "results": results, "external_data": external})
-
-
-def load_detections(path: str | os.PathLike) -> Detections:
-    """Reads ActivityNet's result JSON.
-
-    Raises:
-      UserError: naming the file, the video and the fix.
-    """
-    value = _mapping(read_json(path), f"{path}: the file", _RESULTS)
-    check_keys(value, ("results",), f"{path}: the file")
-    results = _mapping(value.get("results"), f'{path}: its "results"', _RESULTS)
-    return Detections.from_rows(tuple(results), _result_rows(path, results))
-
-
-def _result_rows(
-    path: str | os.PathLike, results: dict[str, Any]
-) -> Iterable[tuple[str, str, float, float, float]]:
-    for video_id in list(results):
-        what = f"{path}: video {video_id!r}"
-        for item in _listing(results.pop(video_id), f"{what}: its entry", _RESULTS):  # frees them
-            item = _mapping(item, f"{what}: a detection", _RESULTS)
-            if not item.keys() >= _ROW:
-                check_keys(item, ("label", "segment", "score"), f"{what}: a detection")
-            label = _label(item, f"{what}: a detection")
-            start, end = parse_segment(item.get("segment"), f"{what}: the segment of {label!r}")
-            yield video_id, label, start, end, parse_number(item.get("score"), f"{what}: a score")

@@ -8,12 +8,8 @@ import pathlib
 from collections.abc import Collection, Iterator
 
 from cpmn_tf.errors import UserError
-from cpmn_tf.formats.annotations import (
-    Detections,
-    load_detections,
-    parse_number,
-    parse_segment,
-)
+from cpmn_tf.formats.annotations import parse_number, parse_segment
+from cpmn_tf.formats.detections import Detections, load_detections
 from cpmn_tf.formats.tables import SEGMENT, VIDEO, filled_lines, read_table
 from cpmn_tf.formats.thumos_text import CLASS_NUMBERS
 

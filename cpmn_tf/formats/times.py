@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from cpmn_tf.errors import UserError
-from cpmn_tf.formats.annotations import Annotations, Detections
+from cpmn_tf.formats.annotations import Annotations
+from cpmn_tf.formats.detections import Detections
 
 # Both ends of an instance within so many seconds are those of another: the same one, written with
 # other digits. No two of THUMOS14's are that close.

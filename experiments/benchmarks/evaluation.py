@@ -16,7 +16,8 @@ import time
 import numpy as np
 
 from cpmn_tf.evaluation import PROTOCOLS, evaluate
-from cpmn_tf.formats.annotations import Annotations, Detections, Instance, Video
+from cpmn_tf.formats.annotations import Annotations, Instance, Video
+from cpmn_tf.formats.detections import Detections
 
 VIDEOS, CLASSES, DETECTIONS = 5000, 200, 200_000
 ACTIVITYNET_TIOU = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))

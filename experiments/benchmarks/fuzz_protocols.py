@@ -18,7 +18,8 @@ import numpy as np
 
 from cpmn_tf.errors import UserError
 from cpmn_tf.evaluation import PROTOCOLS, evaluate
-from cpmn_tf.formats.annotations import Annotations, Detections, Instance, Video
+from cpmn_tf.formats.annotations import Annotations, Instance, Video
+from cpmn_tf.formats.detections import Detections
 
 SEEDS = 50_000
 CLASSES = ("jump", "run", "swim", "dive")

@@ -20,7 +20,8 @@ from cpmn_tf.data.pipeline import Split
 from cpmn_tf.errors import UserError
 from cpmn_tf.evaluation import evaluate, parse_tiou
 from cpmn_tf.files import file_sha256, read_json, write_json
-from cpmn_tf.formats.annotations import Annotations, Detections, load_annotations
+from cpmn_tf.formats.annotations import Annotations, load_annotations
+from cpmn_tf.formats.detections import Detections
 from cpmn_tf.inference import localize
 from cpmn_tf.training import load_model
 from cpmn_tf.training.model_folder import INFERENCE_SETTINGS

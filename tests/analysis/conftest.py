@@ -5,7 +5,8 @@ import pytest
 
 from cpmn_tf.evaluation import PROTOCOLS
 from cpmn_tf.evaluation.canonical import prepare
-from cpmn_tf.formats.annotations import Annotations, Detections, Instance, Video
+from cpmn_tf.formats.annotations import Annotations, Instance, Video
+from cpmn_tf.formats.detections import Detections
 
 TIOU = (0.3, 0.5)
 

@@ -8,7 +8,8 @@ import pytest
 from cpmn_tf.analysis.bootstrap import bootstrap_map, draws, interval
 from cpmn_tf.evaluation import evaluate
 from cpmn_tf.evaluation.protocols import PROTOCOLS
-from cpmn_tf.formats.annotations import Annotations, Detections, Instance, Video
+from cpmn_tf.formats.annotations import Annotations, Instance, Video
+from cpmn_tf.formats.detections import Detections
 
 TIOU = (0.3, 0.5)
 

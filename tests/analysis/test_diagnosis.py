@@ -9,7 +9,8 @@ import pytest
 from cpmn_tf.analysis.diagnosis import analyze
 from cpmn_tf.analysis.report import analysis_json, analysis_text
 from cpmn_tf.errors import UserError
-from cpmn_tf.formats.annotations import Annotations, Detections, Instance, Video
+from cpmn_tf.formats.annotations import Annotations, Instance, Video
+from cpmn_tf.formats.detections import Detections
 
 TIOU = (0.3, 0.5)
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from cpmn_tf.analysis.error_kinds import KINDS, error_profile, kinds_of
-from cpmn_tf.formats.annotations import Annotations, Detections, Instance, Video
+from cpmn_tf.formats.annotations import Annotations, Instance, Video
+from cpmn_tf.formats.detections import Detections
 
 ONE_OF_EACH = [
     ("a", "run", 0.0, 10.0, 0.9),  # true positive

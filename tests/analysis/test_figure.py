@@ -8,7 +8,8 @@ import pytest
 from cpmn_tf.analysis.diagnosis import analyze
 from cpmn_tf.analysis.figure import _page, save_page
 from cpmn_tf.evaluation.results import Sources
-from cpmn_tf.formats.annotations import Annotations, Detections, Instance, Video
+from cpmn_tf.formats.annotations import Annotations, Instance, Video
+from cpmn_tf.formats.detections import Detections
 
 SOURCES = Sources("here/truth.json", "a1" * 32, "there/run.json", "b2" * 32, "testing")
 TIOU = {

@@ -6,7 +6,8 @@ import pytest
 from cpmn_tf.analysis.sensitivity import sensitivities
 from cpmn_tf.evaluation import evaluate
 from cpmn_tf.evaluation.protocols import PROTOCOLS
-from cpmn_tf.formats.annotations import Annotations, Detections, Instance, Video
+from cpmn_tf.formats.annotations import Annotations, Instance, Video
+from cpmn_tf.formats.detections import Detections
 
 TIOU = (0.3, 0.5)
 

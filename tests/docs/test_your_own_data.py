@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from cpmn_tf.data.manifest import Manifest
-from cpmn_tf.formats.annotations import load_annotations, load_detections
+from cpmn_tf.formats.annotations import load_annotations
+from cpmn_tf.formats.detections import load_detections
 
 ROOT = pathlib.Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "your_own_data.md").read_text(encoding="utf-8")

@@ -6,7 +6,8 @@ import pytest
 
 from cpmn_tf.commands.evaluate import main
 from cpmn_tf.evaluation import evaluate
-from cpmn_tf.formats.annotations import Detections, load_annotations, load_detections
+from cpmn_tf.formats.annotations import load_annotations
+from cpmn_tf.formats.detections import Detections, load_detections
 from cpmn_tf.formats.thumos_text import CLASS_NUMBERS, digest, load_truth
 
 

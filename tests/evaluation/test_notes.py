@@ -3,7 +3,8 @@
 import pytest
 
 from cpmn_tf.evaluation import evaluate
-from cpmn_tf.formats.annotations import Annotations, Detections, Instance, Video
+from cpmn_tf.formats.annotations import Annotations, Instance, Video
+from cpmn_tf.formats.detections import Detections
 
 
 def said(truth, found, **durations):

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from cpmn_tf.errors import UserError
 from cpmn_tf.evaluation import evaluate, parse_tiou
 from cpmn_tf.evaluation.activitynet import ACTIVITYNET
-from cpmn_tf.formats.annotations import Annotations, Detections, Instance, Video
+from cpmn_tf.formats.annotations import Annotations, Instance, Video
+from cpmn_tf.formats.detections import Detections
 
 CLASSES = ("jump", "run")
 TIOU = (0.25, 0.5, 1.0)

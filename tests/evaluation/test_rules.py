@@ -6,7 +6,8 @@ import pytest
 
 from cpmn_tf.errors import UserError
 from cpmn_tf.evaluation import evaluate
-from cpmn_tf.formats.annotations import Annotations, Detections, Instance, Video
+from cpmn_tf.formats.annotations import Annotations, Instance, Video
+from cpmn_tf.formats.detections import Detections
 
 
 def ap(truth, found, *, ambiguous=(), tiou=0.5, label="run", **options):

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from cpmn_tf.errors import UserError
-from cpmn_tf.formats.annotations import Annotations, Detections, Instance, Video
+from cpmn_tf.formats.annotations import Annotations, Instance, Video
+from cpmn_tf.formats.detections import Detections
 from cpmn_tf.formats.times import check_seconds, repeated
 
 FILES = {"truth": "t.json", "found": "f.json"}

@@ -2,7 +2,8 @@
 
 import pytest
 
-from cpmn_tf.formats.annotations import Annotations, Detections, Instance, Video
+from cpmn_tf.formats.annotations import Annotations, Instance, Video
+from cpmn_tf.formats.detections import Detections
 from experiments.harness import lab
 
 
