@@ -9,7 +9,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from cpmn_tf.errors import Problem, UserError, reported
-from cpmn_tf.formats.annotations import Annotations, nfc
+from cpmn_tf.formats.annotations import Annotations
+from cpmn_tf.formats.names import nfc
 from tfrecords_tools.findings import listed, raise_errors
 from tfrecords_tools.reading.databases import fill_in, parse, read_database, settle_fps
 from tfrecords_tools.reading.feature_files import Reading
