@@ -34,7 +34,7 @@ experiments-folds: $(FOLDS:%=$(STAMPS)/folds/%)
 	$(RUN) join --name=options --results=$(subst $() ,$(comma),$(FOLDS:%=runs/results/folds/%)) --output_dir=runs/results/folds
 
 # What experiments/rivals.md shows.
-experiments-rivals: $(foreach name,rivals rivals_otherwise,$(RIVALS_ON:%=$(STAMPS)/%/$(name)))
+experiments-rivals: $(RIVALS_ON:%=$(STAMPS)/%/rivals) $(STAMPS)/watch/rivals_otherwise $(STAMPS)/short/rivals_otherwise
 
 # Both protocols against plain loops: 50,000 drawn splits, of which the tests judge 1,000.
 fuzz: $(VENV)/installed
@@ -88,10 +88,7 @@ $(STAMPS)/simulated_%/why_mining: $(STAMPS)/simulated_%/records
 	$(RUN) why_mining $(SHORTENED) --data_dir=runs/simulated_$* --output_dir=runs/results/simulated_$* --seeds=3
 	$(STAMP)
 $(STAMPS)/simulated_%/rivals: $(STAMPS)/simulated_%/records
-	$(RUN) rivals $(SHORTENED) --data_dir=runs/simulated_$* --output_dir=runs/results/simulated_$* --seeds=3
-	$(STAMP)
-$(STAMPS)/simulated_%/rivals_otherwise: $(STAMPS)/simulated_%/records
-	$(RUN) rivals_otherwise $(SHORTENED) --data_dir=runs/simulated_$* --output_dir=runs/results/simulated_$* --seeds=3
+	$(RUN) rivals --precision=mixed_bfloat16 --data_dir=runs/simulated_$* --output_dir=runs/results/simulated_$* --seeds=3
 	$(STAMP)
 # Folds of the training videos by the last digit of the id, one training each: what a default is chosen by.
 $(STAMPS)/folds/%: | $(VENV)/installed

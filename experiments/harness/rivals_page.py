@@ -56,17 +56,17 @@ def command(study: str, name: str, facts: Mapping[str, Any]) -> str:
 
 def overview(found: Mapping[str, Mapping[str, Any]]) -> str:
     """A row per method: average mAP ± s.e., minutes of a training; and the mean over data sets."""
-    methods = dict.fromkeys(_method(row) for facts in found.values() for row in facts["variants"])
+    methods = dict.fromkeys(row for facts in found.values() for row in facts["variants"])
     rows = [["method", *(f"{name}; minutes" for name in found), "mean"]]
     for method in methods:
         cells, means = [method], []
         for facts in found.values():
-            ours = [r for r in facts["results"] if _method(r["variant"]) == method]
+            ours = [r for r in facts["results"] if r["variant"] == method]
             if not ours:
-                cells.append("not run")
+                cells.append("-")
                 continue
             averages = [100 * statistics.mean(r["map"]["activitynet"]) for r in ours]
-            minutes = statistics.mean(facts["costs"][ours[0]["variant"]]["minutes"])
+            minutes = statistics.mean(facts["costs"][method]["minutes"])
             means.append(statistics.mean(averages))
             cells.append(f"{mean_and_error(averages)}; {minutes:.1f}")
         whole = len(means) == len(found)
@@ -80,11 +80,6 @@ def mean_and_error(values: list[float]) -> str:
     if len(values) > 1:
         text += f" ± {statistics.stdev(values) / len(values) ** 0.5:.1f}"
     return text
-
-
-def _method(row: str) -> str:
-    """CPMN's row names its preset, which is not the same on all data sets."""
-    return row.partition(", --preset=")[0]
 
 
 def run(_: cli.Flags) -> None:

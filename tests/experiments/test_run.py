@@ -123,8 +123,8 @@ def test_what_trains_once_takes_no_number_of_seeds(name, data_set, tmp_path, cap
 
 
 def commands_of_the_page() -> list[str]:
-    page = (ROOT / "experiments" / "README.md").read_text("utf-8")
-    found = re.findall(r"python -m experiments\.[^`\n]+", page)
+    pages = [path.read_text("utf-8") for path in (ROOT / "experiments").glob("*.md")]
+    found = re.findall(r"python -m experiments\.[^`\n]+", "\n".join(pages))
     return sorted({command for command in found if "NAME" not in command})
 
 
