@@ -9,7 +9,8 @@
 - At inference nothing is hidden, and runs above 50 % of the class's map are detections:
   :func:`cpmn_tf.localization.proposals.propose`.
 
-A video has 20 segments there, of 100 of its 2,000 units; here of 20 of 400.
+A video has 20 segments there, of 100 of its 2,000 units; here of 20 of 400. The paper was not at
+hand when this was written.
 """
 
 from experiments import rivals

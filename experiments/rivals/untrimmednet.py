@@ -10,8 +10,8 @@ of one unit's context. With x_t the class scores of unit t:
 - both: -Σ_c ȳ^c log p^c with ȳ the labels divided by their number:
   :func:`cpmn_tf.training.objectives.softmax_cross_entropy`.
 
-Its detections are runs of the class scores where the attention, by fixed thresholds found on
-THUMOS14, leaves them; here the class scores alone are cut, as CPMN does.
+Its detections also leave out units of low attention; here the class scores alone are cut, as CPMN
+does. The paper was not at hand when this was written.
 """
 
 from experiments import rivals
