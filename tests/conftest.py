@@ -3,12 +3,16 @@
 import hashlib
 import os
 import pathlib
+import signal
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
 import numpy as np
 import pytest
+
+# A shell starts background jobs with SIGINT ignored, and the commands tested inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 CLASSES = ("Dive", "Jump", "Throw")
 STREAMS = {"rgb": 12, "flow": 8}

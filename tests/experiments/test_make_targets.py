@@ -27,7 +27,7 @@ def folder(tmp_path):
 
 
 def test_fuzz_is_a_target(folder):
-    call = ["make", "--dry-run", "fuzz"]
+    call = ["make", "--dry-run", "--no-print-directory", "fuzz"]
     shown = subprocess.run(call, cwd=folder, capture_output=True, text=True, check=True).stdout
     module = "experiments.benchmarks.fuzz_protocols"
     assert shown.strip() == f".venv/bin/python -m {module}"
