@@ -3,6 +3,7 @@
 import itertools
 import json
 import pathlib
+import shutil
 import subprocess
 import sys
 import types
@@ -53,19 +54,16 @@ def test_so_it_does_with_class_scores_and_other_settings(
     data_set, model_dir, tmp_path, settings, monkeypatch
 ):
     monkeypatch.setattr("cpmn_tf.models.cpmn.CHUNK_UNITS", 16)
-    rows = "".join(f"video_{number:03d},0.2,0.9,0.4\n" for number in range(10, 15))
-    (tmp_path / "scores.csv").write_text(f"video,Dive,Jump,Throw\n{rows}")
-    changes = [f"--set={item}" for item in settings]
-    versions, model = f"{tmp_path / 'versions'}", f"--model_dir={model_dir}"
-    assert export.main([model, f"--export_dir={versions}", *changes]) == 0
-    data = f"--data_dir={data_set}"
-    for more in ([], [f"--class_scores={tmp_path / 'scores.csv'}"]):
-        ours, theirs = tmp_path / "ours.json", tmp_path / "theirs.json"
-        assert localize.main([data, model, f"--output={ours}", *changes, *more]) == 0
-        arguments = [data, f"--saved_model={versions}", f"--output={theirs}", *more]
-        assert localize.main(arguments) == 0
-        assert any(results(ours).values())
-        assert results(ours) == results(theirs)
+    scores = {f"video_{number:03d}": [0.2, 0.9, 0.4] for number in range(10, 15)}
+    model = load_model(model_dir, dict(item.split("=") for item in settings))
+    exported = load_exported(saved_model.export(model, tmp_path))
+    for given in (None, scores):
+        ours, theirs = (
+            inference.localize(each, data_set, class_scores=given) for each in (model, exported)
+        )
+        assert len(ours) > 5
+        for column in ("video", "label", "start", "end", "score"):
+            assert getattr(ours, column).tolist() == getattr(theirs, column).tolist()
 
 
 # W-TALC as settings, on a few updates.
@@ -137,36 +135,43 @@ assert not [name for name in sys.modules if name.startswith(("cpmn_tf", "tfrecor
     subprocess.run([sys.executable, "-c", program], check=True, cwd=tmp_path)
 
 
-def test_external_class_scores_through_the_export(exported):
-    detect = load_exported(exported)
-    rng = np.random.default_rng(0)
-    features = {
-        name: rng.normal(size=(1, 50, width)).astype(np.float32)
-        for name, width in detect.streams.items()
-    }
-    chosen = np.array([[0.0, 0.0, 0.9]], np.float32)
-    found = detect(
-        features,
-        np.array([50], np.int32),
-        np.array([10.0], np.float32),
-        np.array([5.0], np.float32),
-        chosen,
-    )
-    labels = found.labels.numpy()[0, : found.counts.numpy()[0]]
-    scores = found.scores.numpy()[0, : found.counts.numpy()[0]]
-    assert 2 in labels
-    assert (scores[labels != 2] == 0).all()  # top-2 selects another class, of probability 0
+def test_external_class_scores_through_the_export(data_set, exported, tmp_path):
+    rows = "".join(f"video_{number:03d},0,0,0.9\n" for number in range(10, 15))
+    (tmp_path / "scores.csv").write_text(f"video,Dive,Jump,Throw\n{rows}")
+    flags = [f"--data_dir={data_set}", f"--class_scores={tmp_path / 'scores.csv'}"]
+    flags += [f"--saved_model={exported}", f"--output={tmp_path / 'found.json'}"]
+    assert localize.main(flags) == 0
+    items = [item for video in results(tmp_path / "found.json").values() for item in video]
+    assert any(item["label"] == "Throw" and item["score"] for item in items)
+    # Top-2 selects another class, of probability 0.
+    assert not any(item["score"] for item in items if item["label"] != "Throw")
 
 
-def test_versions_count_up_and_hold_the_manifest(exported, model_dir):
-    assert export.main([f"--model_dir={model_dir}", f"--export_dir={exported}"]) == 0
-    assert sorted(path.name for path in exported.iterdir()) == ["1", "2"]
-    manifest = json.loads((exported / "2" / "assets" / "model.json").read_text())
+@pytest.fixture
+def graph_at_hand(exported, monkeypatch):
+    """Exports write a graph at hand: for tests of what stands beside it, and where."""
+
+    class Archive:
+        def __init__(self, model, manifest_file):
+            self.manifest_file = manifest_file
+
+        def write_out(self, path, verbose):
+            shutil.copytree(exported / "1", path)
+            shutil.copy(self.manifest_file, pathlib.Path(path, "assets"))
+
+    monkeypatch.setattr(saved_model, "_archive", Archive)
+
+
+def test_versions_count_up_and_hold_the_manifest(model_dir, tmp_path, graph_at_hand):
+    for _ in range(2):
+        assert export.main([f"--model_dir={model_dir}", f"--export_dir={tmp_path}"]) == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["1", "2"]
+    manifest = json.loads((tmp_path / "2" / "assets" / "model.json").read_text())
     assert manifest["classes"] == ["Dive", "Jump", "Throw"]
 
 
 def test_settings_can_be_changed_at_export_but_not_after(
-    capsys, data_set, model_dir, exported, tmp_path
+    capsys, data_set, model_dir, exported, tmp_path, graph_at_hand
 ):
     other = tmp_path / "other"
     setting = "--set=localization.top_k=1"
@@ -242,7 +247,7 @@ def test_score_gives_the_models_trace(drawn, tmp_path):
         assert f"`{name}`" in saved_model.__doc__
 
 
-def test_the_newest_version_is_loaded_unless_one_is_named(drawn, tmp_path):
+def test_the_newest_version_is_loaded_unless_one_is_named(drawn, tmp_path, graph_at_hand):
     for number, top_k in ((9, 1), (10, 2)):
         (tmp_path / str(number - 1)).mkdir(exist_ok=True)
         manifest = drawn.manifest.with_inference_settings({"localization.top_k": top_k})
@@ -258,7 +263,9 @@ def test_the_newest_version_is_loaded_unless_one_is_named(drawn, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["10", "8", "9", "notes"]
 
 
-def test_a_version_that_appears_meanwhile_is_not_touched(drawn, tmp_path, monkeypatch):
+def test_a_version_that_appears_meanwhile_is_not_touched(
+    drawn, tmp_path, monkeypatch, graph_at_hand
+):
     rename, taken = saved_model.os.rename, []
 
     def another_first(source, target):
@@ -280,7 +287,7 @@ def test_a_folder_that_cannot_be_written_is_named(drawn, tmp_path):
         saved_model.export(drawn, tmp_path / "file" / "inner")
 
 
-def test_a_failed_export_leaves_nothing_behind(drawn, tmp_path, monkeypatch):
+def test_a_failed_export_leaves_nothing_behind(drawn, tmp_path, monkeypatch, graph_at_hand):
     def full(*_):
         raise OSError(28, "No space left on device")
 
@@ -306,8 +313,8 @@ def test_a_broken_manifest_is_what_is_named(tmp_path):
         load_exported(tmp_path)
 
 
-def test_an_export_without_its_signatures_is_refused(drawn, tmp_path):
-    folder = saved_model.export(drawn, tmp_path / "ours")
+def test_an_export_without_its_signatures_is_refused(exported, tmp_path):
+    folder = shutil.copytree(exported / "1", tmp_path / "ours")
     tf.saved_model.save(tf.Module(), str(tmp_path / "other"))
     (folder / "saved_model.pb").write_bytes((tmp_path / "other/saved_model.pb").read_bytes())
     with pytest.raises(UserError, match=r"cannot be loaded .*export it anew"):
