@@ -433,11 +433,8 @@ def test_a_killed_command_goes_on_to_the_same_bits(data_set, model_dir, tmp_path
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
     for number in (signal.SIGTERM, signal.SIGKILL):
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
-        seen_label = ""
-        for line in process.stdout:  # the first step of the second stage has been taken
-            if line.startswith("  step") and "pyramid" in seen_label:
-                break
-            seen_label = line if not line.startswith("  ") else seen_label
+        # The label is shown at the module's first step. "step 128/128" may be the first to follow.
+        assert "rgb pyramid:\n" in process.stdout
         process.send_signal(number)
         output, _ = process.communicate(timeout=120)
         if number == signal.SIGTERM:
