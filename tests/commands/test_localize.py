@@ -203,9 +203,9 @@ def test_odd_videos_pass_through_every_command(tmp_path, dataset_writer, small_s
                 video[stream] = rng.normal(size=(units, width)).astype(np.float32)
     folder = write(tmp_path / "data", {"training": training, "testing": testing})
     model, found = tmp_path / "model", tmp_path / "found.json"
-    # Large batches of few windows: 20,000 units are many.
+    # 20,000 units are many windows, so batches are large.
     settings = [*small_settings, "training.epochs=1", "training.final_epochs=0"]
-    settings += ["training.batch_size=64", "training.pictures=0"]
+    settings.append("training.batch_size=64")
     data = f"--data_dir={folder}"
     assert inspect_records.main([data]) == 0
     assert train.main([data, f"--model_dir={model}", *(f"--set={s}" for s in settings)]) == 0
