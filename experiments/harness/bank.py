@@ -21,7 +21,7 @@ from cpmn_tf.files import read_json, replaced, write_json
 from cpmn_tf.training import train
 from cpmn_tf.training.model_folder import INFERENCE_SETTINGS, flatten, module_folder, modules_of
 
-_SECONDS = "seconds.json"  # that a module's training took
+_SECONDS = "seconds.json"  # that it took to make what is in the folder
 
 # Settings that a module's weights do not depend on, besides those that act at inference only.
 _WATCHING = ("preset", "training.validate_every", "training.checkpoint_every", "training.pictures")
@@ -103,15 +103,20 @@ def train_once(
     return model_dir
 
 
-def add_seconds(module: pathlib.Path, spent: float) -> None:
-    """Notes seconds of training in a module's folder, beside those of runs that were killed."""
-    path = module / _SECONDS
-    write_json(path, spent + (read_json(path) if path.is_file() else 0.0))
+def seconds_of(folder: pathlib.Path) -> float:
+    """The seconds that are noted in a folder."""
+    path = folder / _SECONDS
+    return read_json(path) if path.is_file() else 0.0
+
+
+def add_seconds(folder: pathlib.Path, spent: float) -> None:
+    """Notes seconds in a folder, such as a module's, beside those of runs that were killed."""
+    write_json(folder / _SECONDS, seconds_of(folder) + spent)
 
 
 def minutes(model_dir: pathlib.Path) -> float:
     """What a model's modules took to be trained, by the clock, wherever in the bank that was."""
-    return sum(map(read_json, model_dir.glob(f"streams/*/*/{_SECONDS}"))) / 60
+    return sum(map(seconds_of, model_dir.glob("streams/*/*"))) / 60
 
 
 def module_settings(config: Config, module: str) -> dict[str, object]:

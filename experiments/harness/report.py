@@ -26,9 +26,14 @@ def spread(values: Sequence[float]) -> str:
 def difference(ours: Sequence[float], theirs: Sequence[float]) -> str:
     """Mean ± standard error of the differences of the same seeds, in points."""
     deltas = [100 * (one - two) for one, two in zip(ours, theirs, strict=True)]
-    text = f"{statistics.mean(deltas):+.1f}"
-    if len(deltas) > 1:
-        text += f" ± {statistics.stdev(deltas) / len(deltas) ** 0.5:.1f}"
+    return mean_and_error(deltas, sign="+")
+
+
+def mean_and_error(values: Sequence[float], sign: str = "-") -> str:
+    """Mean ± standard error; of one value, itself. A ``sign`` of + is shown, too."""
+    text = f"{statistics.mean(values):{sign}.1f}"
+    if len(values) > 1:
+        text += f" ± {statistics.stdev(values) / len(values) ** 0.5:.1f}"
     return text
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from cpmn_tf.commands import cli
 from cpmn_tf.files import read_json, write_text
-from experiments.harness.report import markdown
+from experiments.harness.report import markdown, mean_and_error
 from experiments.harness.results_page import HERE, table_of
 
 BEGIN, END = "<!-- measured -->\n", "<!-- end -->\n"
@@ -72,14 +72,6 @@ def overview(found: Mapping[str, Mapping[str, Any]]) -> str:
         whole = len(means) == len(found)
         rows.append([*cells, f"{statistics.mean(means):.1f}" if whole else ""])
     return markdown(rows)
-
-
-def mean_and_error(values: list[float]) -> str:
-    """Mean ± standard error; of one value, itself."""
-    text = f"{statistics.mean(values):.1f}"
-    if len(values) > 1:
-        text += f" ± {statistics.stdev(values) / len(values) ** 0.5:.1f}"
-    return text
 
 
 def run(_: cli.Flags) -> None:

@@ -27,7 +27,7 @@ from cpmn_tf import inference
 from cpmn_tf.config import CascadeConfig, Config, with_settings
 from cpmn_tf.data.pipeline import Split
 from cpmn_tf.data.records import VideoRecord
-from cpmn_tf.files import read_json, replaced, write_json
+from cpmn_tf.files import replaced
 from cpmn_tf.models import CPMN, erasing
 from cpmn_tf.models.timeline import Timeline
 from cpmn_tf.training import load_model
@@ -41,7 +41,6 @@ OTHERS = {
     **rivals.OTHERS,
     "ζ of the maximum": ("cascade.normalization=ratio_to_max",),
 }
-_SECONDS = "seconds.json"  # that erasing took, beside what it wrote
 
 
 def passes(epochs: int, steps: int = 2) -> int:
@@ -62,12 +61,7 @@ def train(
 ) -> pathlib.Path:
     """Trains ``cascade.stages`` classifiers one after another; the folder of them all.
 
-    Args:
-      folder: of the bank.
-      data_dir: of `cpmn-build-records`.
-      config: all settings.
-      seed: of each classifier's weights, order and sampling.
-      precision: Keras' dtype policy.
+    The arguments are those of :func:`experiments.harness.bank.train_once`.
     """
     alone = {"cascade.stages": 1, "cascade.erasing": "none", "localization.mining": False}
     one = with_settings(config, alone)
@@ -87,7 +81,7 @@ def train(
         with replaced(joined) as temporary:
             join(found, config, temporary)
             spent = sum(60 * bank.minutes(step) for step in found)
-            spent += sum(read_json(data / _SECONDS) for data in erased)
+            spent += sum(map(bank.seconds_of, erased))
             bank.add_seconds(next(temporary.glob("streams/*/cascade")), spent)
     return joined
 
@@ -99,7 +93,7 @@ def _erase(step: pathlib.Path, split: Split, config: Config, folder: pathlib.Pat
     plan = dataclasses.replace(split.manifest, splits={})
     videos = left_over(load_model(step), split, config.cascade)
     write_shards(folder, plan, ((split.name, record) for record in videos)).save(folder)
-    write_json(folder / _SECONDS, time.monotonic() - begin)
+    bank.add_seconds(folder, time.monotonic() - begin)
 
 
 def left_over(model: CPMN, split: Split, config: CascadeConfig) -> Iterator[VideoRecord]:
