@@ -16,7 +16,7 @@ from cpmn_tf.data.records import check_size
 from cpmn_tf.errors import Problem, reported
 from cpmn_tf.formats.annotations import Annotations, Video, check_id
 from cpmn_tf.formats.arrays import all_finite
-from cpmn_tf.formats.times import SAME, check_times, instances_of, repeated
+from cpmn_tf.formats.times import SAME, check_times, given_twice, instances_of
 from tfrecords_tools.findings import Findings
 
 TRIM = 2  # units by which a video's streams may differ in length
@@ -58,18 +58,16 @@ def check_segments(annotations: Annotations, lengths: Collection[float], problem
         some = instances_of(annotations.subset(split))
         with reported(problem, "seconds"):
             check_times(f"split {split!r}", "instance", some, durations, "video", [*lengths])
-    for video in videos:
-        items = sorted(video.instances, key=lambda item: (item.label, item.start, item.end))
-        labels, start, end = (
-            np.array([getattr(item, name) for item in items]) for name in ("label", "start", "end")
-        )
-        twice = int(repeated(np.unique(labels, return_inverse=True)[1], start, end).sum())
-        if twice:
+    found = instances_of(annotations)
+    rows, twice = given_twice(found.video, found.label, found.start, found.end)
+    counts = np.bincount(found.video[rows[twice]], minlength=len(found.videos))
+    for key, count in zip(found.videos, counts.tolist(), strict=True):
+        if count:
             text = (
-                f"video {video.id!r}: {twice} of {len(items)} instances within {SAME:g} s of "
-                "another of their class; remove them"
+                f"video {key!r}: {count} of {len(annotations.videos[key].instances)} instances "
+                f"within {SAME:g} s of another of their class; remove them"
             )
-            problem("twice", text, video.id)
+            problem("twice", text, key)
 
 
 # Of each stream of the first video: its width, its units, and the video's id.

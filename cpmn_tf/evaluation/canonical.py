@@ -15,7 +15,7 @@ from cpmn_tf.errors import UserError
 from cpmn_tf.formats.annotations import Annotations, Video
 from cpmn_tf.formats.detections import Detections
 from cpmn_tf.formats.names import is_nothing
-from cpmn_tf.formats.times import repeated
+from cpmn_tf.formats.times import given_twice
 
 ORDERS = ("sorted", "file")
 
@@ -274,10 +274,7 @@ def _instance_rows(
 ) -> tuple[np.ndarray, int]:
     """The rows of the instances in their order, and how many another one all but equals."""
     label, video = instances.label, instances.video
-    rows = np.lexsort((instances.end, instances.start, video, label))
-    some = instances.take(rows)
-    group = some.label.astype(np.int64) * (int(video.max()) + 1) + some.video
-    twice = repeated(group, some.start, some.end)
+    rows, twice = given_twice(video, label, instances.start, instances.end)
     if drop_duplicates:
         rows = rows[~twice]
     if in_file_order:

@@ -114,6 +114,23 @@ def rates_differ(first: float, second: float) -> bool:
     return abs(first - second) > max(0.5, 0.02 * max(first, second))
 
 
+def given_twice(
+    video: np.ndarray, label: np.ndarray, start: np.ndarray, end: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Which instances another one of their class and video all but equals: see :func:`repeated`.
+
+    Args:
+      video, label: [N] integers.
+      start, end: [N] seconds.
+
+    Returns:
+      [N] rows by (label, video, start, end), and [N] bool for each of these.
+    """
+    rows = np.lexsort((end, start, video, label))
+    group = label.astype(np.int64) * (int(video.max(initial=0)) + 1) + video
+    return rows, repeated(group[rows], start[rows], end[rows])
+
+
 def repeated(group: np.ndarray, start: np.ndarray, end: np.ndarray) -> np.ndarray:
     """[N] bool: an earlier row of the group has its start and its end within ``SAME`` seconds.
 
