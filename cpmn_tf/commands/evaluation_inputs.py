@@ -93,7 +93,9 @@ def load_split(path: str, split: str | None) -> tuple[Annotations, str, list[str
     Defects of videos in other splits are a note, for nothing of them is evaluated.
     """
     defects: list[tuple[str, str, str]] = []
-    annotations = load_truth(path, problem=lambda *about: defects.append((*about, "")[:3]))
+    annotations = load_truth(
+        path, problem=lambda kind, message, video="": defects.append((kind, message, video))
+    )
     if defects and not annotations.videos:
         raise UserError(defects[0][1])
     if split is None:
@@ -108,11 +110,8 @@ def load_split(path: str, split: str | None) -> tuple[Annotations, str, list[str
             raise UserError(message)
     try:
         chosen = annotations.subset(split)
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from None
-    if not any(video.instances for video in chosen.videos.values()):
-        raise UserError(f"{path}: the subset {split!r} holds no instance with a segment to find")
-    try:
+        if not any(video.instances for video in chosen.videos.values()):
+            raise UserError(f"the subset {split!r} holds no instance with a segment to find")
         chosen.check_segments()
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
