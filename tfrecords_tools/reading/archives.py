@@ -69,8 +69,8 @@ class Archive:
     def __exit__(self, *_: object) -> None:
         self._file.close()
 
-    def read(self, name: str, reading: object = None) -> np.ndarray:
-        """An array, whatever its axes; ``reading`` makes no difference.
+    def read(self, name: str) -> np.ndarray:
+        """An array, whatever its axes.
 
         Raises:
           UserError: naming the file, if the array is damaged or would have to be unpickled.

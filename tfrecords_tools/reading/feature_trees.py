@@ -15,11 +15,7 @@ import numpy as np
 from cpmn_tf.errors import UserError
 from cpmn_tf.formats.names import nfc
 from tfrecords_tools.reading.archives import ARCHIVES, Archive
-from tfrecords_tools.reading.feature_files import (
-    SUFFIXES,
-    Reading,
-    read_array,
-)
+from tfrecords_tools.reading.feature_files import SUFFIXES, Reading, read_array
 
 JUNK = ("__MACOSX", "@eaDir", "lost+found")  # folders that are nobody's
 SIDE_BY_SIDE = ("rgb", "flow")  # streams that may end a file's name, ID_rgb.npy
@@ -135,6 +131,9 @@ def _opened(path: str | os.PathLike) -> Folder:
         folder = top
         for part in above:
             folder = folder.folders.setdefault(part, Folder(f"{folder.path}/{part}"))
-        read = functools.partial(archive.read, name)
-        folder.files.append((stem, Stored(f"{path}: {name}", read)))
+        folder.files.append((stem, Stored(f"{path}: {name}", _reader(archive, name))))
     return top
+
+
+def _reader(archive: Archive, name: str) -> Callable[[Reading], np.ndarray]:
+    return lambda _: archive.read(name)  # of an array there is but one way to read it
