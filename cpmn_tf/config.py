@@ -167,7 +167,9 @@ class CascadeConfig(_Section):
     sampling: str = setting(
         "sparse", "how training draws units", choices=("sparse", "uniform", "shot")
     )
-    units: int = setting(400, "P: units drawn from each video", low=1)
+    units: int = setting(
+        400, "P: units drawn from each video; 0: derived from the training videos", low=0
+    )
     interval: int = setting(
         0, "σ of uniform sampling, in units; 0 takes the centres of P equal segments", low=0
     )
@@ -193,7 +195,11 @@ class PyramidConfig(_Section):
     lateral: str = setting(
         "top_down", "lateral connections", choices=("top_down", "bottom_up", "none")
     )
-    window: int = setting(64, "T_w: window length, in units", low=1)
+    window: int = setting(
+        64,
+        "T_w: window length, in units; 0: it and both strides are derived from the training videos",
+        low=0,
+    )
     train_stride: int = setting(32, "distance between training windows, in units", low=1)
     stride: int = setting(64, "distance between inference windows, in units", low=1)
 
@@ -215,6 +221,9 @@ class TrainingConfig(_Section):
     )
     learning_rate: float = setting(1e-3, "Adam's rate in the first part", low=0.0)
     epochs: int = setting(30, "epochs at learning_rate", low=0)
+    updates: int = setting(
+        0, "the cascade's updates at learning_rate are so many at least: raises epochs", low=0
+    )
     final_learning_rate: float = setting(1e-4, "Adam's rate in the second part", low=0.0)
     final_epochs: int = setting(120, "further epochs at final_learning_rate", low=0)
     cascade_l2: float = setting(0.0025, "λ of the cascade: λ·Σ½w² over kernels and biases", low=0.0)
@@ -225,8 +234,9 @@ class TrainingConfig(_Section):
     loss: str = setting(
         "sigmoid",
         "cross-entropy of each class by itself (sigmoid), or of all against the labels divided by "
-        "their number (softmax); class probabilities are the same function of the scores",
-        choices=("sigmoid", "softmax"),
+        "their number (softmax); class probabilities are the same function of the scores. both: "
+        "the mean of the two, with probabilities by the sigmoid",
+        choices=("sigmoid", "softmax", "both"),
     )
     class_reduction: str = setting(
         "sum", "how the cross-entropy is reduced over classes; rescales λ", choices=("sum", "mean")

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from cpmn_tf.config import Config
 from cpmn_tf.data import sampling
+from cpmn_tf.errors import UserError
 from cpmn_tf.localization import Detected, Trace, detections_of
 from cpmn_tf.localization import status as faults
 from cpmn_tf.models import fusion
@@ -55,6 +56,11 @@ class CPMN(keras.Model):
         self.streams = dict(streams)
         self.num_classes = num_classes
         self.config = config if isinstance(config, Config) else Config.from_dict(dict(config))
+        if not (self.config.cascade.units and self.config.pyramid.window):
+            raise UserError(
+                f"preset {self.config.preset}: cascade.units and pyramid.window are 0, to be "
+                "derived from training videos; train a model, or set both"
+            )
         self.branches = self.config.branches(self.streams)
         self._chunk = CHUNK_UNITS if self.config.cascade.inference == "every_unit" else 0
         given = {"num_classes": num_classes, "dtype": self.dtype_policy}
@@ -177,7 +183,8 @@ class CPMN(keras.Model):
     def _class_scores(self, logits: tf.Tensor, rows: tf.Tensor | None = None) -> tf.Tensor:
         """Of [batch, classes] logits, all or [rows], as the settings say."""
         as_they_are = self.config.localization.class_score == "logit"
-        activation = "none" if as_they_are else self.config.training.loss
+        softmax = self.config.training.loss == "softmax"
+        activation = "none" if as_they_are else "softmax" if softmax else "sigmoid"
         return fusion.class_scores(logits, activation, rows)
 
     def _first_pass(self, name: str, line: Timeline) -> "_FirstPass":

@@ -62,7 +62,7 @@ def cross_entropy(
       labels: [rows, classes] in {0, 1}.
       reduction: ``sum`` or ``mean`` over classes.
       weights: [rows], summing to 1; by default every row counts the same.
-      loss: ``sigmoid``, or ``softmax`` for :func:`softmax_cross_entropy`.
+      loss: ``sigmoid``, ``softmax`` for :func:`softmax_cross_entropy`, or ``both`` for their mean.
 
     Returns:
       A scalar.
@@ -70,14 +70,17 @@ def cross_entropy(
     Raises:
       ValueError: if ``reduction`` or ``loss`` is neither.
     """
-    if loss not in ("sigmoid", "softmax"):
-        raise ValueError(f"loss={loss!r} must be sigmoid or softmax")
+    if loss not in ("sigmoid", "softmax", "both"):
+        raise ValueError(f"loss={loss!r} must be sigmoid, softmax or both")
     if reduction not in ("sum", "mean"):
         raise ValueError(f"reduction={reduction!r} must be sum or mean")
-    if loss == "softmax":
-        losses = softmax_cross_entropy(logits, labels)
-    else:
+    losses = tf.zeros([])
+    if loss != "softmax":
         losses = tf.nn.sigmoid_cross_entropy_with_logits(labels, logits)
+    if loss != "sigmoid":
+        losses += softmax_cross_entropy(logits, labels)
+    if loss == "both":
+        losses /= 2
     reduce = tf.reduce_sum if reduction == "sum" else tf.reduce_mean
     per_row = reduce(losses, axis=1)
     return tf.reduce_mean(per_row) if weights is None else tf.reduce_sum(per_row * weights)

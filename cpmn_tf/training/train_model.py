@@ -15,6 +15,7 @@ from cpmn_tf.errors import UserError
 from cpmn_tf.training.events import EventWriter
 from cpmn_tf.training.loop import ModuleTrainer, Runtime
 from cpmn_tf.training.model_folder import ModelManifest, module_folder, modules_of
+from cpmn_tf.training.resolve import resolve
 from cpmn_tf.training.validation import Validator
 
 TENSORBOARD = "tensorboard"  # folder of the event files
@@ -77,6 +78,7 @@ def train(
         training, held_out = whole, Split.open(data_dir, validation_split)
     else:
         training, held_out = whole.hold_out(config.training.validation_fraction)
+    config = resolve(config, training.lengths.values(), data.rate)
     manifest = ModelManifest(
         config=config,
         streams={spec.name: spec.width for spec in data.streams},

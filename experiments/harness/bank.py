@@ -61,7 +61,7 @@ def train_once(
     config = with_overrides(config, ["training.pictures=0"])
     manifest = Split.open(data_dir, config.data.train_split).manifest
     common = [seed, precision, manifest.fingerprint(config.data.train_split)]
-    model_dir = folder / "models" / f"{digest([config.to_dict(), *common])}_seed{seed}"
+    model_dir = folder / "models" / f"{digest([differing(config), *common])}_seed{seed}"
     finished = model_dir / "in_the_bank"
     if finished.exists():
         return model_dir
@@ -119,11 +119,21 @@ def minutes(model_dir: pathlib.Path) -> float:
     return sum(map(seconds_of, model_dir.glob("streams/*/*"))) / 60
 
 
+def differing(config: Config) -> dict[str, object]:
+    """The settings that are not at their default.
+
+    A setting that is new since a model was trained does not have it trained anew.
+    """
+    default = flatten(Config().to_dict())
+    settings = flatten(config.to_dict())
+    return {name: value for name, value in settings.items() if value != default[name]}
+
+
 def module_settings(config: Config, module: str) -> dict[str, object]:
-    """The settings that a module's weights depend on."""
+    """The settings that a module's weights depend on, where they are not at their default."""
     return {
         name: value
-        for name, value in flatten(config.to_dict()).items()
+        for name, value in differing(config).items()
         if name not in INFERENCE_SETTINGS and not name.startswith(_FOREIGN[module])
     }
 

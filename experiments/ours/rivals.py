@@ -20,6 +20,7 @@ from collections.abc import Callable, Mapping
 from cpmn_tf.config import PRESETS
 from cpmn_tf.data.manifest import Manifest
 from cpmn_tf.data.pipeline import Split
+from cpmn_tf.training.model_folder import ModelManifest
 from experiments import rivals
 from experiments.harness import bank, report
 from experiments.harness.lab import Lab, define_seeds
@@ -139,7 +140,7 @@ def costs(lab: Lab, rows: list[Variant], results: list[Result]) -> dict[str, dic
     for row in rows:
         models = {result.model for result in report.results_of(results, row)}
         folders = [lab.output / "models" / name for name in sorted(models)]
-        training = lab.configured(row).training
+        training = ModelManifest.load(folders[0]).config.training  # what was derived is filled in
         epochs = training.epochs + training.final_epochs
         found[row.name] = {
             "minutes": [bank.minutes(folder) for folder in folders],

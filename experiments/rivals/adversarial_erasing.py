@@ -76,7 +76,7 @@ def train(
                 _erase(found[-1], Split.open(before, one.data.train_split), config, temporary)
         found.append(bank.train_once(folder, erased[-1], one, seed=seed, precision=precision))
     names = [step.name for step in found]
-    joined = folder / "models" / f"{bank.digest([config.to_dict(), *names])}_seed{seed}"
+    joined = folder / "models" / f"{bank.digest([bank.differing(config), *names])}_seed{seed}"
     if not joined.is_dir():
         with replaced(joined) as temporary:
             join(found, config, temporary)
