@@ -70,7 +70,7 @@ def test_wrong_flags_end_with_2(capsys, arguments, expected):
         (["--set=nowhere.near=1"], "no setting nowhere.near; cpmn-train --print_config lists them"),
         (["--set=cascade.units"], "write it as section.field=value"),
         (["--set=cascade.units=1e3"], "'1e3' is not a whole number"),
-        (["--set=cascade.units=0"], "below 1"),
+        (["--set=cascade.units=-1"], "below 0"),
         (["--set=cascade.units=99999999999999999999"], "beyond 2147483647"),
         (["--set=cascade.threshold=0,4"], "'0,4' is not a number"),
         (["--set=cascade.threshold=nan"], "not a finite number"),

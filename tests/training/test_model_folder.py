@@ -120,9 +120,9 @@ def test_a_damaged_folder_is_named(tmp_path, text, expected):
 
 def test_a_setting_that_is_wrong_is_named_with_the_file(tmp_path):
     MANIFEST.claim(tmp_path)
-    text = (tmp_path / "model.json").read_text().replace('"units": 400', '"units": 0')
+    text = (tmp_path / "model.json").read_text().replace('"units": 400', '"units": -1')
     (tmp_path / "model.json").write_text(text)
-    with pytest.raises(UserError, match=r"model\.json: cascade\.units=0 is below 1"):
+    with pytest.raises(UserError, match=r"model\.json: cascade\.units=-1 is below 0"):
         ModelManifest.load(tmp_path)
 
 

@@ -128,9 +128,10 @@ def test_later_classifiers_have_their_own_lambda(batch):
             np.testing.assert_allclose(gradient, scale * variable.numpy(), rtol=1e-6)
 
 
+@pytest.mark.parametrize("kind", ["softmax", "both"])
 @pytest.mark.parametrize("module", ["cascade", "pyramid"])
-def test_the_softmax_loss_is_that_of_both_modules(batch, module):
-    settings = config("training.loss=softmax")
+def test_the_softmax_loss_is_that_of_both_modules(batch, module, kind):
+    settings = config(f"training.loss={kind}")
     labels = batch["labels"].numpy()
     if module == "cascade":
         model, loss_of = cascade(settings), objectives.cascade_loss
@@ -145,7 +146,10 @@ def test_the_softmax_loss_is_that_of_both_modules(batch, module):
     wanted = 0.0
     for each in logits:
         log_softmax = each - np.log(np.exp(each).sum(axis=1, keepdims=True))
-        wanted -= (labels / labels.sum(axis=1, keepdims=True) * log_softmax).sum(axis=1).mean()
+        losses = -labels / labels.sum(axis=1, keepdims=True) * log_softmax
+        if kind == "both":
+            losses = (losses + np.log1p(np.exp(each)) - labels * each) / 2
+        wanted += losses.sum(axis=1).mean()
     loss = loss_of(model, batch, settings, SEED)
     np.testing.assert_allclose(loss.classification, wanted, rtol=1e-5)
 

@@ -20,6 +20,8 @@ def test_a_module_depends_on_its_own_settings_alone():
     rates = with_overrides(config, ["training.learning_rate=0.1"])
     for module in MODULES:
         assert module_settings(config, module) != module_settings(rates, module)
+        # A setting that was not there yet when the module was trained is not among them.
+        assert module_settings(config, module) == {}
 
 
 def test_bank_shares_what_is_the_same_and_changes_no_bit(data_set, small_settings, tmp_path):
