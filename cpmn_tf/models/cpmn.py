@@ -56,10 +56,9 @@ class CPMN(keras.Model):
         self.streams = dict(streams)
         self.num_classes = num_classes
         self.config = config if isinstance(config, Config) else Config.from_dict(dict(config))
-        if not (self.config.cascade.units and self.config.pyramid.window):
+        if not self.config.cascade.units:
             raise UserError(
-                f"preset {self.config.preset}: cascade.units and pyramid.window are 0, to be "
-                "derived from training videos; train a model, or set both"
+                "cascade.units=0 is to be derived from training videos; train a model, or set it"
             )
         self.branches = self.config.branches(self.streams)
         self._chunk = CHUNK_UNITS if self.config.cascade.inference == "every_unit" else 0

@@ -38,7 +38,8 @@ def cascaded_tcas(
     Args:
       curves: [rows, units] T-CAS of each stage.
       valid: [rows, units] bool.
-      method: ``raw``, as printed, or ``normalized``: each stage's curve by min-max before.
+      method: ``raw``, as printed; ``normalized``: each stage's curve by min-max before; ``mean``:
+        the stages' mean instead of their maximum.
       gate: later stages count only where sigmoid(M) is above it; 0 lets them count everywhere.
 
     Returns:
@@ -53,7 +54,8 @@ def cascaded_tcas(
         first, *later = curves
         gated = zip(passes, later, strict=True)
         curves = [first, *(tf.where(passed, curve, first) for passed, curve in gated)]
-    return tf.reduce_max(tf.stack(curves), axis=0)
+    join = tf.reduce_mean if method == "mean" else tf.reduce_max
+    return join(tf.stack(curves), axis=0)
 
 
 def attention_based_tcas(cascaded: tf.Tensor, attention: tf.Tensor) -> tf.Tensor:

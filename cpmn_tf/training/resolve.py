@@ -1,4 +1,4 @@
-"""What a preset leaves to the data set: lengths in units, and epochs (``plus``)."""
+"""What the preset `plus` leaves to the data set: samples per video, and epochs."""
 
 import dataclasses
 import math
@@ -8,17 +8,15 @@ from collections.abc import Collection
 from cpmn_tf.config import Config
 
 SAMPLES_PER_SECOND = 2.0
-MAX_SAMPLES = 400  # P that training affords; long videos are sampled more thinly
-MAX_WINDOW = 512  # T_w likewise; longer videos are cut into windows
+MIN_SAMPLES, MAX_SAMPLES = 200, 400
 
 
 def resolve(config: Config, lengths: Collection[int], rate: float | None) -> Config:
     """The settings with those filled in that the training videos decide.
 
-    - ``cascade.units=0`` becomes P = min(2·seconds, 400), the seconds being the median video's;
-      where the videos' rates differ, its units take the place of 2·seconds.
-    - ``pyramid.window=0`` becomes T_w = min(longest video, 512), windows half of it apart in
-      training and all of it at inference.
+    - ``cascade.units=0`` becomes P, two samples per second of the median video, at least 200 (of a
+      shorter video every unit is taken) and at most 400 (longer ones are sampled more thinly).
+      Where the videos' rates differ, P is the median video's units within the same bounds.
     - ``training.updates`` raises ``training.epochs`` to as many as give the cascade so many.
 
     Args:
@@ -26,21 +24,18 @@ def resolve(config: Config, lengths: Collection[int], rate: float | None) -> Con
       lengths: units of each training video.
       rate: units per second, the same for all of them; None if it is not.
 
-    >>> resolve(Config().plus, [300, 200], 10.0).cascade.units
-    50
+    >>> from cpmn_tf.config import preset
+    >>> resolve(preset("plus"), [1500, 1000], 10.0).cascade.units
+    250
     """
-    cascade, pyramid, training = config.cascade, config.pyramid, config.training
-    median = statistics.median(lengths)
+    cascade, training = config.cascade, config.training
     if not cascade.units:
+        median = statistics.median(lengths)
         wanted = median if rate is None else SAMPLES_PER_SECOND * median / rate
-        units = max(1, min(round(wanted), MAX_SAMPLES))
+        units = min(max(round(wanted), MIN_SAMPLES), MAX_SAMPLES)
         cascade = dataclasses.replace(cascade, units=units)
-    if not pyramid.window:
-        window = min(max(lengths), MAX_WINDOW)
-        half = max(window // 2, 1)
-        pyramid = dataclasses.replace(pyramid, window=window, train_stride=half, stride=window)
     if training.updates:
         steps = math.ceil(len(lengths) / training.batch_size)
         epochs = max(training.epochs, math.ceil(training.updates / steps))
         training = dataclasses.replace(training, epochs=epochs, updates=0)
-    return dataclasses.replace(config, cascade=cascade, pyramid=pyramid, training=training)
+    return dataclasses.replace(config, cascade=cascade, training=training)

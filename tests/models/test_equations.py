@@ -340,6 +340,7 @@ def test_a_map_that_is_constant_but_for_rounding_attends_everywhere():
         ("raw", [[1, 4, 0], [5, 5, 0]]),
         # (1 + 2) / 3, 0, 2 / 3 and 0, 1, 1 / 5; a constant curve becomes 0, and -1, 0 the other.
         ("normalized", [[1, 1, 2 / 3], [0, 1, 0]]),
+        ("mean", [[0, 1, 0], [2, 2.5, 0]]),
     ],
 )
 def test_the_cascaded_tcas_is_the_maximum_over_stages(method, wanted):
