@@ -1,6 +1,6 @@
 # What experiments/README.md shows. One stamp per data set and study, written when it is finished, so that an
 # interrupted make goes on where it was; `make -k` goes on after a study that failed. Output: runs/results.
-.PHONY: experiments-watch experiments-short experiments-simulated experiments-folds experiments-rivals fuzz
+.PHONY: experiments-watch experiments-short experiments-simulated experiments-folds experiments-recipe experiments-rivals fuzz
 # Studies of one data set share models; and a finished data set is no intermediate file.
 .NOTPARALLEL:
 .SECONDARY:
@@ -22,10 +22,17 @@ SIMULATIONS := easier harder sceneless single several
 MINING := table3 why_mining
 FOLDS := 05 16 27 38 49
 RIVALS_ON := watch short simulated_single simulated_several
+RECIPE := $(foreach fold,12 34 56,watch_$(fold) short_$(fold)) $(foreach fold,05 27,single_$(fold) several_$(fold))
+define NEWLINE
+
+
+endef
+BFLOAT16 := --precision=mixed_bfloat16
 # Seeds of the studies on watch and short; 5 where nothing is said.
 SEEDS_more_options := 1
 SEEDS_training_options := 1
 SEEDS_rivals_otherwise := 3
+SEEDS_one_out := 3
 
 experiments-watch: $(WATCH:%=$(STAMPS)/watch/%) $(STAMPS)/watch_val/normalization
 experiments-short: $(WATCH:%=$(STAMPS)/short/%)
@@ -34,7 +41,12 @@ experiments-folds: $(FOLDS:%=$(STAMPS)/folds/%)
 	$(RUN) join --name=options --results=$(subst $() ,$(comma),$(FOLDS:%=runs/results/folds/%)) --output_dir=runs/results/folds
 
 # What experiments/rivals.md shows.
-experiments-rivals: $(RIVALS_ON:%=$(STAMPS)/%/rivals) $(STAMPS)/watch/rivals_otherwise $(STAMPS)/short/rivals_otherwise
+experiments-rivals: $(RIVALS_ON:%=$(STAMPS)/%/rivals) $(foreach study,one_out rivals_otherwise,$(STAMPS)/watch/$(study) $(STAMPS)/short/$(study))
+
+# What the preset plus was chosen by: folds of the training videos, two people each on watch and short.
+experiments-recipe: $(RECIPE:%=$(STAMPS)/recipe/%)
+	$(foreach kind,watch short single several,$(RUN) join --name=one_out --output_dir=runs/results/recipe_$(kind) \
+		--results=$(subst $() ,$(comma),$(patsubst %,runs/results/recipe/%,$(filter $(kind)_%,$(RECIPE))))$(NEWLINE))
 
 # Both protocols against plain loops: 50,000 drawn splits, of which the tests judge 1,000.
 fuzz: $(VENV)/installed
@@ -68,6 +80,15 @@ $(STAMPS)/watch/%: $(STAMPS)/watch/records
 $(STAMPS)/short/%: $(STAMPS)/short/records
 	$(RUN) $* --preset=watch --data_dir=runs/short --output_dir=runs/results/short --seeds=$(or $(SEEDS_$*),5)
 	$(STAMP)
+$(foreach study,rivals rivals_otherwise,$(STAMPS)/watch/$(study)): $(STAMPS)/watch/%: $(STAMPS)/watch/records
+	$(RUN) $* --preset=watch $(BFLOAT16) --data_dir=runs/watch --output_dir=runs/results/watch --seeds=$(or $(SEEDS_$*),5)
+	$(STAMP)
+$(foreach study,rivals rivals_otherwise,$(STAMPS)/short/$(study)): $(STAMPS)/short/%: $(STAMPS)/short/records
+	$(RUN) $* --preset=watch $(BFLOAT16) --data_dir=runs/short --output_dir=runs/results/short --seeds=$(or $(SEEDS_$*),5)
+	$(STAMP)
+$(STAMPS)/watch/one_out $(STAMPS)/short/one_out: $(STAMPS)/%/one_out: $(STAMPS)/%/records
+	$(RUN) one_out --preset=plus $(BFLOAT16) --data_dir=runs/$* --output_dir=runs/results/$* --seeds=$(SEEDS_one_out)
+	$(STAMP)
 # The pictures are of seed 0.
 $(STAMPS)/watch/fig4_fig6 $(STAMPS)/short/fig4_fig6: $(STAMPS)/%/fig4_fig6: $(STAMPS)/%/records
 	$(RUN) fig4_fig6 --preset=watch --data_dir=runs/$* --output_dir=runs/results/$*
@@ -88,10 +109,28 @@ $(STAMPS)/simulated_%/why_mining: $(STAMPS)/simulated_%/records
 	$(RUN) why_mining $(SHORTENED) --data_dir=runs/simulated_$* --output_dir=runs/results/simulated_$* --seeds=3
 	$(STAMP)
 $(STAMPS)/simulated_%/rivals: $(STAMPS)/simulated_%/records
-	$(RUN) rivals --precision=mixed_bfloat16 --data_dir=runs/simulated_$* --output_dir=runs/results/simulated_$* --seeds=3
+	$(RUN) rivals $(BFLOAT16) --data_dir=runs/simulated_$* --output_dir=runs/results/simulated_$* --seeds=3
 	$(STAMP)
 # Folds of the training videos by the last digit of the id, one training each: what a default is chosen by.
 $(STAMPS)/folds/%: | $(VENV)/installed
 	$(BUILD) $(SIMULATED) --holdout='.*[$*]' --holdout_from=validation --holdout_to=held_out --output_dir=runs/folds/$*
 	$(RUN) options $(SHORTENED) --data_dir=runs/folds/$* --output_dir=runs/results/folds/$* --split=held_out --seeds=1
+	$(STAMP)
+HELD_OUT := --holdout_to=held_out
+$(STAMPS)/recipe/watch_%: | $(VENV)/installed
+	$(BUILD) --source=watch --holdout='person0[$*]_.*' $(HELD_OUT) --output_dir=runs/recipe/watch_$*
+	$(RUN) one_out --preset=plus $(BFLOAT16) --data_dir=runs/recipe/watch_$* --output_dir=runs/results/recipe/watch_$* --split=held_out --seeds=1
+	$(STAMP)
+$(STAMPS)/recipe/short_%: | $(VENV)/installed
+	$(BUILD) --source=watch --recipe=short --holdout='person0[$*]_.*' $(HELD_OUT) --output_dir=runs/recipe/short_$*
+	$(RUN) one_out --preset=plus $(BFLOAT16) --data_dir=runs/recipe/short_$* --output_dir=runs/results/recipe/short_$* --split=held_out --seeds=1
+	$(STAMP)
+SPLITS := --set=data.train_split=validation --set=data.test_split=test
+$(STAMPS)/recipe/single_%: | $(VENV)/installed
+	$(BUILD) --source=simulated --classes_per_video=1 --holdout='.*[$*]' --holdout_from=validation $(HELD_OUT) --output_dir=runs/recipe/single_$*
+	$(RUN) one_out --preset=plus $(SPLITS) $(BFLOAT16) --data_dir=runs/recipe/single_$* --output_dir=runs/results/recipe/single_$* --split=held_out --seeds=1
+	$(STAMP)
+$(STAMPS)/recipe/several_%: | $(VENV)/installed
+	$(BUILD) --source=simulated --classes_per_video=3-5 --holdout='.*[$*]' --holdout_from=validation $(HELD_OUT) --output_dir=runs/recipe/several_$*
+	$(RUN) one_out --preset=plus $(SPLITS) $(BFLOAT16) --data_dir=runs/recipe/several_$* --output_dir=runs/results/recipe/several_$* --split=held_out --seeds=1
 	$(STAMP)

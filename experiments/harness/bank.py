@@ -20,6 +20,7 @@ from cpmn_tf.data.pipeline import Split
 from cpmn_tf.files import read_json, replaced, write_json
 from cpmn_tf.training import train
 from cpmn_tf.training.model_folder import INFERENCE_SETTINGS, flatten, module_folder, modules_of
+from cpmn_tf.training.resolve import resolve
 
 _SECONDS = "seconds.json"  # that it took to make what is in the folder
 
@@ -59,7 +60,9 @@ def train_once(
     """
     # Pictures of dozens of models cost minutes, and nobody looks at them.
     config = with_overrides(config, ["training.pictures=0"])
-    manifest = Split.open(data_dir, config.data.train_split).manifest
+    split = Split.open(data_dir, config.data.train_split)
+    manifest = split.manifest
+    config = resolve(config, split.lengths.values(), manifest.rate)
     common = [seed, precision, manifest.fingerprint(config.data.train_split)]
     model_dir = folder / "models" / f"{digest([differing(config), *common])}_seed{seed}"
     finished = model_dir / "in_the_bank"

@@ -20,14 +20,17 @@ from collections.abc import Callable, Mapping
 from cpmn_tf.config import PRESETS
 from cpmn_tf.data.manifest import Manifest
 from cpmn_tf.data.pipeline import Split
-from cpmn_tf.training.model_folder import ModelManifest
+from cpmn_tf.training.resolve import resolve
 from experiments import rivals
 from experiments.harness import bank, report
 from experiments.harness.lab import Lab, define_seeds
 from experiments.harness.study import Result, Variant
+from experiments.ours import one_out
 from experiments.rivals import adversarial_erasing, cam, hide_and_seek, untrimmednet, wtalc
 
-CPMN = "CPMN, published"
+CPMN, PLUS = "CPMN, published", "plus"
+# Of `one_out`, as many as each rival has.
+PLUS_OTHERS = ("sigmoid alone", "dropout in both classifiers", "one classifier", "400 samples")
 define_flags = define_seeds
 
 
@@ -114,7 +117,7 @@ RIVALS = {
 
 
 def variants(lab: Lab, others: bool = False) -> list[Variant]:
-    """The rows: each rival by its published settings, and ``others`` too, or else CPMN."""
+    """The rows: each rival by its published settings and `plus`, and ``others`` too, or CPMN."""
     split = Split.open(lab.flags.data_dir, lab.config.data.train_split)
     rows = []
     for name, rival in RIVALS.items():
@@ -124,23 +127,30 @@ def variants(lab: Lab, others: bool = False) -> list[Variant]:
         rows.append(Variant(name, settings, **base))
         for what, changed in rival.others.items() if others else ():
             rows.append(Variant(f"{name}: {what}", (*settings, *changed), to=(name,), **base))
-    if not others:
+    if others:
+        rows.append(Variant(PLUS, base=PRESETS[PLUS]))
+        for what in PLUS_OTHERS:
+            own = {"to": (PLUS,), "base": PRESETS[PLUS]}
+            rows.append(Variant(f"{PLUS}: {what}", one_out.PARTS[what], **own))
+    else:
         schedule = Schedule().settings(len(split.lengths))
         rows.append(Variant(CPMN, schedule, base=PRESETS["thumos14"]))
         if lab.flags.preset != "thumos14":
             rows.append(Variant(f"CPMN, --preset={lab.flags.preset}"))
-        if "plus" in PRESETS:
-            rows.append(Variant("plus", base=PRESETS["plus"]))
+        rows.append(Variant(PLUS, base=PRESETS[PLUS]))
     return rows
 
 
 def costs(lab: Lab, rows: list[Variant], results: list[Result]) -> dict[str, dict]:
     """By row, minutes of each seed's training, and how often it reads the training videos."""
+    split = Split.open(lab.flags.data_dir, lab.config.data.train_split)
     found = {}
     for row in rows:
         models = {result.model for result in report.results_of(results, row)}
         folders = [lab.output / "models" / name for name in sorted(models)]
-        training = ModelManifest.load(folders[0]).config.training  # what was derived is filled in
+        training = resolve(
+            lab.configured(row), split.lengths.values(), split.manifest.rate
+        ).training
         epochs = training.epochs + training.final_epochs
         found[row.name] = {
             "minutes": [bank.minutes(folder) for folder in folders],

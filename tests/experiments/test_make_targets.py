@@ -12,7 +12,9 @@ from cpmn_tf.commands import cli
 from experiments import run
 
 ROOT = pathlib.Path(__file__).parents[2]
-TARGETS = [f"experiments-{name}" for name in ("watch", "short", "simulated", "folds", "rivals")]
+TARGETS = [
+    f"experiments-{name}" for name in ("watch", "short", "simulated", "folds", "recipe", "rivals")
+]
 
 
 @pytest.fixture
@@ -56,10 +58,20 @@ def test_rivals_are_compared_on_four_data_sets(folder):
     seeds = {"watch": 5, "short": 5, "simulated_single": 3, "simulated_several": 3}
     for name, number in seeds.items():
         own = [call for call in made if f"--output_dir=runs/results/{name} " in call]
-        others = ["rivals_otherwise"] if name in ("watch", "short") else []
+        others = ["one_out", "rivals_otherwise"] if name in ("watch", "short") else []
         assert [call.split()[3] for call in own] == ["rivals", *others]
-        (call,) = (call for call in own if " rivals " in call)
+        (call,) = (call for call in own if " rivals " in call)  # as all of one data set
+        assert all("--precision=mixed_bfloat16" in call for call in own)
         assert call.endswith(f"--seeds={number}") and f"--data_dir=runs/{name} " in call
+
+
+def test_the_recipe_is_judged_on_folds_of_four_kinds(folder):
+    made = commands(folder, "experiments-recipe")
+    for kind, folds in {"watch": 3, "short": 3, "single": 2, "several": 2}.items():
+        own = [call for call in made if f"--output_dir=runs/results/recipe/{kind}_" in call]
+        assert len(own) == folds and all("--split=held_out" in call for call in own)
+        (call,) = (c for c in made if f"--output_dir=runs/results/recipe_{kind} " in f"{c} ")
+        assert call.count(f"runs/results/recipe/{kind}_") == folds
 
 
 def test_parts_of_the_method_are_judged_on_every_data_set(folder):
