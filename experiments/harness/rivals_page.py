@@ -1,12 +1,12 @@
 """Puts what `rivals` measured into rivals.md, between its two marks: no figure there is typed in.
 
-cp runs/results/watch/rivals* experiments/results/watch/
+cp runs/results/watch/rivals* runs/results/watch/one_out* experiments/results/watch/
 python -m experiments.run rivals_page
 """
 
 import pathlib
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cpmn_tf.commands import cli
@@ -16,6 +16,12 @@ from experiments.harness.results_page import HERE, table_of
 
 BEGIN, END = "<!-- measured -->\n", "<!-- end -->\n"
 DATA = ("watch", "short", "simulated_single", "simulated_several")
+# Test data, and the folds of training videos that the recipe was chosen by, joined.
+PARTS_ON = (
+    "watch",
+    "short",
+    *(f"recipe_{kind}" for kind in ("watch", "short", "single", "several")),
+)
 STUDIES = {"rivals": "By their published settings", "rivals_otherwise": "By other settings"}
 
 
@@ -42,6 +48,10 @@ def measured(results: pathlib.Path) -> str:
                 facts = read_json(path.with_suffix(".json"))
                 tables = [table_of(path, head) for head in ("activitynet", "training")]
                 parts += [f"### {title}: {name}", command(study, name, facts), *tables]
+    judged = {name: results / name / "one_out.json" for name in PARTS_ON}
+    judged = {name: read_json(path) for name, path in judged.items() if path.is_file()}
+    if judged:
+        parts.append(f"### What each part of `plus` gives\n\n{parts_of_plus(judged)}")
     return "\n\n".join(part.rstrip("\n") for part in parts) + "\n\n"
 
 
@@ -55,23 +65,61 @@ def command(study: str, name: str, facts: Mapping[str, Any]) -> str:
 
 
 def overview(found: Mapping[str, Mapping[str, Any]]) -> str:
-    """A row per method: average mAP ± s.e., minutes of a training; and the mean over data sets."""
+    """A row per method: average mAP ± s.e., minutes of a training; and the mean over data sets.
+
+    The standard error of that mean is of the same data sets and other seeds.
+    """
     methods = dict.fromkeys(row for facts in found.values() for row in facts["variants"])
     rows = [["method", *(f"{name}; minutes" for name in found), "mean"]]
     for method in methods:
-        cells, means = [method], []
+        cells, means, variances = [method], [], []
         for facts in found.values():
             ours = [r for r in facts["results"] if r["variant"] == method]
             if not ours:
                 cells.append("-")
                 continue
-            averages = [100 * statistics.mean(r["map"]["activitynet"]) for r in ours]
+            averages = averages_of(ours)
             minutes = statistics.mean(facts["costs"][method]["minutes"])
             means.append(statistics.mean(averages))
+            if len(averages) > 1:
+                variances.append(statistics.variance(averages) / len(averages))
             cells.append(f"{mean_and_error(averages)}; {minutes:.1f}")
-        whole = len(means) == len(found)
-        rows.append([*cells, f"{statistics.mean(means):.1f}" if whole else ""])
+        mean = f"{statistics.mean(means):.1f}" if len(means) == len(found) else ""
+        if mean and len(variances) == len(means):
+            mean += f" ± {sum(variances) ** 0.5 / len(means):.1f}"
+        rows.append([*cells, mean])
     return markdown(rows)
+
+
+def averages_of(results: Sequence[Mapping[str, Any]]) -> list[float]:
+    """Average mAP of each result, in per cent."""
+    return [100 * statistics.mean(result["map"]["activitynet"]) for result in results]
+
+
+def parts_of_plus(found: Mapping[str, Mapping[str, Any]]) -> str:
+    """A row per part: the difference to `plus` of the same seeds (or folds), ± s.e."""
+    rows = [["instead", *(f"{name}, {trainings(facts)}" for name, facts in found.items())]]
+    for part in dict.fromkeys(row for facts in found.values() for row in facts["variants"]):
+        cells = [part]
+        for facts in found.values():
+            ours, plus = (
+                averages_of([r for r in facts["results"] if r["variant"] == row])
+                for row in (part, "plus")
+            )
+            if part == "plus":
+                cells.append(mean_and_error(ours))
+            elif ours:
+                deltas = [one - two for one, two in zip(ours, plus, strict=True)]
+                cells.append(mean_and_error(deltas, sign="+"))
+            else:
+                cells.append("-")
+        rows.append(cells)
+    return markdown(rows)
+
+
+def trainings(facts: Mapping[str, Any]) -> str:
+    """Over how many trainings the means are."""
+    return f"{facts['trainings']} folds" if "joined" in facts else f"{facts['seeds']} seeds"
 
 
 def run(_: cli.Flags) -> None:

@@ -18,6 +18,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 def tiny(small_settings):
     """Assignments that make training a matter of seconds."""
     few = ("training.epochs=1", "training.final_epochs=1", "cascade.layers=1", "pyramid.levels=1")
+    few = (*few, "training.updates=1")
     return [*small_settings, *few, "training.pictures=0"]
 
 
@@ -67,8 +68,8 @@ def test_python(here, tiny, capsys):
         name: text if name.startswith("data.") else float(text) if "." in text else int(text)
         for name, text in (setting.split("=") for setting in tiny)
     }
-    assert block.count('split="training")') == 1
-    block = block.replace('split="training")', f'split="training", settings={settings})')
+    assert block.count('preset="plus"') == 1
+    block = block.replace('preset="plus"', f'preset="plus", settings={settings}')
     names: dict = {}
     exec(block, names)
     assert "average" in capsys.readouterr().out

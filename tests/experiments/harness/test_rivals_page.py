@@ -58,6 +58,11 @@ def test_methods_and_data_sets_in_one_table(results):
     # 20 and 40: mean 30, standard deviation 14.1, standard error 10; 60 by itself; their mean 45.
     assert "| W-TALC | 30.0 ± 10.0; 1.5 | - |  |" in text
     assert "| CPMN, published | 30.0 ± 10.0; 1.5 | 60.0; 1.5 | 45.0 |" in text
+    two_seeds = {"results": [dict(variant="plus", map={"activitynet": [v]}) for v in (0.2, 0.4)]}
+    two_seeds |= {"variants": ["plus"], "costs": {"plus": {"minutes": [1.0]}}}
+    # √(10² + 10²) / 2
+    row = rivals_page.overview({"watch": two_seeds, "short": two_seeds}).splitlines()[-1]
+    assert row == "| plus | 30.0 ± 10.0; 1.0 | 30.0 ± 10.0; 1.0 | 30.0 ± 7.1 |"
     call = (
         "`python -m experiments.run rivals --preset=thumos14 --precision=float32 "
         "--set=training.epochs=8 --data_dir=runs/simulated_single "
@@ -65,3 +70,20 @@ def test_methods_and_data_sets_in_one_table(results):
     )
     assert call in text and text.count("| activitynet |") == 2
     assert rivals_page.updated(text, results) == text
+
+
+def test_parts_are_compared_on_the_same_seeds(tmp_path):
+    folds = {"joined": ["a", "b"], "trainings": 2}
+    judged = [("plus", 0.5), ("plus", 0.7), ("no dropout", 0.4), ("no dropout", 0.5)]
+    results = [dict(variant=name, map={"activitynet": [v]}) for name, v in judged]
+    table = rivals_page.parts_of_plus(
+        {
+            "watch": {"variants": ["plus"], "results": results[:2], "seeds": 2},
+            "recipe_watch": {"variants": ["plus", "no dropout"], "results": results, **folds},
+        }
+    )
+    assert table.splitlines()[0] == "| instead | watch, 2 seeds | recipe_watch, 2 folds |"
+    assert table.splitlines()[2:] == [
+        "| plus | 60.0 ± 10.0 | 60.0 ± 10.0 |",
+        "| no dropout | - | -15.0 ± 5.0 |",
+    ]
