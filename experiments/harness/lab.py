@@ -2,10 +2,12 @@
 
 Each variant is trained once per seed (:mod:`experiments.harness.bank` sees to it that two variants
 share what they can), localized and judged by both protocols; a result once computed is kept. A run
-that is killed goes on where it was, and the same command gives the same numbers.
+that is killed goes on where it was, and the same command gives the same numbers. Where its table is
+in the output folder already, wherever that was made, it trains only what the table lacks.
 """
 
 import dataclasses
+import functools
 import pathlib
 from collections.abc import Sequence
 from types import ModuleType
@@ -25,8 +27,9 @@ from cpmn_tf.formats.detections import Detections
 from cpmn_tf.inference import localize
 from cpmn_tf.training import load_model
 from cpmn_tf.training.model_folder import INFERENCE_SETTINGS
+from cpmn_tf.training.resolve import resolve
 from experiments.harness import report
-from experiments.harness.bank import digest, train_once
+from experiments.harness.bank import differing, digest, minutes, train_once
 from experiments.harness.study import PROTOCOLS, Result, Study, Variant
 
 
@@ -115,28 +118,55 @@ class Lab:
         folder = train(self.output, data_dir, config, seed=seed, precision=precision)
         return folder, inference_only
 
-    def results(self, variants: Sequence[Variant]) -> list[Result]:
-        """All variants over all seeds, one after another; each is kept as soon as it is there."""
+    def results(self, variants: Sequence[Variant], path: pathlib.Path) -> list[Result]:
+        """All variants over all seeds, one after another; each is kept as soon as it is there.
+
+        Args:
+          variants: the rows.
+          path: of the table that will be written, without its ending. Results that it holds from
+            a run before, on this machine or another, are taken over.
+        """
+        table = path.with_suffix(".json")
+        kept = read_json(table)["results"] if table.is_file() else []
+        known = {result["key"]: result for result in kept if result.get("key")}
         found = []
         for seed in range(self.flags.seeds):
             for variant in variants:
                 print(f"{variant.name}, seed {seed}", flush=True)
-                found.append(self._result(variant, seed))
+                found.append(self._result(variant, seed, known))
         return found
 
-    def _result(self, variant: Variant, seed: int) -> Result:
-        folder, settings = self.trained(variant, seed)
-        judged = {
-            "model": folder.name,
-            "settings": sorted(settings),
-            "form": 2,  # of what is kept; another number has it judged anew
-            "records": self.split.manifest.fingerprint(self.split.name),
-        }
-        path = self.output / "results" / f"{digest(judged)}.json"
+    def _result(self, variant: Variant, seed: int, known: dict[str, dict[str, Any]]) -> Result:
+        key = self._key(variant, seed)
+        path = self.output / "results" / f"{key}.json"
+        if key in known:
+            return Result(**{**known[key], "variant": variant.name})
         if not path.is_file():
+            folder, settings = self.trained(variant, seed)
             model = load_model(folder, parse_settings(settings))
-            write_json(path, self.judge(localize(model, self.split)))
-        return Result(variant.name, seed, model=folder.name, **read_json(path))
+            judged = self.judge(localize(model, self.split))
+            write_json(path, judged | {"model": folder.name, "minutes": minutes(folder)})
+        return Result(variant.name, seed, key=key, **read_json(path))
+
+    def _key(self, variant: Variant, seed: int) -> str:
+        """What a result depends on: settings, how it is trained, both splits' records."""
+        config, training = self.configured(variant), self.training
+        config = resolve(config, training.lengths.values(), training.manifest.rate)
+        splits = training, self.split
+        judged = {
+            "settings": {k: v for k, v in differing(config).items() if k != "preset"},
+            "train": variant.train.__module__ if variant.train else "",
+            "seed": seed,
+            "precision": self.flags.precision,
+            "records": [split.manifest.fingerprint(split.name) for split in splits],
+            "form": 3,  # of what is kept; another number has it judged anew
+        }
+        return digest(judged)
+
+    @functools.cached_property
+    def training(self) -> Split:
+        """The videos that models are trained on."""
+        return Split.open(self.flags.data_dir, self.config.data.train_split)
 
     def judge(self, detections: Detections) -> dict[str, Any]:
         """mAP by both protocols and what else a :class:`Result` holds of its detections."""
@@ -187,9 +217,9 @@ def run(module: ModuleType, values: cli.Flags) -> None:
         )
     lab = Lab(values)
     variants = lab.distinct(study.variants)
-    results = lab.results(variants)
+    path = lab.output / module.__name__.rpartition(".")[2]
+    results = lab.results(variants, path)
     facts = {"title": study.title, "paper": study.paper}
     facts |= {**lab.describe(), "seeds": values.seeds}
     appendix = report.beside(published, results, facts) if published else ""
-    path = lab.output / module.__name__.rpartition(".")[2]
     report.publish(path, facts, variants, results, study.reference, appendix)

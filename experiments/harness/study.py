@@ -81,6 +81,8 @@ class Result:
       detections: their number.
       videos_without_detections: videos of the split that no detection is in.
       model: name of the model's folder in the bank.
+      minutes: that its modules took to be trained, by the clock.
+      key: of what it depends on; empty in tables of before there were keys.
     """
 
     variant: str
@@ -91,6 +93,8 @@ class Result:
     detections: int
     videos_without_detections: int
     model: str
+    minutes: float = 0.0
+    key: str = ""
 
     def average(self, protocol: str) -> float:
         """Mean of the mAP over tIoU."""

@@ -19,10 +19,9 @@ from collections.abc import Callable, Mapping
 
 from cpmn_tf.config import PRESETS
 from cpmn_tf.data.manifest import Manifest
-from cpmn_tf.data.pipeline import Split
 from cpmn_tf.training.resolve import resolve
 from experiments import rivals
-from experiments.harness import bank, report
+from experiments.harness import report
 from experiments.harness.lab import Lab, define_seeds
 from experiments.harness.study import Result, Variant
 from experiments.ours import one_out
@@ -118,8 +117,7 @@ RIVALS = {
 
 def variants(lab: Lab, others: bool = False) -> list[Variant]:
     """The rows: each rival by its published settings and `plus`, and ``others`` too, or CPMN."""
-    split = Split.open(lab.flags.data_dir, lab.config.data.train_split)
-    rows = []
+    split, rows = lab.training, []
     for name, rival in RIVALS.items():
         settings = (*rival.schedule.settings(len(split.lengths)), *rival.of_data(split.manifest))
         settings = (*settings, *rival.settings)
@@ -143,17 +141,13 @@ def variants(lab: Lab, others: bool = False) -> list[Variant]:
 
 def costs(lab: Lab, rows: list[Variant], results: list[Result]) -> dict[str, dict]:
     """By row, minutes of each seed's training, and how often it reads the training videos."""
-    split = Split.open(lab.flags.data_dir, lab.config.data.train_split)
-    found = {}
+    split, found = lab.training, {}
     for row in rows:
-        models = {result.model for result in report.results_of(results, row)}
-        folders = [lab.output / "models" / name for name in sorted(models)]
-        training = resolve(
-            lab.configured(row), split.lengths.values(), split.manifest.rate
-        ).training
+        config = resolve(lab.configured(row), split.lengths.values(), split.manifest.rate)
+        training = config.training
         epochs = training.epochs + training.final_epochs
         found[row.name] = {
-            "minutes": [bank.minutes(folder) for folder in folders],
+            "minutes": [result.minutes for result in report.results_of(results, row)],
             "passes": adversarial_erasing.passes(epochs) if row.train else epochs,
         }
     return found
@@ -162,7 +156,7 @@ def costs(lab: Lab, rows: list[Variant], results: list[Result]) -> dict[str, dic
 def measure(lab: Lab, title: str, name: str, others: bool) -> None:
     """Trains and judges all rows and writes NAME.json, .md and .png."""
     rows = lab.distinct(variants(lab, others))
-    results = lab.results(rows)
+    results = lab.results(rows, lab.output / name)
     spent = costs(lab, rows, results)
     facts = {"title": title, "paper": "THUMOS14's rows are in Table 1.", **lab.describe()}
     facts |= {"seeds": lab.flags.seeds, "base": rivals.BASE.to_dict(), "costs": spent}

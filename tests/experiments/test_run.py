@@ -61,6 +61,14 @@ def test_table_3_killed_and_taken_up_gives_the_same_file(
     assert (tmp_path / "cut" / "table3.png").stat().st_size > 10_000
     assert capsys.readouterr().out.count("| + mining T-CAS |") == 4  # twice printed, two protocols
 
+    # Another machine that has the table alone trains and judges nothing that is in it.
+    (tmp_path / "other").mkdir()
+    shutil.copy(tmp_path / "cut" / "table3.json", tmp_path / "other")
+    monkeypatch.setattr(lab.Lab, "judge", None)
+    assert run.main(["table3", *arguments, f"--output_dir={tmp_path / 'other'}"]) == 0
+    assert json.loads((tmp_path / "other" / "table3.json").read_text()) == whole
+    assert not (tmp_path / "other" / "models").exists()
+
 
 def test_table_1_wants_its_thresholds(data_set, tmp_path, capsys):
     arguments = [f"--data_dir={data_set}", f"--output_dir={tmp_path}", "--preset=activitynet13"]

@@ -1,5 +1,6 @@
 """The study of the rivals: its rows, how they are trained; a second run changes nothing."""
 
+import dataclasses
 import functools
 import json
 
@@ -7,7 +8,6 @@ import pytest
 
 from cpmn_tf.commands import cli
 from cpmn_tf.config import with_overrides
-from cpmn_tf.files import write_json
 from experiments import run
 from experiments.harness import lab
 from experiments.harness.bank import digest
@@ -54,6 +54,17 @@ def test_rows_have_their_own_settings_and_the_data_sets_splits(data_set, tmp_pat
     assert w_talc.training.epochs == 2500  # 10 videos, a batch
 
 
+def test_a_result_is_of_its_settings_training_and_seed(data_set, tmp_path):
+    here = a_lab(data_set, tmp_path)
+    rows = here.distinct(rivals.variants(here))
+    keys = {here._key(row, seed) for row in rows for seed in (0, 1)}
+    assert len(keys) == 2 * len(rows)
+    renamed = dataclasses.replace(rows[0], name="another name", to=("CAM",))
+    assert here._key(renamed, 0) == here._key(rows[0], 0)
+    half = a_lab(data_set, tmp_path, "--precision=mixed_bfloat16")
+    assert half._key(rows[0], 0) != here._key(rows[0], 0)
+
+
 def test_every_rival_has_at_most_four_other_settings(data_set, tmp_path):
     here = a_lab(data_set, tmp_path)
     rows = rivals.variants(here, others=True)
@@ -67,17 +78,12 @@ def test_every_rival_has_at_most_four_other_settings(data_set, tmp_path):
 
 
 def test_table_and_costs(data_set, tmp_path, monkeypatch):
-    """With made-up results: a training of the rows' seeds takes 30 s a stream and seed number."""
+    """With made-up results: trainings take a minute and two."""
 
-    def made_up(self, variant, seed):
+    def made_up(self, variant, seed, known):
         name = f"{digest(variant.name)}_seed{seed}"
-        for stream in ("rgb", "flow"):
-            write_json(
-                tmp_path / "models" / name / "streams" / stream / "cascade" / "seconds.json",
-                30.0 * (seed + 1),
-            )
         both = {protocol: [0.2, 0.4] for protocol in PROTOCOLS}
-        return Result(variant.name, seed, [0.1, 0.5], both, 1.0, 9, 0, name)
+        return Result(variant.name, seed, [0.1, 0.5], both, 1.0, 9, 0, name, seed + 1.0)
 
     monkeypatch.setattr(lab.Lab, "_result", made_up)
     arguments = [f"--data_dir={data_set}", f"--output_dir={tmp_path}", "--seeds=2"]
@@ -87,7 +93,6 @@ def test_table_and_costs(data_set, tmp_path, monkeypatch):
     found = json.loads((tmp_path / "rivals.json").read_text())
     assert list(found["variants"])[: len(rivals.RIVALS)] == list(rivals.RIVALS)
     costs = found["costs"]
-    # Two streams of 30 s, and of 60 s.
     assert costs["CAM"] == {"minutes": [1.0, 2.0], "passes": 300}  # 10 videos: a batch an epoch
     assert costs["adversarial erasing, offline"]["passes"] == 601
     assert costs["adversarial erasing, online"]["passes"] == 300
