@@ -472,7 +472,7 @@ PRESETS = {
             coactivity=1.0,
             loss="both",
             cascade_l2=5e-4,
-            epochs=0,
+            epochs=10,  # of data so large that they have more updates than these
             updates=600,
             final_epochs=0,
         ),
