@@ -62,6 +62,7 @@ def relocate(app, path, docname, source):
         text = text.replace("](README.md", "](results.md")
     else:
         text = text.replace("](docs/", "](").replace("](experiments/README.md", "](results.md")
+        text = text.replace("](experiments/rivals.md", "](rivals.md")
     source[0] = text
 
 
