@@ -456,7 +456,7 @@ def test_softmax_cross_entropy_and_its_gradient():
     np.testing.assert_allclose(tape.gradient(ours, given), gradient, atol=1e-6)
     mean = cross_entropy(given, tf.constant(labels, tf.float32), "mean", loss="softmax")
     np.testing.assert_allclose(mean, ours / 6, rtol=1e-6)
-    with pytest.raises(ValueError, match="loss='hinge' must be sigmoid or softmax"):
+    with pytest.raises(ValueError, match="loss='hinge' must be sigmoid, softmax or both"):
         cross_entropy(given, given, "sum", loss="hinge")
 
 
