@@ -28,6 +28,10 @@ define NEWLINE
 
 endef
 BFLOAT16 := --precision=mixed_bfloat16
+# Flags of the studies on watch and short; --preset=watch where nothing is said.
+FLAGS_rivals := --preset=watch $(BFLOAT16)
+FLAGS_rivals_otherwise := $(FLAGS_rivals)
+FLAGS_one_out := --preset=plus $(BFLOAT16)
 # Seeds of the studies on watch and short; 5 where nothing is said.
 SEEDS_more_options := 1
 SEEDS_training_options := 1
@@ -75,19 +79,10 @@ $(STAMPS)/simulated_several/records: | $(VENV)/installed
 	$(STAMP)
 
 $(STAMPS)/watch/%: $(STAMPS)/watch/records
-	$(RUN) $* --preset=watch --data_dir=runs/watch --output_dir=runs/results/watch --seeds=$(or $(SEEDS_$*),5)
+	$(RUN) $* $(or $(FLAGS_$*),--preset=watch) --data_dir=runs/watch --output_dir=runs/results/watch --seeds=$(or $(SEEDS_$*),5)
 	$(STAMP)
 $(STAMPS)/short/%: $(STAMPS)/short/records
-	$(RUN) $* --preset=watch --data_dir=runs/short --output_dir=runs/results/short --seeds=$(or $(SEEDS_$*),5)
-	$(STAMP)
-$(foreach study,rivals rivals_otherwise,$(STAMPS)/watch/$(study)): $(STAMPS)/watch/%: $(STAMPS)/watch/records
-	$(RUN) $* --preset=watch $(BFLOAT16) --data_dir=runs/watch --output_dir=runs/results/watch --seeds=$(or $(SEEDS_$*),5)
-	$(STAMP)
-$(foreach study,rivals rivals_otherwise,$(STAMPS)/short/$(study)): $(STAMPS)/short/%: $(STAMPS)/short/records
-	$(RUN) $* --preset=watch $(BFLOAT16) --data_dir=runs/short --output_dir=runs/results/short --seeds=$(or $(SEEDS_$*),5)
-	$(STAMP)
-$(STAMPS)/watch/one_out $(STAMPS)/short/one_out: $(STAMPS)/%/one_out: $(STAMPS)/%/records
-	$(RUN) one_out --preset=plus $(BFLOAT16) --data_dir=runs/$* --output_dir=runs/results/$* --seeds=$(SEEDS_one_out)
+	$(RUN) $* $(or $(FLAGS_$*),--preset=watch) --data_dir=runs/short --output_dir=runs/results/short --seeds=$(or $(SEEDS_$*),5)
 	$(STAMP)
 # The pictures are of seed 0.
 $(STAMPS)/watch/fig4_fig6 $(STAMPS)/short/fig4_fig6: $(STAMPS)/%/fig4_fig6: $(STAMPS)/%/records
@@ -116,21 +111,16 @@ $(STAMPS)/folds/%: | $(VENV)/installed
 	$(BUILD) $(SIMULATED) --holdout='.*[$*]' --holdout_from=validation --holdout_to=held_out --output_dir=runs/folds/$*
 	$(RUN) options $(SHORTENED) --data_dir=runs/folds/$* --output_dir=runs/results/folds/$* --split=held_out --seeds=1
 	$(STAMP)
-HELD_OUT := --holdout_to=held_out
-$(STAMPS)/recipe/watch_%: | $(VENV)/installed
-	$(BUILD) --source=watch --holdout='person0[$*]_.*' $(HELD_OUT) --output_dir=runs/recipe/watch_$*
-	$(RUN) one_out --preset=plus $(BFLOAT16) --data_dir=runs/recipe/watch_$* --output_dir=runs/results/recipe/watch_$* --split=held_out --seeds=1
-	$(STAMP)
-$(STAMPS)/recipe/short_%: | $(VENV)/installed
-	$(BUILD) --source=watch --recipe=short --holdout='person0[$*]_.*' $(HELD_OUT) --output_dir=runs/recipe/short_$*
-	$(RUN) one_out --preset=plus $(BFLOAT16) --data_dir=runs/recipe/short_$* --output_dir=runs/results/recipe/short_$* --split=held_out --seeds=1
-	$(STAMP)
-SPLITS := --set=data.train_split=validation --set=data.test_split=test
-$(STAMPS)/recipe/single_%: | $(VENV)/installed
-	$(BUILD) --source=simulated --classes_per_video=1 --holdout='.*[$*]' --holdout_from=validation $(HELD_OUT) --output_dir=runs/recipe/single_$*
-	$(RUN) one_out --preset=plus $(SPLITS) $(BFLOAT16) --data_dir=runs/recipe/single_$* --output_dir=runs/results/recipe/single_$* --split=held_out --seeds=1
-	$(STAMP)
-$(STAMPS)/recipe/several_%: | $(VENV)/installed
-	$(BUILD) --source=simulated --classes_per_video=3-5 --holdout='.*[$*]' --holdout_from=validation $(HELD_OUT) --output_dir=runs/recipe/several_$*
-	$(RUN) one_out --preset=plus $(SPLITS) $(BFLOAT16) --data_dir=runs/recipe/several_$* --output_dir=runs/results/recipe/several_$* --split=held_out --seeds=1
+# KIND_FOLD: digits of two people, or last digits of ids.
+KIND = $(firstword $(subst _, ,$*))
+FOLD = $(lastword $(subst _, ,$*))
+HELD_OUT_watch = --source=watch --holdout='person0[$(FOLD)]_.*'
+HELD_OUT_short = --source=watch --recipe=short --holdout='person0[$(FOLD)]_.*'
+HELD_OUT_single = --source=simulated --classes_per_video=1 --holdout='.*[$(FOLD)]' --holdout_from=validation
+HELD_OUT_several = --source=simulated --classes_per_video=3-5 --holdout='.*[$(FOLD)]' --holdout_from=validation
+FLAGS_single := --preset=plus --set=data.train_split=validation --set=data.test_split=test $(BFLOAT16)
+FLAGS_several := $(FLAGS_single)
+$(STAMPS)/recipe/%: | $(VENV)/installed
+	$(BUILD) $(HELD_OUT_$(KIND)) --holdout_to=held_out --output_dir=runs/recipe/$*
+	$(RUN) one_out $(or $(FLAGS_$(KIND)),$(FLAGS_one_out)) --data_dir=runs/recipe/$* --output_dir=runs/results/recipe/$* --split=held_out --seeds=1
 	$(STAMP)

@@ -182,8 +182,7 @@ class CPMN(keras.Model):
     def _class_scores(self, logits: tf.Tensor, rows: tf.Tensor | None = None) -> tf.Tensor:
         """Of [batch, classes] logits, all or [rows], as the settings say."""
         as_they_are = self.config.localization.class_score == "logit"
-        softmax = self.config.training.loss == "softmax"
-        activation = "none" if as_they_are else "softmax" if softmax else "sigmoid"
+        activation = "none" if as_they_are else self.config.training.loss
         return fusion.class_scores(logits, activation, rows)
 
     def _first_pass(self, name: str, line: Timeline) -> "_FirstPass":

@@ -19,7 +19,8 @@ def class_scores(
 
     Args:
       logits: [batch, classes].
-      activation: ``sigmoid`` or ``softmax``, as ``training.loss``; ``none``.
+      activation: ``sigmoid``, ``softmax`` or ``both``, as ``training.loss``, or ``none``; ``both``
+        is the sigmoid.
       rows: [rows, 2] int32 (video, class), those wanted.
 
     Returns:
@@ -27,7 +28,7 @@ def class_scores(
     """
     scores = tf.nn.softmax(logits) if activation == "softmax" else logits
     scores = scores if rows is None else tf.gather_nd(scores, rows)
-    return tf.sigmoid(scores) if activation == "sigmoid" else scores
+    return tf.sigmoid(scores) if activation in ("sigmoid", "both") else scores
 
 
 def cascaded_tcas(

@@ -74,13 +74,12 @@ def cross_entropy(
         raise ValueError(f"loss={loss!r} must be sigmoid, softmax or both")
     if reduction not in ("sum", "mean"):
         raise ValueError(f"reduction={reduction!r} must be sum or mean")
-    losses = tf.zeros([])
+    kinds = []
     if loss != "softmax":
-        losses = tf.nn.sigmoid_cross_entropy_with_logits(labels, logits)
+        kinds.append(tf.nn.sigmoid_cross_entropy_with_logits(labels, logits))
     if loss != "sigmoid":
-        losses += softmax_cross_entropy(logits, labels)
-    if loss == "both":
-        losses /= 2
+        kinds.append(softmax_cross_entropy(logits, labels))
+    losses = tf.add_n(kinds) / len(kinds)
     reduce = tf.reduce_sum if reduction == "sum" else tf.reduce_mean
     per_row = reduce(losses, axis=1)
     return tf.reduce_mean(per_row) if weights is None else tf.reduce_sum(per_row * weights)

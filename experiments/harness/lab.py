@@ -109,6 +109,11 @@ class Lab:
         """All of the variant's settings."""
         return with_overrides(self.base(variant), variant.settings)
 
+    def resolved(self, variant: Variant) -> Config:
+        """The same, with what the training videos decide filled in."""
+        training = self.training
+        return resolve(self.configured(variant), training.lengths.values(), training.manifest.rate)
+
     def trained(self, variant: Variant, seed: int) -> tuple[pathlib.Path, list[str]]:
         """The folder of the variant's model, trained now if need be, and its inference settings."""
         training, inference_only = by_phase(variant.settings)
@@ -138,9 +143,9 @@ class Lab:
 
     def _result(self, variant: Variant, seed: int, known: dict[str, dict[str, Any]]) -> Result:
         key = self._key(variant, seed)
-        path = self.output / "results" / f"{key}.json"
         if key in known:
             return Result(**{**known[key], "variant": variant.name})
+        path = self.output / "results" / f"{key}.json"
         if not path.is_file():
             folder, settings = self.trained(variant, seed)
             model = load_model(folder, parse_settings(settings))
@@ -150,11 +155,9 @@ class Lab:
 
     def _key(self, variant: Variant, seed: int) -> str:
         """What a result depends on: settings, how it is trained, both splits' records."""
-        config, training = self.configured(variant), self.training
-        config = resolve(config, training.lengths.values(), training.manifest.rate)
-        splits = training, self.split
+        splits, settings = (self.training, self.split), differing(self.resolved(variant))
         judged = {
-            "settings": {k: v for k, v in differing(config).items() if k != "preset"},
+            "settings": {k: v for k, v in settings.items() if k != "preset"},
             "train": variant.train.__module__ if variant.train else "",
             "seed": seed,
             "precision": self.flags.precision,

@@ -6,12 +6,12 @@ python -m experiments.run rivals_page
 
 import pathlib
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from cpmn_tf.commands import cli
 from cpmn_tf.files import read_json, write_text
-from experiments.harness.report import markdown, mean_and_error
+from experiments.harness.report import difference, markdown, mean_and_error
 from experiments.harness.results_page import HERE, table_of
 
 BEGIN, END = "<!-- measured -->\n", "<!-- end -->\n"
@@ -74,11 +74,10 @@ def overview(found: Mapping[str, Mapping[str, Any]]) -> str:
     for method in methods:
         cells, means, variances = [method], [], []
         for facts in found.values():
-            ours = [r for r in facts["results"] if r["variant"] == method]
-            if not ours:
+            averages = [100 * value for value in averages_of(facts, method)]
+            if not averages:
                 cells.append("-")
                 continue
-            averages = averages_of(ours)
             minutes = statistics.mean(facts["costs"][method]["minutes"])
             means.append(statistics.mean(averages))
             if len(averages) > 1:
@@ -91,9 +90,10 @@ def overview(found: Mapping[str, Mapping[str, Any]]) -> str:
     return markdown(rows)
 
 
-def averages_of(results: Sequence[Mapping[str, Any]]) -> list[float]:
-    """Average mAP of each result, in per cent."""
-    return [100 * statistics.mean(result["map"]["activitynet"]) for result in results]
+def averages_of(facts: Mapping[str, Any], row: str) -> list[float]:
+    """Average mAP of each result of a row, none where the table has no such row."""
+    results = [result for result in facts["results"] if result["variant"] == row]
+    return [statistics.mean(result["map"]["activitynet"]) for result in results]
 
 
 def parts_of_plus(found: Mapping[str, Mapping[str, Any]]) -> str:
@@ -102,17 +102,11 @@ def parts_of_plus(found: Mapping[str, Mapping[str, Any]]) -> str:
     for part in dict.fromkeys(row for facts in found.values() for row in facts["variants"]):
         cells = [part]
         for facts in found.values():
-            ours, plus = (
-                averages_of([r for r in facts["results"] if r["variant"] == row])
-                for row in (part, "plus")
-            )
+            ours, plus = averages_of(facts, part), averages_of(facts, "plus")
             if part == "plus":
-                cells.append(mean_and_error(ours))
-            elif ours:
-                deltas = [one - two for one, two in zip(ours, plus, strict=True)]
-                cells.append(mean_and_error(deltas, sign="+"))
+                cells.append(mean_and_error([100 * value for value in ours]))
             else:
-                cells.append("-")
+                cells.append(difference(ours, plus) if ours else "-")
         rows.append(cells)
     return markdown(rows)
 

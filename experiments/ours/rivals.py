@@ -19,7 +19,6 @@ from collections.abc import Callable, Mapping
 
 from cpmn_tf.config import PRESETS
 from cpmn_tf.data.manifest import Manifest
-from cpmn_tf.training.resolve import resolve
 from experiments import rivals
 from experiments.harness import report
 from experiments.harness.lab import Lab, define_seeds
@@ -141,10 +140,9 @@ def variants(lab: Lab, others: bool = False) -> list[Variant]:
 
 def costs(lab: Lab, rows: list[Variant], results: list[Result]) -> dict[str, dict]:
     """By row, minutes of each seed's training, and how often it reads the training videos."""
-    split, found = lab.training, {}
+    found = {}
     for row in rows:
-        config = resolve(lab.configured(row), split.lengths.values(), split.manifest.rate)
-        training = config.training
+        training = lab.resolved(row).training
         epochs = training.epochs + training.final_epochs
         found[row.name] = {
             "minutes": [result.minutes for result in report.results_of(results, row)],

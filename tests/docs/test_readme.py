@@ -17,9 +17,9 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 @pytest.fixture
 def tiny(small_settings):
     """Assignments that make training a matter of seconds."""
-    few = ("training.epochs=1", "training.final_epochs=1", "cascade.layers=1", "pyramid.levels=1")
-    few = (*few, "training.updates=1")
-    return [*small_settings, *few, "training.pictures=0"]
+    few = ("epochs=1", "final_epochs=1", "updates=1", "pictures=0")
+    training = [f"training.{setting}" for setting in few]
+    return [*small_settings, "cascade.layers=1", "pyramid.levels=1", *training]
 
 
 @pytest.fixture

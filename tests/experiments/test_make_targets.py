@@ -60,7 +60,7 @@ def test_rivals_are_compared_on_four_data_sets(folder):
         own = [call for call in made if f"--output_dir=runs/results/{name} " in call]
         others = ["one_out", "rivals_otherwise"] if name in ("watch", "short") else []
         assert [call.split()[3] for call in own] == ["rivals", *others]
-        (call,) = (call for call in own if " rivals " in call)  # as all of one data set
+        (call,) = (call for call in own if " rivals " in call)
         assert all("--precision=mixed_bfloat16" in call for call in own)
         assert call.endswith(f"--seeds={number}") and f"--data_dir=runs/{name} " in call
 

@@ -72,7 +72,7 @@ def test_methods_and_data_sets_in_one_table(results):
     assert rivals_page.updated(text, results) == text
 
 
-def test_parts_are_compared_on_the_same_seeds(tmp_path):
+def test_parts_are_compared_on_the_same_seeds():
     folds = {"joined": ["a", "b"], "trainings": 2}
     judged = [("plus", 0.5), ("plus", 0.7), ("no dropout", 0.4), ("no dropout", 0.5)]
     results = [dict(variant=name, map={"activitynet": [v]}) for name, v in judged]
