@@ -46,7 +46,7 @@ def usage() -> str:
     lines = [(__doc__ or "").strip(), "", "names:"]
     for name, path in files().items():
         summary = ast.get_docstring(ast.parse(path.read_text("utf-8"))) or ""
-        lines.append(f"  {name:17s}{summary.splitlines()[0]}")
+        lines.append(f"  {name:18s}{summary.splitlines()[0]}")
     return "\n".join(lines)
 
 

@@ -38,6 +38,7 @@ THROUGH = {
     "experiments.ours.normalization": "experiments/test_run.py",
     "experiments.ours.options": "experiments/test_run.py",
     "experiments.ours.rivals_otherwise": "experiments/ours/test_rivals.py",
+    "experiments.ours.second_classifier": "experiments/test_run.py",
     "experiments.ours.training_options": "experiments/test_run.py",
     "experiments.paper.fig5_sampling": "experiments/test_run.py",
     "experiments.paper.fig5_threshold": "experiments/test_run.py",

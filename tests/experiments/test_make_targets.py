@@ -77,7 +77,7 @@ def test_the_recipe_is_judged_on_folds_of_four_kinds(folder):
 def test_parts_of_the_method_are_judged_on_every_data_set(folder):
     made = "\n".join(commands(folder, *TARGETS[:-1]))
     for name in ("watch", "short", "simulated"):
-        for study in ("table3", "why_mining"):
+        for study in ("table3", "why_mining", "second_classifier"):
             assert re.search(rf" {study} .*--data_dir=runs/{name} ", made)
     for name in ("easier", "harder", "sceneless", "single", "several"):
         assert made.count(f"--data_dir=runs/simulated_{name} ") == 2

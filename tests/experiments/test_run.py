@@ -109,7 +109,7 @@ def test_a_study_is_found_by_its_file_alone(capsys):
         assert pathlib.Path(module.__file__) == path
         assert isinstance(getattr(module, "STUDY", None), Study) or callable(module.run)
     assert run.main([]) == 0
-    assert "fig5_sampling    Figure 5, left: how training samples" in capsys.readouterr().out
+    assert "fig5_sampling     Figure 5, left: how training samples" in capsys.readouterr().out
     assert run.main(["tabel3"]) == 2
     assert "'tabel3'" in capsys.readouterr().err
     assert run.main(["table3", "--help"]) == 0
