@@ -1,7 +1,7 @@
 """Each rival by other settings than its published ones: four each, one at a time.
 
     python -m experiments.run rivals_otherwise --preset=watch --data_dir=runs/watch \\
-        --output_dir=runs/results/watch --seeds=3
+        --output_dir=runs/results/watch --seeds=1
 
 Shares the models of `rivals`, which says how each is trained; what acts after training needs none
 of its own. Writes rivals_otherwise.json, .md and .png.
