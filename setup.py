@@ -33,6 +33,7 @@ TEST = [
     "mypy>=2.4,<2.5",
     "nox>=2025.5",
     "pyyaml>=6",
+    "webvtt-py>=0.5",
 ]
 
 setup(

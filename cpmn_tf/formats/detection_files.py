@@ -3,11 +3,14 @@
 Times are seconds, whatever the format. Imports no TensorFlow.
 """
 
+import csv
+import io
 import os
 import pathlib
 from collections.abc import Collection, Iterator
 
 from cpmn_tf.errors import UserError
+from cpmn_tf.files import write_text
 from cpmn_tf.formats.annotations import parse_number, parse_segment
 from cpmn_tf.formats.detections import Detections, load_detections
 from cpmn_tf.formats.tables import SEGMENT, VIDEO, filled_lines, read_table
@@ -50,6 +53,19 @@ def load_detection_file(path: str | os.PathLike, *, classes: Collection[str] = (
         f"{path}: detections are read from .json (ActivityNet's results), .csv or .txt "
         "(THUMOS: video start end class score); rename the file by its format"
     )
+
+
+def save_detection_table(path: str | os.PathLike, detections: Detections) -> None:
+    """Writes a CSV ``video,label,start,end,score``, which serves as annotations too.
+
+    Its lines are in the order of videos and time; numbers have all their digits.
+    """
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(("video", "label", "start", "end", "score"))
+    for video, found in detections.by_video():
+        table.writerows((video, *row) for row in found)
+    write_text(path, text.getvalue())
 
 
 def _csv_rows(path: str | os.PathLike) -> Iterator[Row]:

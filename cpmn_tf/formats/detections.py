@@ -5,7 +5,7 @@ Imports no TensorFlow. Times are seconds.
 
 import dataclasses
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -78,6 +78,31 @@ class Detections:
         if (videos, classes) == (self.videos, self.classes):
             return self
         return dataclasses.replace(self, videos=videos, classes=classes)
+
+    def best(self, *, least: float | None = None, count: int | None = None) -> "Detections":
+        """The detections that score ``least`` or more, at most the ``count`` best of each video.
+
+        Of equal ones the earlier are kept. Order, videos and classes stay.
+        """
+        keep = np.ones(len(self), bool) if least is None else self.score >= least
+        if count is not None:
+            rows = np.flatnonzero(keep)
+            rows = rows[np.lexsort((-self.score[rows], self.video[rows]))]
+            first = np.searchsorted(self.video[rows], self.video[rows])  # of the same video
+            keep = np.zeros(len(self), bool)
+            keep[rows[np.arange(len(rows)) - first < count]] = True
+        columns = ("video", "label", "start", "end", "score")
+        return dataclasses.replace(self, **{name: getattr(self, name)[keep] for name in columns})
+
+    def by_video(self) -> Iterator[tuple[str, list[tuple[str, float, float, float]]]]:
+        """Each video that was looked at, with its (label, start, end, score) rows in time order."""
+        order = np.lexsort((self.end, self.start, self.video))
+        borders = np.searchsorted(self.video[order], np.arange(len(self.videos) + 1)).tolist()
+        columns = (self.label, self.start, self.end, self.score)
+        rows = list(zip(*(column[order].tolist() for column in columns), strict=True))
+        for number, name in enumerate(self.videos):
+            own = rows[borders[number] : borders[number + 1]]
+            yield name, [(self.classes[label], *others) for label, *others in own]
 
     @classmethod
     def from_rows(

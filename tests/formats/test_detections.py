@@ -49,6 +49,35 @@ def test_detections_round_trip(tmp_path):
     assert sorted(table) == sorted(rows)
 
 
+def test_the_best_of_each_video():
+    rows = [("b", "x", 0.0, 1.0, 0.5), ("a", "x", 0.0, 1.0, 0.9), ("b", "y", 2.0, 3.0, 0.5),
+            ("b", "x", 4.0, 5.0, 0.7), ("a", "y", 1.0, 2.0, 0.1)]  # fmt: skip
+    detections = Detections.from_rows(("a", "empty"), rows)
+
+    def kept(**limits):
+        best = detections.best(**limits)
+        assert (best.videos, best.classes) == (detections.videos, detections.classes)
+        return [rows.index(row) for row in rows if row[2:] in set(zip(
+            best.start.tolist(), best.end.tolist(), best.score.tolist(), strict=True))]  # fmt: skip
+
+    assert kept() == [0, 1, 2, 3, 4]
+    assert kept(least=0.5) == [0, 1, 2, 3]
+    assert kept(count=1) == [1, 3]
+    assert kept(count=2) == [0, 1, 3, 4]  # of the two that score 0.5 the earlier
+    assert kept(least=0.2, count=2) == [0, 1, 3]
+
+
+def test_by_video_in_time_order():
+    rows = [("b", "x", 4.0, 5.0, 0.5), ("a", "y", 0.0, 1.0, 0.9), ("b", "y", 1.0, 3.0, 0.4)]
+    detections = Detections.from_rows(("empty", "a"), rows)
+    assert list(detections.by_video()) == [
+        ("empty", []),
+        ("a", [("y", 0.0, 1.0, 0.9)]),
+        ("b", [("y", 1.0, 3.0, 0.4), ("x", 4.0, 5.0, 0.5)]),
+    ]
+    assert list(Detections.from_rows((), ()).by_video()) == []
+
+
 def test_no_detections(tmp_path):
     empty = Detections.from_rows(("v",), ())
     assert len(empty) == 0 and empty.label.dtype == np.int32
