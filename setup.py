@@ -18,6 +18,7 @@ COMMANDS = {
     "cpmn-analyze": "cpmn_tf.commands.analyze",
     "cpmn-export": "cpmn_tf.commands.export",
     "cpmn-plot": "cpmn_tf.commands.plot",
+    "cpmn-convert": "cpmn_tf.commands.convert",
 }
 
 WATCH = ["seglearn>=1.2.5,<1.3"]  # the demo checks the SHA-256 of the data file inside
