@@ -1,6 +1,6 @@
 """Label Studio's JSON against the examples of its documentation, and there and back.
 
-The fixtures follow, as of version 1.20, docs/source/tags/timelinelabels.md, the template
+The fixtures follow docs/source/tags/timelinelabels.md, the template
 "Time series labeling" and "Label Studio JSON format of annotated tasks" (guide/export.md) of
 HumanSignal/label-studio. Frames from 1 to the length, whole and both included, are those of its
 editor: `fullFrameRange` in Video.js and `TimelineRange` in TimelineRegion.js.

@@ -9,9 +9,9 @@ from cpmn_tf.errors import UserError
 from cpmn_tf.formats.detections import Detections
 from cpmn_tf.formats.via import read_via, via_project
 
-# Saved by VIA 3.0.11: the project of two echocardiograms in
-# vital-ultrasound/ai-echocardiography-for-low-resource-countries, datasets/labelling-annotation,
-# shortened. Its fields are those of via-3.x.y/CodeDoc.md of ox-vgg/via.
+# Saved by VIA 3: 01NVb_003_072_T1_4CV.json of
+# vital-ultrasound/ai-echocardiography-for-low-resource-countries, shortened; a third video and a
+# segment of the default option are ours. Its fields are those of via-3.x.y/CodeDoc.md of ox-vgg/via.
 SAVED = {
     "project": {
         "pid": "__VIA_PROJECT_ID__",
