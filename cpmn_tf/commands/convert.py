@@ -121,7 +121,10 @@ def forth(values: cli.Flags, rate: Rate) -> None:
 
 def subtitles(output: str, suffix: str, detections: Detections) -> None:
     """Writes one video's file, or a file per video, called as players look for it."""
-    if pathlib.Path(output).suffix.lower() == suffix:
+    given = pathlib.Path(output).suffix.lower()
+    if given in SUBTITLES:
+        if given != suffix:
+            raise flags.ValidationError(f"--output={output} is not of --format={suffix[1:]}")
         save_subtitles(output, detections)
         return
     for video in detections.videos:

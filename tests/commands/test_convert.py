@@ -154,6 +154,7 @@ def test_what_is_left_out_is_said(tmp_path, capsys):
         ({"format": "vtt", "output": "x", "to": "annotations"}, "--to=annotations reads"),
         ({"format": "via", "output": "x", "to": "annotations", "top_k": 2}, "are of detections"),
         ({"format": "via", "output": "x", "top_k": 0}, "top_k"),
+        ({"format": "vtt", "output": "x.srt"}, "--output=x.srt is not of --format=vtt"),
     ],
 )
 def test_wrong_flags(found, capsys, flags, message):

@@ -11,7 +11,7 @@ from cpmn_tf.formats.via import read_via, via_project
 
 # Saved by VIA 3: 01NVb_003_072_T1_4CV.json of
 # vital-ultrasound/ai-echocardiography-for-low-resource-countries, shortened; a third video and a
-# segment of the default option are ours. Its fields are those of via-3.x.y/CodeDoc.md of ox-vgg/via.
+# segment of the default option are ours. Fields are those of via-3.x.y/CodeDoc.md of ox-vgg/via.
 SAVED = {
     "project": {
         "pid": "__VIA_PROJECT_ID__",
