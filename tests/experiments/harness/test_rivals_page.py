@@ -37,7 +37,7 @@ def results(tmp_path):
             "costs": {method: {"minutes": [1.0, 2.0], "passes": 30} for method in methods},
         }
         (tmp_path / name).mkdir()
-        costs = "| training | minutes |\n| --- | --- |\n| W-TALC | 1.5 |\n"
+        costs = "| training | minutes |\n| --- | --- |\n| W-TALC | 1.0 |\n"
         publish(tmp_path / name / "rivals", facts, variants, found, 0, costs)
     return tmp_path
 
@@ -56,8 +56,8 @@ def test_methods_and_data_sets_in_one_table(results):
     assert text.endswith("<!-- end -->\nend\n") and "old" not in text
     assert "| method | watch; minutes | simulated_single; minutes | mean |" in text
     # 20 and 40: mean 30, standard deviation 14.1, standard error 10; 60 by itself; their mean 45.
-    assert "| W-TALC | 30.0 ± 10.0; 1.5 | - |  |" in text
-    assert "| CPMN, published | 30.0 ± 10.0; 1.5 | 60.0; 1.5 | 45.0 |" in text
+    assert "| W-TALC | 30.0 ± 10.0; 1.0 | - |  |" in text
+    assert "| CPMN, published | 30.0 ± 10.0; 1.0 | 60.0; 1.0 | 45.0 |" in text
     two_seeds = {"results": [dict(variant="plus", map={"activitynet": [v]}) for v in (0.2, 0.4)]}
     two_seeds |= {"variants": ["plus"], "costs": {"plus": {"minutes": [1.0]}}}
     # √(10² + 10²) / 2

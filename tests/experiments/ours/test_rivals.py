@@ -97,6 +97,6 @@ def test_table_and_costs(data_set, tmp_path, monkeypatch):
     assert costs["adversarial erasing, offline"]["passes"] == 601
     assert costs["adversarial erasing, online"]["passes"] == 300
     text = (tmp_path / "rivals.md").read_text()
-    assert "| W-TALC | 1.5 | 2500 |" in text and "Δ ± s.e. to CPMN, published" in text
+    assert "| W-TALC | 1.0 | 2500 |" in text and "Δ ± s.e. to CPMN, published" in text
     other = (tmp_path / "rivals_otherwise.md").read_text()
-    assert "+0.0 ± 0.0 to CAM | " in other and "| CAM: dropout | 1.5 | 300 |" in other
+    assert "+0.0 ± 0.0 to CAM | " in other and "| CAM: dropout | 1.0 | 300 |" in other
