@@ -14,6 +14,7 @@ COMMANDS = {
     "cpmn-validate-records": "tfrecords_tools.commands.validate_records",
     "cpmn-train": "cpmn_tf.commands.train",
     "cpmn-localize": "cpmn_tf.commands.localize",
+    "cpmn-encode": "cpmn_tf.commands.encode",
     "cpmn-evaluate": "cpmn_tf.commands.evaluate",
     "cpmn-analyze": "cpmn_tf.commands.analyze",
     "cpmn-export": "cpmn_tf.commands.export",
@@ -22,9 +23,12 @@ COMMANDS = {
 }
 
 WATCH = ["seglearn>=1.2.5,<1.3"]  # the demo checks the SHA-256 of the data file inside
+# 5 has no importer of Caffe's files, against which tests compare.
+VIDEO = ["av>=14", "opencv-contrib-python-headless>=4.10,<5"]
 DOCS = ["sphinx>=9,<10", "myst-parser>=5,<6"]
 TEST = [
     *WATCH,
+    *VIDEO,
     *DOCS,
     "pytest>=8",
     "pytest-xdist>=3.5",
@@ -65,6 +69,7 @@ setup(
     ],
     extras_require={
         "gpu": ["tensorflow[and-cuda]>=2.21,<2.22"],
+        "video": VIDEO,
         "watch": WATCH,
         "docs": DOCS,
         "test": TEST,

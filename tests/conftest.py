@@ -1,5 +1,6 @@
 """What tests share: small data sets of learnable synthetic features, and a model trained on one."""
 
+import fractions
 import hashlib
 import os
 import pathlib
@@ -145,6 +146,87 @@ def small_settings() -> list[str]:
 def dataset_writer():
     """`write_data_set` and `make_videos`, for tests that need data of their own."""
     return write_data_set, make_videos
+
+
+class MeanColor:
+    """A network of one stream that averages each channel of its images; counts the images given."""
+
+    def __init__(self, size: int = 28, channels: int = 3):
+        self.size, self.channels, self.width = size, channels, channels
+        self.given: list[int] = []
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        assert images.dtype == np.uint8
+        assert images.shape[1:] == (self.size, self.size, self.channels)
+        self.given.append(len(images))
+        return images.mean((1, 2), dtype=np.float32)
+
+    def describe(self) -> dict:
+        return {"name": "mean color", "size": self.size, "channels": self.channels}
+
+
+@pytest.fixture
+def mean_color() -> type[MeanColor]:
+    """A network for tests of encoding."""
+    return MeanColor
+
+
+@pytest.fixture
+def video_writer():
+    """A function that writes a video file."""
+    av = pytest.importorskip("av")
+
+    def write(
+        path: pathlib.Path,
+        images,
+        *,
+        fps=10,
+        stamps=None,
+        codec="ffv1",
+        pix_fmt="bgr0",
+        rotation=0,
+        options=None,
+        **container,
+    ) -> pathlib.Path:
+        """Writes uint8 images [height, width, 3] (RGB) or [height, width]; lossless by default.
+
+        Args:
+          path: of the file, whose ending says the container.
+          images: the pictures.
+          fps: frames per second.
+          stamps: milliseconds of each picture, instead of a constant rate.
+          codec, pix_fmt, rotation, options: of the stream.
+          container: options of `av.open`.
+        """
+        with av.open(str(path), "w", **container) as file:
+            stream = file.add_stream(codec, rate=fps, options=options or {})
+            stream.height, stream.width = images[0].shape[:2]
+            stream.pix_fmt = pix_fmt
+            if rotation:
+                stream.set_display_rotation(rotation)
+            if stamps is not None:
+                stream.codec_context.time_base = fractions.Fraction(1, 1000)
+            for number, image in enumerate(images):
+                form = "rgb24" if image.ndim == 3 else "gray"
+                frame = av.VideoFrame.from_ndarray(image, format=form)
+                frame.pts = number if stamps is None else stamps[number]
+                frame.time_base = 1 / fractions.Fraction(fps)
+                if stamps is not None:
+                    frame.time_base = fractions.Fraction(1, 1000)
+                file.mux(stream.encode(frame))
+            file.mux(stream.encode(None))
+        return path
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def real_videos() -> pathlib.Path:
+    """The folder of two real clips, beside the repository."""
+    folder = BESIDE.parent / "videos"
+    if not folder.is_dir():
+        pytest.skip("the real clips are not here")
+    return folder
 
 
 def thumos14_dir() -> pathlib.Path | None:
