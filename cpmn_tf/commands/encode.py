@@ -41,7 +41,8 @@ def define_flags(values: cli.Flags) -> None:
     )
     values.string(
         "weights",
-        "random (drawn by --seed), imagenet, or files by stream: rgb=FILE,flow=FILE.",
+        "random (drawn by --seed), imagenet, or files by stream: rgb=FILE,flow=FILE; none for an "
+        "encoder that is a file.",
     )
     values.string("layer", "The layer whose output is taken.", default="fc-action")
     values.integer("seed", "Seed of random weights.", default=0, least=0)
@@ -71,7 +72,7 @@ def define_flags(values: cli.Flags) -> None:
 
 def run(values: cli.Flags) -> None:
     """Encodes, and says what comes next."""
-    cli.require(values, "videos", "output_dir", "unit_frames", "weights")
+    cli.require(values, "videos", "output_dir", "unit_frames")
     weights = parse_weights(values.weights)
     require_video()
     cli.load_tensorflow()
@@ -110,14 +111,14 @@ def run(values: cli.Flags) -> None:
         raise UserError(f"{first} ({many(len(done.failed), 'video')} not encoded)")
 
 
-def parse_weights(text: str) -> str | dict[str, str]:
-    """`random`, `imagenet`, or the files by stream.
+def parse_weights(text: str | None) -> str | dict[str, str] | None:
+    """`random`, `imagenet`, or the files by stream; None if empty.
 
     Raises:
       absl.flags.Error: if it is none of these.
     """
-    if text in ("random", "imagenet"):
-        return text
+    if not text or text in ("random", "imagenet"):
+        return text or None
     files = dict(part.partition("=")[::2] for part in text.split(","))
     if not all(files) or not all(files.values()):
         raise flags.ValidationError(

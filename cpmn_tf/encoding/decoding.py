@@ -24,8 +24,9 @@ from cpmn_tf.errors import UserError
 # Stamps are rounded to the container's clock, Matroska's to milliseconds: a frame that is late by
 # one step of the clock is still in time.
 _SLACK = Fraction(1, 1000)
-# AVI stamps frames as they are stored, by which B-frames are off by a place or two.
-_DISORDER, _NEAR = 4, 1  # frames; seconds
+# AVI stamps frames as they are stored, by which B-frames are off by a place or two; damage moves
+# single stamps by more. Stamps farther apart are another clock's.
+_DISORDER, _NEAR = 4, 10  # frames; seconds
 _LONGEST = 600  # seconds that a picture may stand still; clocks that jump farther were reset
 _TRUNCATED = 0.5  # seconds by which a video may be shorter than its header says
 
@@ -62,6 +63,9 @@ class VideoFile:
         if not isinstance(stream, av.VideoStream) or stream.disposition & cover:
             self.close()
             raise UserError(f"{path}: holds no video, only other streams; leave it out")
+        if stream.codec_context is None:
+            self.close()
+            raise UserError(f"{path}: is in a format that FFmpeg cannot decode; convert the file")
         stream.thread_type = "AUTO"
         self._stream = stream
         rate = stream.average_rate or stream.guessed_rate or fps

@@ -104,7 +104,7 @@ def test_one_failure_ends_with_exit_code_1(folder, opened, tmp_path, capsys):
 @pytest.mark.parametrize(
     "change, code, expected",
     [
-        (["--weights="], 2, "--weights must be given"),
+        (["--output_dir="], 2, "--output_dir must be given"),
         (["--weights=imagenet,rgb=x"], 2, "give random, imagenet, or rgb=FILE,flow=FILE"),
         (["--crops=5"], 2, "crops"),
         (["--unit_frames=-1"], 1, "--unit_frames is -1"),

@@ -73,6 +73,21 @@ def test_stamps_in_milliseconds_repeat_and_skip_nothing(grey, tmp_path, rate):
     assert float(video.duration) == pytest.approx(250 / fps, abs=2e-3)
 
 
+def test_single_stamps_that_are_wrong_move_the_others_by_a_frame_at_most(grey, tmp_path):
+    with av.open(str(tmp_path / "clip.mkv"), "w") as file:
+        stream = file.add_stream("ffv1", rate=10, width=24, height=16, pix_fmt="gray")
+        for number, image in enumerate(numbered(40)):
+            frame = av.VideoFrame.from_ndarray(image, format="gray")
+            for packet in stream.encode(frame):
+                packet.time_base = fractions.Fraction(1, 1000)
+                packet.dts = number  # muxers look at these, Matroska stores the others
+                packet.pts = 2450 if number == 10 else 100 * number  # 1.45 s too late
+                file.mux(packet)
+    numbers, video = read(tmp_path / "clip.mkv", 10)
+    assert video.count in (40, 41) and not video.notes()
+    assert max(abs(number - tick) for tick, number in enumerate(numbers)) <= 1
+
+
 def test_a_clock_that_is_reset(grey, tmp_path):
     stamps = [0, 100, 200, 300, 5_000_000, 5_000_100, 5_000_200, 5_000_300]
     numbers, video = read(grey(tmp_path / "clip.mkv", numbered(8), stamps=stamps), 10)
@@ -158,20 +173,35 @@ def test_interlaced_frames_lose_their_combs(video_writer, tmp_path):
     assert "12 interlaced frames, deinterlaced" in video.notes()
 
 
-def test_a_broken_frame_in_the_middle(video_writer, tmp_path):
-    images = [np.full((32, 32), 20 * k, np.uint8) for k in range(12)]
-    path = video_writer(tmp_path / "clip.avi", images, codec="mjpeg", pix_fmt="yuvj420p")
+def blank(path, numbers) -> None:
+    """Overwrites packets with zeros."""
     with av.open(str(path)) as file:
         places = [(packet.pos, packet.size) for packet in file.demux() if packet.size]
     data = bytearray(path.read_bytes())
-    start, size = places[5]
-    start = data.index(b"\xff\xd8", start)
-    data[start : start + size] = bytes(size)
+    for start, size in [places[number] for number in numbers]:
+        start = data.index(b"\xff\xd8", start)  # of a JPEG
+        data[start : start + size] = bytes(size)
     path.write_bytes(data)
+
+
+def test_a_broken_frame_in_the_middle(video_writer, tmp_path):
+    images = [np.full((32, 32), 20 * k, np.uint8) for k in range(12)]
+    path = video_writer(tmp_path / "clip.avi", images, codec="mjpeg", pix_fmt="yuvj420p")
+    blank(path, [5])
     numbers, video = read(path)
     assert [round(value / 20) for value in numbers] == [0, 1, 2, 3, 4, 4, 6, 7, 8, 9, 10, 11]
     assert (video.count, video.repeated) == (12, 1)
     assert "1 broken frames or packets left out" in video.notes()
+
+
+def test_a_video_without_a_sound_frame(video_writer, tmp_path):
+    """All frames of the stream are broken: the header alone is a video."""
+    images = [np.full((32, 32), 20 * k, np.uint8) for k in range(3)]
+    path = video_writer(tmp_path / "clip.avi", images, codec="mjpeg", pix_fmt="yuvj420p")
+    blank(path, [0, 1, 2])
+    with pytest.raises(UserError) as error:
+        read(path)
+    assert str(error.value) == f"{path}: no frame can be decoded; check the file"
 
 
 @pytest.mark.parametrize("ending, options", [("mkv", {}), ("mp4", {"movflags": "faststart"})])
@@ -184,6 +214,13 @@ def test_a_truncated_file_gives_what_there_is(video_writer, tmp_path, ending, op
     _, video = read(path)
     assert 15 < video.count < 30
     assert "s less than its header says: truncated or broken" in video.notes()[-1]
+
+
+def test_an_unknown_codec_is_refused(grey, tmp_path):
+    path = grey(tmp_path / "clip.avi", numbered(3))
+    path.write_bytes(path.read_bytes().replace(b"FFV1", b"QQQ1"))
+    with pytest.raises(UserError, match=r"clip\.avi: is in a format that FFmpeg cannot decode"):
+        VideoFile(path)
 
 
 def write_audio(path) -> None:

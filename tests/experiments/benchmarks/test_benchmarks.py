@@ -1,6 +1,7 @@
 """The benchmarks run, on a few videos; what they measure is for a machine that is idle."""
 
 import numpy as np
+import pytest
 
 from cpmn_tf.evaluation import evaluate
 from experiments.benchmarks import evaluation, records, training
@@ -31,3 +32,21 @@ def test_waiting_for_input(tmp_path, monkeypatch):
     assert list(split.lengths) == ["video_0000", "video_0001"]
     share, steps = training.measure_waiting(split, "pyramid", 1)
     assert steps > 0 and 0 < share < 1
+
+
+def test_encoding(tmp_path, monkeypatch):
+    pytest.importorskip("av")
+    pytest.importorskip("cv2")
+    from cpmn_tf.encoding.decoding import VideoFile
+    from experiments.benchmarks import encoding
+
+    monkeypatch.setattr(encoding, "SECONDS", 2)
+    monkeypatch.setattr(encoding, "ROUNDS", 1)
+    path = encoding.write_video(tmp_path, 4)
+    with VideoFile(path) as video:
+        assert sum(1 for _ in video.ticks()) == 100
+        assert (video.duration, video.repeated, video.skipped, video.notes()) == (4, 0, 0, [])
+    figures = encoding.measure_speed(path, 56)
+    assert all(value > 0 for value in figures.values())
+    seconds, used = encoding.peak(str(path), 56)
+    assert seconds > 0 and used > 50
