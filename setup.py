@@ -23,8 +23,8 @@ COMMANDS = {
 }
 
 WATCH = ["seglearn>=1.2.5,<1.3"]  # the demo checks the SHA-256 of the data file inside
-# 5 has no importer of Caffe's files, against which tests compare.
-VIDEO = ["av>=14", "opencv-contrib-python-headless>=4.10,<5"]
+# PyAV 19 has another interface; OpenCV 5 no importer of Caffe's files, which tests compare with.
+VIDEO = ["av>=18,<19", "opencv-contrib-python-headless>=4.10,<5"]
 DOCS = ["sphinx>=9,<10", "myst-parser>=5,<6"]
 TEST = [
     *WATCH,

@@ -18,6 +18,7 @@ import av
 import cv2
 import numpy as np
 from av.error import FFmpegError
+from av.video.reformatter import VideoReformatter
 
 from cpmn_tf.errors import UserError
 
@@ -63,7 +64,8 @@ class VideoFile:
         if not isinstance(stream, av.VideoStream) or stream.disposition & cover:
             self.close()
             raise UserError(f"{path}: holds no video, only other streams; leave it out")
-        if stream.codec_context is None:
+        decoder: object = stream.codec_context
+        if decoder is None:
             self.close()
             raise UserError(f"{path}: is in a format that FFmpeg cannot decode; convert the file")
         stream.thread_type = "AUTO"
@@ -80,6 +82,8 @@ class VideoFile:
         self._frames = self._broken = self._unstamped = self._jumps = self._interlaced = 0
         self._turned = 0
         self._form: tuple[int, int] | None = None
+        # One each: FFmpeg's scaler takes megabytes, and frames would make their own.
+        self._to_rgb, self._to_grey = VideoReformatter(), VideoReformatter()
 
     def __enter__(self) -> "VideoFile":
         return self
@@ -136,20 +140,25 @@ class VideoFile:
 
     def rgb(self, frame: av.VideoFrame, short: int) -> np.ndarray:
         """A frame as uint8 [height, width, 3], RGB, upright, the shorter side ``short`` pixels."""
-        return self._upright(frame, frame.to_ndarray(format="rgb24"), short)
+        return self._upright(frame, self._to_rgb.reformat(frame, format="rgb24"), short)
 
     def grey(self, frame: av.VideoFrame, short: int) -> np.ndarray:
         """A frame as uint8 [height, width], its luminance, upright, the shorter side ``short``."""
-        return self._upright(frame, frame.to_ndarray(format="gray"), short)
+        return self._upright(frame, self._to_grey.reformat(frame, format="gray"), short)
 
-    def _upright(self, frame: av.VideoFrame, image: np.ndarray, short: int) -> np.ndarray:
+    def _upright(self, frame: av.VideoFrame, converted: av.VideoFrame, short: int) -> np.ndarray:
         """Resized as TSN's tools do (bilinear), and turned counter-clockwise by its rotation."""
+        image = converted.to_ndarray()
         height, width = self._form = self._form or image.shape[:2]  # some change in mid-stream
         scale = short / min(height, width)
         size = (max(round(width * scale), short), max(round(height * scale), short))
-        image = cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)
+        resized = cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)
         self._turned = self._turned or frame.rotation
-        return np.ascontiguousarray(np.rot90(image, round(frame.rotation / 90)))
+        return np.ascontiguousarray(np.rot90(resized, round(frame.rotation / 90)))
+
+    def _clock(self, frame: av.VideoFrame) -> Fraction:
+        """Seconds that a frame's stamps count; a decoder's last frames may not say it."""
+        return frame.time_base or self._stream.time_base or self._period
 
     def _timed(self) -> Iterator[tuple[Fraction, av.VideoFrame | None]]:
         """Frames with the seconds since the first one; at last the end, with None."""
@@ -167,8 +176,7 @@ class VideoFile:
                     shift = expected - stamp
                 time = stamp + shift
             self._frames += 1
-            own = Fraction(frame.duration or 0) * (frame.time_base or 0)
-            length = own or self._period
+            length = (frame.duration or 0) * self._clock(frame) or self._period
             yield time, frame
         yield time + length, None
 
@@ -180,8 +188,7 @@ class VideoFile:
         stamps: list[Fraction] = []
         last = Fraction(0)
         for frame in frames:
-            clock = frame.time_base or self._stream.time_base
-            stamp = None if frame.pts is None or clock is None else frame.pts * clock
+            stamp = None if frame.pts is None else frame.pts * self._clock(frame)
             while waiting and (
                 len(waiting) == _DISORDER or stamp is None or abs(stamp - last) > _NEAR
             ):
@@ -219,7 +226,7 @@ class VideoFile:
             width=frame.width,
             height=frame.height,
             format=frame.format,
-            time_base=frame.time_base or self._stream.time_base,
+            time_base=self._clock(frame),
         )
         graph.link_nodes(
             source,

@@ -51,8 +51,8 @@ class EncodingSettings:
         """
         if self.unit_frames < 1:
             raise UserError(f"`unit_frames` is {self.unit_frames}; give a number from 1 on")
-        if self.fps is not None and not 0 < self.fps <= 1000:
-            raise UserError(f"`fps` is {self.fps}; give a number above 0 and up to 1000")
+        if self.fps is not None and not 0.01 <= self.fps <= 1000:
+            raise UserError(f"`fps` is {self.fps}; give a number from 0.01 to 1000")
         for name, known in (("flow", METHODS), ("crops", CROPS)):
             if getattr(self, name) not in known:
                 shown = ", ".join(map(str, known))
