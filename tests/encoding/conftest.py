@@ -41,14 +41,14 @@ class CaffeNet:
         self.rng = np.random.default_rng(seed)
         self.blobs, self.types, self.sizes = {}, {}, {"data": channels}
         dims = " ".join(f"dim: {side}" for side in (1, channels, size, size))
-        self.text = f'layer {{ name: "data" type: "Input" top: "data" input_param {{ shape: {{ {dims} }} }} }}\n'
+        shape = f"input_param {{ shape: {{ {dims} }} }}"
+        self.text = f'layer {{ name: "data" type: "Input" top: "data" {shape} }}\n'
 
     def add(self, name, kind, bottoms, parameters="", blobs=(), top=None, channels=None):
         bottoms = [bottoms] if isinstance(bottoms, str) else bottoms
         inputs = " ".join(f'bottom: "{bottom}"' for bottom in bottoms)
-        self.text += (
-            f'layer {{ name: "{name}" type: "{kind}" {inputs} top: "{top or name}" {parameters} }}\n'
-        )
+        start = f'layer {{ name: "{name}" type: "{kind}" {inputs} top: "{top or name}"'
+        self.text += f"{start} {parameters} }}\n"
         self.types[name] = kind
         self.sizes[top or name] = channels or self.sizes[bottoms[0]]
         if blobs:
@@ -80,9 +80,7 @@ class CaffeNet:
         )
         scale = [gain * self.rng.uniform(0.5, 1.5, channels), self.rng.normal(size=channels)]
         name = name.replace("bn", "scale", 1)
-        return self.add(
-            name, "Scale", bottom, "scale_param { bias_term: true }", scale, top=bottom
-        )
+        return self.add(name, "Scale", bottom, "scale_param { bias_term: true }", scale, top=bottom)
 
     def relu(self, name, bottom):
         return self.add(name, "ReLU", bottom, top=bottom)
@@ -118,6 +116,11 @@ INCEPTION = """
 5b 352 192 320 192 224 224 128
 """
 PARTS = ("1x1", "3x3_reduce", "3x3", "double_3x3_reduce", "double_3x3_1", "double_3x3_2")
+BEFORE = {
+    "3x3": "3x3_reduce",
+    "double_3x3_1": "double_3x3_reduce",
+    "double_3x3_2": "double_3x3_1",
+}
 
 
 def bn_inception_net(channels, seed=0):
@@ -140,11 +143,8 @@ def bn_inception_net(channels, seed=0):
         for part, outputs in zip(PARTS, filters[:-1], strict=True):
             if outputs == "-":
                 continue
-            before = {"3x3": "3x3_reduce", "double_3x3_1": "double_3x3_reduce"} | {
-                "double_3x3_2": "double_3x3_1"
-            }
             end = part in ("1x1", "3x3", "double_3x3_2")
-            bottom = tops[before[part]] if part in before else x
+            bottom = tops[BEFORE[part]] if part in BEFORE else x
             kernel = 1 if "reduce" in part or part == "1x1" else 3
             tops[part] = unit(f"{name}/{part}", bottom, int(outputs), kernel, last if end else 1)
             ends += [tops[part]] if end else []
@@ -205,6 +205,6 @@ def caffemodel_writer():
 def video_weights():
     """The folder of `make video-weights`, which CPMN_VIDEO_WEIGHTS_DIR names elsewhere."""
     folder = pathlib.Path(os.environ.get("CPMN_VIDEO_WEIGHTS_DIR") or WEIGHTS)
-    if not folder.is_dir():
+    if not (folder / "unpacked").is_file():
         pytest.skip("the weights inside packages are not here; run `make video-weights`")
     return folder
