@@ -90,9 +90,7 @@ def _array(blob: message.Message, where: str) -> np.ndarray:
     shape = list(blob.shape.dim) or [blob.num, blob.channels, blob.height, blob.width]
     kind, data = ("<f8", blob.double_data) if blob.double_data else ("<f4", blob.data)
     if len(data) != int(np.prod(shape)) * int(kind[-1]):
-        raise UserError(
-            f"{where}: has {len(data)} bytes for {shape} values; download the file anew"
-        )
+        raise UserError(f"{where}: has {len(data)} bytes for {shape} values; download it anew")
     array = np.frombuffer(data, kind).astype(np.float32).reshape(shape)
     if not np.isfinite(array).all():
         raise UserError(f"{where}: holds a weight that is not finite; download it anew")
@@ -108,9 +106,8 @@ def assign(model: keras.Model, blobs: Blobs, path: str | os.PathLike = "weights"
     - Caffe's: `BatchNorm` of [mean, variance, f], both divided by f, and a `Scale` of
       [gamma, beta] called the same with `scale` for `bn` (`bn_conv1`, `scale_conv1`;
       `conv1/7x7_s2_bn`, `conv1/7x7_s2_scale`);
-    - the fork's of TSN and UntrimmedNet: `BN` of [gamma, beta, mean, variance]. (Its source adds
-      the epsilon to the fourth and takes the root; forks that store 1/σ there are not known by
-      their files, and would be read wrongly.)
+    - the fork's of TSN and UntrimmedNet: `BN` of [gamma, beta, mean, variance], epsilon 1e-5. A
+      file does not tell the fourth from 1/σ, should another fork store that.
 
     Args:
       model: of :mod:`cpmn_tf.encoding.networks`, cut at the layer that is wanted: what comes after

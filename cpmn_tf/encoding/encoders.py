@@ -48,6 +48,12 @@ class Encoder:
     Attributes:
       name: as :func:`open_encoder` was given it.
       streams: stream -> its encoder.
+
+    >>> from cpmn_tf.encoding.encoders import open_encoder
+    >>> encoder = open_encoder("tsn", weights="random", streams=["flow"], num_classes=20)
+    >>> flow = encoder.streams["flow"]
+    >>> flow.size, flow.channels, flow.width
+    (224, 10, 20)
     """
 
     name: str
@@ -192,7 +198,7 @@ def _from_file(backbone: str, request: Request, path: str) -> tuple[keras.Model,
     elif path.endswith(".keras"):
         network = load_keras(path, request)
     else:
-        raise UserError(f"{path}: is none of .caffemodel, .weights.h5 and .keras; convert it")
+        raise UserError(f"{path}: is none of .caffemodel, .weights.h5 and .keras; give one")
     model = networks.features(network, request.layer)
     check_shapes(path, model.input_shape, model.output_shape, request)
     return model, []

@@ -39,6 +39,12 @@ class StreamEncoder:
       channels: 3, red, green and blue; or 2·L of flow, ordered x1, y1, x2, y2, … as TSN stacks it.
       width: G, values per image.
       left_over: layers of a weight file that the network has no place for.
+
+    >>> import numpy as np
+    >>> from cpmn_tf.encoding.encoders import open_encoder
+    >>> rgb = open_encoder("MobileNetV2", weights="random", streams=["rgb"]).streams["rgb"]
+    >>> rgb(np.zeros([2, rgb.size, rgb.size, rgb.channels], np.uint8)).shape
+    (2, 1280)
     """
 
     def __init__(
