@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from cpmn_tf.commands import cli
 from cpmn_tf.files import read_json, write_json
@@ -85,13 +85,16 @@ def execute(command: list[str]) -> int:
     return code if code >= 0 else 128 - code
 
 
-def run(values: cli.Flags) -> None:
-    """Runs the steps, but for those that an earlier demo finished with the same command."""
-    start = time.monotonic()
-    out = pathlib.Path(values.output_dir)
+def run_steps(out: pathlib.Path, steps: Iterable[tuple[str, str, str]]) -> None:
+    """Runs commands one after another, but for those that an earlier run finished just so.
+
+    Args:
+      out: folder of all that is made.
+      steps: what each does, what it makes in ``out``, and its command, in which OUT is ``out``.
+    """
     journal = out / "finished.json"
     finished = read_json(journal) if journal.is_file() else {}
-    for what, output, command in steps():
+    for what, output, command in steps:
         print(f"\n{what} -> {out / output}", flush=True)
         words = [word.replace("OUT", str(out)) for word in command.split()]
         if finished.get(output) == words and (out / output).exists():
@@ -107,6 +110,13 @@ def run(values: cli.Flags) -> None:
         print(f"    {time.monotonic() - begin:.0f} s", flush=True)
         finished[output] = words
         write_json(journal, finished)
+
+
+def run(values: cli.Flags) -> None:
+    """Runs the steps."""
+    start = time.monotonic()
+    out = pathlib.Path(values.output_dir)
+    run_steps(out, steps())
     summarize(out, time.monotonic() - start)
 
 
