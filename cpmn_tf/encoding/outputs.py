@@ -16,17 +16,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cpmn_tf.encoding.description import FILE, first_difference, load_description
 from cpmn_tf.errors import UserError
-from cpmn_tf.files import read_json, replaced, write_json, write_text
+from cpmn_tf.files import replaced, write_json, write_text
 from cpmn_tf.formats.tables import read_table
 
 if TYPE_CHECKING:
     from cpmn_tf.encoding.encode import EncodedVideo
 
-DESCRIPTION = "encoder.json"
 COLUMNS = ("video", "fps", "duration", "frames")
-# What is told of a description but makes no difference worth a refusal.
-VERSIONS = ("cpmn_tf", "opencv")
 
 
 class FeatureFolder:
@@ -46,9 +44,9 @@ class FeatureFolder:
         self.table = self.folder / "videos.csv"
         self.features = self.folder / "features"
         self._streams = list(description["streams"])
-        path = self.folder / DESCRIPTION
+        path = self.folder / FILE
         if path.exists():
-            field = first_difference(read_json(path), description)
+            field = first_difference(load_description(path), description)
             if field:
                 raise UserError(
                     f"{path}: the features here were made with {field}; give the same, or another "
@@ -81,18 +79,3 @@ class FeatureFolder:
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows([COLUMNS, *self._rows.values()])
         write_text(self.table, text.getvalue())
-
-
-def first_difference(known: Any, given: Any, field: str = "") -> str | None:
-    """The first field in which two descriptions differ: "FIELD=KNOWN, not GIVEN", or None."""
-    if isinstance(known, dict) and isinstance(given, dict):
-        for name in [*known, *(given.keys() - known.keys())]:
-            if not field and name in VERSIONS:
-                continue
-            inner = f"{field}.{name}" if field else name
-            if found := first_difference(known.get(name), given.get(name), inner):
-                return found
-        return None
-    if isinstance(given, tuple):  # a list in JSON
-        given = list(given)
-    return None if known == given else f"{field}={known!r}, not {given!r}"

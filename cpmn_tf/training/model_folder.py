@@ -17,6 +17,7 @@ import tensorflow as tf
 from cpmn_tf import __version__
 from cpmn_tf.config import Config, with_settings
 from cpmn_tf.data.manifest import Manifest
+from cpmn_tf.encoding.description import first_difference
 from cpmn_tf.errors import UserError
 from cpmn_tf.files import read_json, write_json
 from cpmn_tf.models import CPMN
@@ -56,6 +57,7 @@ class ModelManifest:
       fingerprint: digest of the training split's records.
       contents: of the training split, :meth:`~cpmn_tf.data.pipeline.Split.contents`; empty in
         folders of older versions.
+      encoder: how the features were made, as ``encoder.json`` says; empty where it is not known.
 
     >>> manifest = ModelManifest.load("model")
     >>> manifest.streams, manifest.config.training.epochs
@@ -71,6 +73,7 @@ class ModelManifest:
     validation_split: str = ""
     fingerprint: str = ""
     contents: Mapping[str, int | str] = dataclasses.field(default_factory=dict)
+    encoder: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def __str__(self) -> str:
         streams = " and ".join(f"{name} ({width})" for name, width in self.streams.items())
@@ -105,7 +108,7 @@ class ModelManifest:
             raise UserError(f"{path}: there is no such file; give a folder that cpmn-train made")
         value = read_json(path)
         try:
-            value = {"contents": {}, **value}
+            value = {"contents": {}, "encoder": {}, **value}
             value = {field.name: value[field.name] for field in dataclasses.fields(cls)}
             value["config"] = Config.from_dict(value["config"], source=str(path))
             value["classes"] = tuple(map(str, value["classes"]))
@@ -128,7 +131,7 @@ class ModelManifest:
         earlier = ModelManifest.load(model_dir)
         before, now = flatten(earlier.to_dict()), flatten(self.to_dict())
         for key in now:  # the settings before the data
-            if key.partition(".")[0] in ("classes", "fingerprint", "contents"):
+            if key.partition(".")[0] in ("classes", "fingerprint", "contents", "encoder"):
                 continue
             if before.get(key) != now[key]:
                 raise UserError(
@@ -177,6 +180,12 @@ class ModelManifest:
                     f"{manifest.folder}: its {what} are {_short(theirs)}, the model's are "
                     f"{_short(ours)}; use the data set it was trained on, or one built like it"
                 )
+        made = manifest.source.get("encoder")
+        if made and self.encoder and (field := first_difference(self.encoder, made)):
+            raise UserError(
+                f"{manifest.folder}: the model's features were made with {field}; encode the "
+                "videos as those that it was trained on"
+            )
 
     def check_streams(self, names: Sequence[str]) -> None:
         """Checks that streams asked for by name are among the model's.

@@ -89,6 +89,7 @@ def train(
         validation_split=validation_split,
         fingerprint=data.fingerprint(name),
         contents=whole.contents(),
+        encoder=data.source.get("encoder", {}),
     )
     manifest.check_streams(streams)
     manifest.claim(model_dir)

@@ -5,9 +5,11 @@ The layouts are those of :mod:`tfrecords_tools.reading.feature_folders`, BaS-Net
 """
 
 import dataclasses
+import pathlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from cpmn_tf.encoding.description import FILE, load_description
 from cpmn_tf.errors import Problem, UserError, reported
 from cpmn_tf.formats.annotations import Annotations
 from cpmn_tf.formats.names import nfc
@@ -72,6 +74,7 @@ class FoldersSource:
             reading=self._reading,
         )
         self.facts = {"source": name, "unit_frames": settings.unit_frames}
+        self.facts |= _encoder(settings)
         self._notes = [*fps_notes, *self._folders.notes]
         self._groups: dict[str, str] = {}
         for key, entry in database.items():
@@ -152,6 +155,24 @@ class FoldersSource:
         for key in extra:
             self._problem("surplus", f"{root}: video {key!r}", key)
         return [key for key in known.videos if key not in missing]
+
+
+def _encoder(settings: SourceSettings) -> dict[str, Any]:
+    """How `cpmn-encode` made the features, where its ``encoder.json`` is beside their folder.
+
+    Raises:
+      UserError: if it is of other units.
+    """
+    path = pathlib.Path(settings.features_dir or "").parent / FILE
+    if not path.is_file():
+        return {}
+    made = load_description(path)
+    if made["unit_frames"] != settings.unit_frames:
+        raise UserError(
+            f"{path}: the features are of units of {made['unit_frames']} frames; give "
+            f"`unit_frames={made['unit_frames']}`"
+        )
+    return {"encoder": made}
 
 
 def _subset(entry: Any) -> str | None:
