@@ -64,7 +64,7 @@ def localize(
     if isinstance(data, Mapping):
         if split is not None:
             raise UserError(f"`split={split}` is of a data set; leave it out with arrays")
-        videos = [_batch_of(data, model.streams, rate, duration)]
+        videos = [video_batch(data, model.streams, rate, duration)]
         class_scores = None if class_scores is None else {VIDEO: class_scores}
     else:
         if rate is not None or duration is not None:
@@ -91,7 +91,7 @@ def _in_folder(
     problem(kind, f"{folder}: {message}", video)
 
 
-def _batch_of(
+def video_batch(
     features: Mapping[str, Any],
     streams: Mapping[str, int],
     rate: float | None,

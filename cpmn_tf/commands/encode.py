@@ -92,6 +92,9 @@ def run(values: cli.Flags) -> None:
         streams=tuple(values.streams) or ("rgb", "flow"),
         precision=values.precision,
     )
+    for stream, net in encoder.streams.items():
+        if net.left_over:
+            print(f"{stream}: layers of the file that are not used: {', '.join(net.left_over)}")
     if any(net.channels != 3 for net in encoder.streams.values()):
         print(f"optical flow: {values.flow}, {values.flow_frames} frame pairs per unit")
     done = encode_videos(

@@ -1,8 +1,9 @@
-"""Localizes actions in every video of a split; writes ActivityNet's result JSON.
+"""Localizes actions in every video of a split, or in a video file; writes ActivityNet's JSON.
 
-Example:
+Examples:
 
   cpmn-localize --data_dir=runs/records --model_dir=runs/model --output=runs/detections.json
+  cpmn-localize --video=clip.mp4 --model_dir=runs/model --output=clip.json
 
 The rows of the paper's Table 3 come from one training:
 
@@ -16,8 +17,9 @@ import sys
 
 from absl import flags
 
-from cpmn_tf.commands import cli, evaluation_inputs
+from cpmn_tf.commands import cli, evaluation_inputs, localize_video
 from cpmn_tf.config import TIOU, parse_settings
+from cpmn_tf.encoding import require_video
 from cpmn_tf.errors import UserError
 from cpmn_tf.evaluation import PROTOCOLS, parse_tiou
 from cpmn_tf.evaluation.results import Sources, many
@@ -78,17 +80,22 @@ def define_flags(values: cli.Flags) -> None:
         default=1,
         least=1,
     )
+    localize_video.define_flags(values)
 
 
 def run(values: cli.Flags) -> None:
     """Localizes and writes the detections."""
-    cli.require(values, "data_dir", "output")
+    cli.require(values, "output")
+    if bool(values.data_dir) == bool(values.video):
+        raise flags.ValidationError("give either --data_dir or --video")
     if bool(values.model_dir) == bool(values.saved_model):
         raise flags.ValidationError("give either --model_dir or --saved_model")
     if values.saved_model and values.set:
         raise UserError("--set: an export's settings are fixed; export anew with --set instead")
     if values.saved_model and values.streams:
         raise UserError("--streams: an export takes all of its streams; use --model_dir instead")
+    if values.video:
+        require_video()
     cli.load_tensorflow()
 
     from cpmn_tf.data.pipeline import Split
@@ -103,6 +110,9 @@ def run(values: cli.Flags) -> None:
         model = load_exported(values.saved_model)
     else:
         model = load_model(values.model_dir, parse_settings(values.set), values.streams)
+    if values.video:
+        localize_video.run(values, model)
+        return
     config = model.manifest.config
     split = Split.open(values.data_dir, values.split or config.data.test_split)
     annotations = os.path.join(values.data_dir, "annotations.json")

@@ -52,7 +52,7 @@ class ClassCurves:
       name: the class.
       score: by which classes were selected; in [0, 1] unless it is a logit.
       p_class: class score after erasing; None if the class was not selected (missed).
-      labelled: whether it is among the video's labels.
+      labelled: whether it is among the video's labels; None if they are not known.
       truth: [N, 2] start and end in seconds; None if no instance of the video is known.
       curves: by stream; empty if the class was not selected.
       detections: [D, 3] start and end in seconds, p_conf; best first.
@@ -65,7 +65,7 @@ class ClassCurves:
     name: str
     score: float
     p_class: float | None
-    labelled: bool
+    labelled: bool | None
     truth: np.ndarray | None
     curves: dict[str, StreamCurves]
     detections: np.ndarray
@@ -139,7 +139,8 @@ def collect_curves(
     Args:
       model: of one or more streams.
       batch: one video of ``cpmn_tf.inference.batches``; without ``segments`` the truth counts
-        as unknown, and so it does where a video has labels but no segment at all.
+        as unknown, and so it does where a video has labels but no segment at all. Without
+        ``labels``, as of ``cpmn_tf.inference.video_batch``, these are unknown, too.
       classes: names of the model's classes.
       class_scores: [classes] external class probabilities of the video, as in ``CPMN.call``.
       simulated: whether the features are.
@@ -157,7 +158,8 @@ def collect_curves(
     if status not in (0, OVERFLOW):  # curves that are no numbers are drawn as such
         raise UserError(explain(name, status))
     trace = type(trace)(*(np.asarray(value) for value in trace))
-    labelled = np.asarray(batch["labels"])[0] > 0
+    known = "labels" in batch
+    labelled = np.asarray(batch["labels"])[0] > 0 if known else np.zeros(len(classes), bool)
     truth = _truth_of(batch, labelled)
     marks = np.asarray(found.labels)[0]  # -1 in padding
     detections = np.column_stack([np.asarray(found.segments)[0], np.asarray(found.scores)[0]])
@@ -167,7 +169,7 @@ def collect_curves(
             name=classes[index],
             score=float(trace.class_scores[0, index]),
             p_class=None if row is None else float(trace.p_class[row]),
-            labelled=bool(labelled[index]),
+            labelled=bool(labelled[index]) if known else None,
             truth=None if truth is None else truth[0][truth[1] == index],
             curves={} if row is None else _curves(model, trace, row),
             detections=detections[marks == index],

@@ -6,8 +6,9 @@ Nothing here touches pyplot: figures are made while a model trains.
 import functools
 import io
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -39,16 +40,28 @@ def render(drawn: Figure, file_format: str = "png") -> bytes:
 _Panel = tuple[str, float, Callable[[Axes], None]]  # label, height in inches, what fills the axes
 
 
-def figure(recording: RecordingCurves) -> Figure:
-    """Draws a recording: a block of panels per class, all on one axis of seconds."""
+def figure(recording: RecordingCurves, frames: Sequence[np.ndarray] = ()) -> Figure:
+    """Draws a recording: a block of panels per class, all on one axis of seconds.
+
+    Args:
+      recording: what is drawn.
+      frames: of the video, [height, width, 3] uint8, each from the middle of one of as many equal
+        parts of it; they are drawn on top.
+    """
     shown = recording.predicted[:MOST_PREDICTED] + recording.missed[:MOST_MISSED]
     blocks = [(item, _panels(recording, item)) for item in shown]
-    height = _TOP + _BOTTOM
+    strip = _strip_height(frames)
+    height = _TOP + _BOTTOM + strip
     for _, block in blocks:
         height += _HEADING + _AXIS + sum(tall + _GAP for _, tall, _ in block)
     drawn = Figure(figsize=(_WIDTH, height), dpi=110, facecolor="white")
     FigureCanvasAgg(drawn)
     first, top, width = None, height - _TOP, _WIDTH - _LEFT - _RIGHT
+    if strip:
+        top -= strip
+        first = drawn.add_axes((_LEFT / _WIDTH, top / height, width / _WIDTH, strip / height))
+        first.imshow(np.concatenate(frames, 1), extent=(0, recording.duration, 0, 1), aspect="auto")
+        first.set_axis_off()
     for item, block in blocks:
         top -= _HEADING
         for number, (label, tall, draw) in enumerate(block, start=1):
@@ -68,15 +81,23 @@ def figure(recording: RecordingCurves) -> Figure:
     return drawn
 
 
+def _strip_height(frames: Sequence[np.ndarray]) -> float:
+    """Inches, so that the frames fill the width in their own proportions."""
+    if not frames:
+        return 0.0
+    tall, wide = frames[0].shape[:2]
+    return (_WIDTH - _LEFT - _RIGHT) / len(frames) * tall / wide
+
+
 def _panels(recording: RecordingCurves, item: ClassCurves) -> list[_Panel]:
     """One class, from top to bottom."""
 
     def panel(label: str, height: float, draw: Callable, **values: str) -> _Panel:
         return label, height, functools.partial(draw, recording=recording, item=item, **values)
 
-    truth = panel("truth", 0.2, panels.draw_truth)
+    truth = [] if item.labelled is None else [panel("truth", 0.2, panels.draw_truth)]
     if item.p_class is None:
-        return [truth]
+        return truth
     kinds = [("T-CAS", 0.75, panels.draw_tcas)]
     if any(curves.attention is not None for curves in item.curves.values()):
         kinds.append(("attention", 0.27, panels.draw_attention))
@@ -84,7 +105,7 @@ def _panels(recording: RecordingCurves, item: ClassCurves) -> list[_Panel]:
     else:
         kinds.append(("M(Cas), cut", 0.75, panels.draw_phi))
     return [
-        truth,
+        *truth,
         panel("detections\n(p_conf)", 0.62, panels.draw_detections),
         *(
             panel(f"{kind}\n{_short(stream, 14)}", height, draw, stream=stream)
@@ -96,7 +117,9 @@ def _panels(recording: RecordingCurves, item: ClassCurves) -> list[_Panel]:
 
 def _describe(item: ClassCurves) -> str:
     """What became of a class, in a line."""
-    if item.truth is None:
+    if item.labelled is None:
+        known = "truth not known"
+    elif item.truth is None:
         known = "labelled, instances not given" if item.labelled else "not among the labels"
     elif len(item.truth):
         known = _count(len(item.truth), "true instance")
