@@ -5,7 +5,7 @@ PYTHON ?= $(shell for python in python3.13 python3.12 python3.11; do \
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test docs lint clean video-weights
+.PHONY: demo test docs lint clean video-demo video-weights
 
 demo: $(VENV)/installed
 	$(BIN)/python -m experiments.demo --output_dir=runs/demo
@@ -15,6 +15,10 @@ test: docs
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile
+
+# The extra [video]: installed, run and shown.
+video-demo: $(VENV)/video
+	$(BIN)/python -m experiments.video_demo --output_dir=runs/video-demo
 
 # The site, in build/docs. A warning, such as a link that leads nowhere, is an error.
 docs: $(VENV)/installed
@@ -41,6 +45,11 @@ $(VENV)/installed: setup.py pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[watch,test]'
+	$(BIN)/python -m pip check
+	touch $@
+
+$(VENV)/video: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[video]'
 	$(BIN)/python -m pip check
 	touch $@
 

