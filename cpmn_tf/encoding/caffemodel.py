@@ -184,6 +184,6 @@ def _fit(array: np.ndarray, shape: Sequence[int], where: str) -> np.ndarray:
     if [side for side in array.shape if side > 1] != [side for side in shape if side > 1]:
         raise UserError(
             f"{where}: is {list(array.shape)} where the network has {list(shape)}; give the "
-            f"`num_classes` and `flow_frames` of the file, or the weights of this network"
+            f"`flow_frames` of the file, or the weights of this network"
         )
     return array.reshape(shape)

@@ -86,7 +86,7 @@ def open_encoder(
       layer: whose output is the feature; maps are averaged over all positions. The default is,
         for `keras.applications` and files, the network's own output.
       flow_frames: L, frame pairs of a flow stack.
-      num_classes: outputs of `fc-action`.
+      num_classes: outputs of `fc-action`, but for a `.caffemodel`, which has its own.
       seed: of random weights.
       streams: of `rgb` and `flow`.
       precision: `float32`, `mixed_bfloat16` or `mixed_float16`; features are float32.
@@ -189,6 +189,8 @@ def _from_file(backbone: str, request: Request, path: str) -> tuple[keras.Model,
     if path.endswith(".caffemodel"):
         blobs = read_caffemodel(path)
         backbone = "resnet50" if "bn_conv1" in blobs else "bn_inception"
+        if LAYER in blobs:  # the file knows how many classes it has
+            request = dataclasses.replace(request, num_classes=blobs[LAYER][0].shape[-2])
         model = networks.features(_network(backbone, request), request.layer)
         return model, assign(model, blobs, path)
     if path.endswith(".weights.h5"):

@@ -113,7 +113,7 @@ def test_a_missing_bias_is_zero_and_what_is_left_over_is_named(small):
         ),
         (
             {"fc-action": [np.ones((5, 4)), np.ones(5)]},
-            "layer fc-action: is [5, 4] where the network has [2, 4]; give the `num_classes`",
+            "layer fc-action: is [5, 4] where the network has [2, 4]; give the `flow_frames`",
         ),
         (
             {"conv1/3x3": [np.ones((4, 10, 3, 3)), np.ones(4)]},

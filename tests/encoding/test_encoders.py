@@ -82,13 +82,14 @@ def test_a_caffemodel_says_its_backbone_and_gets_blue_first(from_caffe, caffemod
 
 def test_the_attention_score_and_other_layers_are_features_too(caffemodel):
     for layer, width, left_over in (
+        ("fc-action", 101, ("fc-attention",)),
         ("fc-attention", 1, ("fc-action",)),
         ("inception_5b/output", 1024, ("fc-action", "fc-attention")),
     ):
         weights = {"rgb": caffemodel[1]}
         encoder = open_encoder("tsn", weights=weights, streams=["rgb"], layer=layer, num_classes=9)
         found = encoder.streams["rgb"]
-        # Of both heads fc-action does not fit, but is not needed.
+        # The file has its own number of classes.
         assert (found.width, found.describe()["layer"]) == (width, layer)
         assert found.left_over == left_over
 
