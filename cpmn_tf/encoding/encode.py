@@ -36,6 +36,10 @@ class EncodingSettings:
       fps: frames per second that are drawn; None: each video's own average rate.
       flow: ``dis`` or ``tvl1``.
       crops: 1, the centre, or 10, whose features are averaged.
+
+    >>> from cpmn_tf.encoding.encode import EncodingSettings
+    >>> EncodingSettings(unit_frames=16, flow="tvl1")
+    EncodingSettings(unit_frames=16, fps=None, flow='tvl1', crops=1)
     """
 
     unit_frames: int
@@ -87,6 +91,12 @@ class EncodedVideo:
       repeated, skipped: drawn frames that are the one before; the file's frames never drawn.
       notes: what else is worth telling.
       features: [T, G] float32 per stream.
+
+    >>> import numpy as np
+    >>> from cpmn_tf.encoding.encode import EncodedVideo
+    >>> features = {"rgb": np.zeros([2, 101], np.float32)}
+    >>> print(EncodedVideo("clip", 25.0, 1.28, 32, 1, 0, (), features))
+    clip: 2 units, 32 frames at 25 per second, 1.280 s; 1 repeated, 0 skipped
     """
 
     id: str
@@ -109,7 +119,12 @@ class EncodedVideo:
 
 @dataclasses.dataclass(frozen=True)
 class EncodedFolder:
-    """What :func:`encode_videos` did: ids of videos, and the error of each that failed."""
+    """What :func:`encode_videos` did: ids of videos, and the error of each that failed.
+
+    >>> from cpmn_tf.encoding.encode import EncodedFolder
+    >>> EncodedFolder(["clip"], [], {"other": "other.mp4: holds no video"}).failed
+    {'other': 'other.mp4: holds no video'}
+    """
 
     encoded: list[str]
     finished: list[str]
