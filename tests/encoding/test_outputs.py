@@ -9,10 +9,17 @@ pytest.importorskip("av")
 pytest.importorskip("cv2")
 
 from cpmn_tf.encoding.encode import EncodedVideo
-from cpmn_tf.encoding.outputs import FeatureFolder, first_difference
+from cpmn_tf.encoding.outputs import FeatureFolder
 from cpmn_tf.errors import UserError
 
-DESCRIPTION = {"streams": {"rgb": {"name": "x"}, "flow": {"name": "y"}}, "fps": None, "opencv": "4"}
+DESCRIPTION = {
+    "streams": {"rgb": {"name": "x"}, "flow": {"name": "y"}},
+    "unit_frames": 5,
+    "fps": None,
+    "flow": {"method": "dis"},
+    "crops": 1,
+    "opencv": "4",
+}
 
 
 def video(key: str, units: int = 3) -> EncodedVideo:
@@ -59,18 +66,3 @@ def test_features_made_otherwise_are_refused_by_field(tmp_path):
         "not 'z'; give the same, or another `output_dir`"
     )
     FeatureFolder(tmp_path, {**DESCRIPTION, "opencv": "5"})  # told, and not refused
-
-
-@pytest.mark.parametrize(
-    "known, given, expected",
-    [
-        ({"a": 1}, {"a": 1}, None),
-        ({"a": [1, 2]}, {"a": (1, 2)}, None),
-        ({"a": 1}, {"a": 1, "b": {"c": 2}}, "b=None, not {'c': 2}"),
-        ({"a": {"b": 1, "c": 2}}, {"a": {"b": 1}}, "a.c=2, not None"),
-        ({"opencv": 1}, {}, None),
-        ({"a": {"opencv": 1}}, {"a": {}}, "a.opencv=1, not None"),
-    ],
-)
-def test_first_difference(known, given, expected):
-    assert first_difference(known, given) == expected
