@@ -1,7 +1,9 @@
 """What tests share: small data sets of learnable synthetic features, and a model trained on one."""
 
+import dataclasses
 import fractions
 import hashlib
+import json
 import os
 import pathlib
 import signal
@@ -103,6 +105,8 @@ SMALL = [
     "data.train_split=training",
     "data.test_split=testing",
 ]
+# Weights as training starts from them.
+DRAWN = ["training.epochs=0", "training.final_epochs=0", "localization.class_threshold=0.5"]
 
 
 @pytest.fixture(scope="session")
@@ -131,8 +135,7 @@ def drawn_model_dir(data_set, tmp_path_factory) -> pathlib.Path:
     from cpmn_tf.training import train
 
     folder = tmp_path_factory.mktemp("drawn") / "model"
-    none = ["training.epochs=0", "training.final_epochs=0", "localization.class_threshold=0.5"]
-    train(data_dir=data_set, model_dir=folder, config=with_overrides(Config(), [*SMALL, *none]))
+    train(data_dir=data_set, model_dir=folder, config=with_overrides(Config(), [*SMALL, *DRAWN]))
     return folder
 
 
@@ -171,7 +174,7 @@ def mean_color() -> type[MeanColor]:
     return MeanColor
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def video_writer():
     """A function that writes a video file."""
     av = pytest.importorskip("av")
@@ -218,6 +221,77 @@ def video_writer():
         return path
 
     return write
+
+
+def write_encoder(folder: pathlib.Path, seed: int = 0) -> str:
+    """Saves a small Keras network for each stream; the name that ``--encoder`` takes."""
+    import keras
+
+    folder.mkdir()
+    for stream, channels in (("rgb", 3), ("flow", 4)):
+        keras.utils.set_random_seed(seed)
+        images = keras.Input((28, 28, channels))
+        x = keras.layers.Flatten()(keras.layers.AveragePooling2D(7)(images))
+        network = keras.Model(images, keras.layers.Dense(6)(keras.layers.Rescaling(1 / 64)(x)))
+        network.save(folder / f"{stream}.keras")
+    return str(folder / "{stream}.keras")
+
+
+@pytest.fixture(scope="session")
+def encoder_writer():
+    """`write_encoder`."""
+    return write_encoder
+
+
+@dataclasses.dataclass(frozen=True)
+class OfVideos:
+    """Videos, and all that is made of them: ``encoder`` is what ``--encoder`` takes."""
+
+    videos: pathlib.Path
+    encoder: str
+    encoded: pathlib.Path
+    records: pathlib.Path
+    model: pathlib.Path
+
+
+@pytest.fixture(scope="session")
+def of_videos(video_writer, tmp_path_factory) -> OfVideos:
+    """Four videos of 60 frames at 10 per second, encoded, and a model with drawn weights."""
+    pytest.importorskip("cv2")
+    from cpmn_tf.commands import encode
+    from cpmn_tf.config import Config, with_overrides
+    from cpmn_tf.training import train
+    from tfrecords_tools.commands import build_records
+
+    out = tmp_path_factory.mktemp("videos")
+    made = OfVideos(
+        videos=out / "videos",
+        encoder=write_encoder(out / "networks"),
+        encoded=out / "encoded",
+        records=out / "records",
+        model=out / "model",
+    )
+    made.videos.mkdir()
+    database = {}
+    for number in range(4):
+        rng = np.random.default_rng(number)
+        noise = rng.integers(0, 255, (40, 60, 3), np.uint8)
+        steps = np.cumsum(rng.integers(-3, 4, 60))
+        video_writer(made.videos / f"clip {number}.mkv", [np.roll(noise, k, 1) for k in steps])
+        database[f"clip {number}"] = {
+            "subset": ("training", "testing")[number % 2],
+            "annotations": [{"label": ("Dive", "Jump")[number // 2], "segment": [1, 3]}],
+        }
+    (out / "labels.json").write_text(json.dumps({"database": database}))
+    flags = [f"--videos={made.videos}", f"--output_dir={made.encoded}", f"--encoder={made.encoder}"]
+    assert encode.main([*flags, "--unit_frames=2", "--flow_frames=2"]) == 0
+    flags = [f"--features_dir={made.encoded / 'features'}", f"--output_dir={made.records}"]
+    flags += [f"--annotations={out / 'labels.json'}", "--dtype=float32", "--unit_frames=2"]
+    flags += [f"--video_info={made.encoded / 'videos.csv'}", "--source=folders"]
+    assert build_records.main(flags) == 0
+    config = with_overrides(Config(), [*SMALL, *DRAWN])
+    train(data_dir=made.records, model_dir=made.model, config=config)
+    return made
 
 
 @pytest.fixture(scope="session")

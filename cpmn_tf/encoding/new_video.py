@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import pathlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
     from cpmn_tf.models import CPMN
     from cpmn_tf.serving.saved_model import Exported
 
-# Encoders that are found by name alone; files are not where they were on another machine.
-_OF_SEED = "random:"
+# How a description's weights begin. Files are not where they were on another machine.
+_OF_SEED, _OF_FILES = "random:", "sha256:"
 
 
 def localize_video(
@@ -71,7 +72,6 @@ def described_encoder(
     weights: Weights,
     *,
     streams: Mapping[str, int],
-    precision: str = "float32",
 ) -> Encoder:
     """Opens the encoder that a description is of, and checks that it is the same.
 
@@ -80,7 +80,6 @@ def described_encoder(
       name: the encoder, by default as described.
       weights: its weights, by default as described, unless these are files.
       streams: those that are needed of it.
-      precision: of the networks.
 
     Raises:
       UserError: naming the field that differs, or what has to be given.
@@ -94,16 +93,14 @@ def described_encoder(
     first = of_streams[next(iter(streams))]
     # What an encoder's file is called says too little to find it by.
     made_by = str(first["weights"])
-    if weights is None and name is None and made_by.startswith("sha256:"):
+    if weights is None and name is None and made_by.startswith(_OF_FILES):
         raise UserError(
             f"the model's features were made by the files of {first['name']!r} ({made_by:.19}…); "
             "give `encoder` and, unless it is a file itself, `weights`"
         )
-    seed = 0
-    if weights is None and made_by.startswith(_OF_SEED):
-        weights, seed = "random", int(made_by.removeprefix(_OF_SEED))
-    elif weights is None and made_by == "imagenet":
-        weights = "imagenet"
+    if weights is None and name in (None, first["name"]) and not made_by.startswith(_OF_FILES):
+        weights = made_by.partition(":")[0]  # random or imagenet
+    seed = int(made_by.removeprefix(_OF_SEED)) if made_by.startswith(_OF_SEED) else 0
     layer = str(first["layer"])
     opened = open_encoder(
         name or str(first["name"]),
@@ -112,7 +109,6 @@ def described_encoder(
         flow_frames=_flow_frames(known),
         seed=seed,
         streams=tuple(streams),
-        precision=precision,
     )
     now = {stream: net.describe() for stream, net in opened.streams.items()}
     if field := first_difference(of_streams, now):
@@ -134,9 +130,12 @@ def encode_one(
     """One video's features.
 
     Raises:
-      UserError: if it cannot be read.
+      UserError: if it cannot be read, or is a folder or a list of videos.
     """
-    (encoded,) = encode(find_videos([video]), encoder.streams, settings)
+    found = find_videos([video])
+    if list(found.values()) != [pathlib.Path(video)]:
+        raise UserError(f"{video}: is no video file; name one")
+    (encoded,) = encode(found, encoder.streams, settings)
     return encoded
 
 

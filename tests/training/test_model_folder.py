@@ -101,6 +101,47 @@ def test_a_folder_of_an_older_version_goes_on_but_cannot_say_what_changed(tmp_pa
         dataclasses.replace(MANIFEST, classes=("Dive", "Jump")).claim(tmp_path)
 
 
+MADE = {"streams": {"rgb": {"name": "x", "width": 12}}, "unit_frames": 5, "cpmn_tf": "1"}
+
+
+def test_how_features_were_made_is_kept(tmp_path):
+    known = dataclasses.replace(MANIFEST, encoder=MADE)
+    known.claim(tmp_path)
+    assert ModelManifest.load(tmp_path) == known
+    value = json.loads((tmp_path / "model.json").read_text())
+    assert value.pop("encoder") == MADE
+    (tmp_path / "model.json").write_text(json.dumps(value))  # as older versions left it
+    assert ModelManifest.load(tmp_path).encoder == {}
+    known.claim(tmp_path)  # a training that goes on is not refused for it
+    assert "encoder" not in json.loads((tmp_path / "model.json").read_text())
+
+
+@pytest.mark.parametrize(
+    "ours, theirs, expected",
+    [
+        (MADE, {}, None),
+        ({}, MADE, None),
+        (MADE, MADE, None),
+        (MADE, {**MADE, "cpmn_tf": "2"}, None),
+        (MADE, {**MADE, "unit_frames": 16}, "unit_frames=5, not 16"),
+        (MADE, {**MADE, "streams": {"rgb": {"name": "z"}}}, "streams.rgb.name='x', not 'z'"),
+    ],
+)
+def test_records_of_another_encoder_are_refused(data_set, ours, theirs, expected):
+    model = dataclasses.replace(MANIFEST, encoder=ours)
+    data = Manifest.load(data_set)
+    data = dataclasses.replace(data, source={**data.source, "encoder": theirs})
+    if expected is None:
+        model.check_data(data)
+        return
+    with pytest.raises(UserError) as caught:
+        model.check_data(data)
+    assert str(caught.value) == (
+        f"{data_set}: the model's features were made with {expected}; encode the videos as those "
+        "that it was trained on"
+    )
+
+
 @pytest.mark.parametrize(
     "text, expected",
     [

@@ -5,7 +5,9 @@ import json
 import numpy as np
 import pytest
 
+from cpmn_tf.data.manifest import Manifest
 from cpmn_tf.errors import UserError
+from tfrecords_tools.commands import build_records
 from tfrecords_tools.reading.feature_files import load_features
 from tfrecords_tools.sources.folders import FoldersSource
 
@@ -193,3 +195,33 @@ def test_folders_that_hold_no_stream(folders, tmp_path):
     (folders.features / "video.npy").write_bytes(b"")
     with pytest.raises(UserError, match=r"video.npy: which columns .* give `split_at`"):
         opened(folders)
+
+
+MADE = {"streams": {"rgb": {"name": "x"}}, "unit_frames": 5, "fps": None, "flow": None, "crops": 1}
+
+
+def test_how_features_were_made_is_kept(folders):
+    """`encoder.json` beside the features' folder, as cpmn-encode leaves it."""
+    assert opened(folders).facts == {"source": "folders", "unit_frames": 5}
+    (folders.features.parent / "encoder.json").write_text(json.dumps(MADE))
+    assert opened(folders).facts == {"source": "folders", "unit_frames": 5, "encoder": MADE}
+    assert build_records.main(folders.flags()) == 0
+    assert Manifest.load(folders.output).source["encoder"] == MADE
+
+
+@pytest.mark.parametrize(
+    "change, expected",
+    [
+        ({"unit_frames": 16}, "are of units of 16 frames; give `unit_frames=16`"),
+        ({"streams": 3}, "does not say how features were made; encode the videos anew"),
+    ],
+)
+def test_features_that_were_made_otherwise(folders, capsys, change, expected):
+    path = folders.features.parent / "encoder.json"
+    path.write_text(json.dumps({**MADE, **change}))
+    with pytest.raises(UserError) as error:
+        opened(folders)
+    assert str(error.value).startswith(f"{path}: ") and expected in str(error.value)
+    assert build_records.main(folders.flags()) == 1
+    assert expected.replace("`unit_frames=16`", "--unit_frames=16") in capsys.readouterr().err
+    assert not folders.output.exists()
