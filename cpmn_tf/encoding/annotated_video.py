@@ -1,5 +1,6 @@
 """A copy of a video that shows its detections: a time line under the picture, and what is now."""
 
+import math
 import os
 import pathlib
 from collections.abc import Sequence
@@ -43,14 +44,17 @@ def save_annotated_video(
     Raises:
       UserError: if the video cannot be read, or no such file can be written.
     """
+    if os.path.exists(path) and os.path.samefile(path, video):
+        raise UserError(f"{path}: is the video itself; name another file for its copy")
     with replaced(path) as temporary, VideoFile(video, fps=fps) as source:
         try:
             with av.open(os.fspath(temporary), "w") as container:
                 stream = container.add_stream("libx264", rate=source.fps)
                 stream.pix_fmt, stream.time_base = "yuv420p", 1 / Fraction(source.fps)
-                band = None
+                band, short = None, 0
                 for tick, frame in enumerate(source.ticks()):
-                    picture = _picture(source, frame)
+                    short = short or _short_side(frame)  # the first one's: some change in size
+                    picture = _picture(source, frame, short)
                     if band is None:
                         band = _Band(picture.shape[1], duration, found)
                         stream.width = picture.shape[1]
@@ -58,16 +62,25 @@ def save_annotated_video(
                     image = np.concatenate([picture, band.at(tick / float(source.fps))])
                     container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
                 container.mux(stream.encode())
+        except UserError:  # of the source
+            raise
         except (FFmpegError, ValueError) as error:
             ending = pathlib.Path(path).suffix
             text = f"{path}: cannot be written as H.264 in {ending or 'no container'} ({error})"
             raise UserError(f"{text}; call it .mp4") from error
 
 
-def _picture(source: VideoFile, frame: av.VideoFrame) -> np.ndarray:
-    """A frame in its own size, or larger: [height, width, 3] uint8, both even."""
+def _short_side(frame: av.VideoFrame) -> int:
+    """Pixels of a picture's shorter side, in its own size, or larger if it is narrow."""
+    turned = frame.rotation % 180 != 0
+    width = frame.height if turned else frame.width
     short = min(frame.height, frame.width)
-    upright = source.rgb(frame, max(short, round(short * _LEAST / frame.width)))
+    return max(short, math.ceil(short * _LEAST / width))
+
+
+def _picture(source: VideoFile, frame: av.VideoFrame, short: int) -> np.ndarray:
+    """A frame upright: [height, width, 3] uint8, both even."""
+    upright = source.rgb(frame, short)
     return upright[: len(upright) // 2 * 2, : upright.shape[1] // 2 * 2]
 
 
