@@ -31,6 +31,8 @@ SCORES = {
     "rows": "class_scores_rows",
     "columns": "class_scores_classes",
 }
+# Flags that say something of records only.
+OF_RECORDS = ("split", "class_scores", *SCORES.values(), "evaluate", "batch_size")
 
 
 def define_flags(values: cli.Flags) -> None:
@@ -88,6 +90,10 @@ def run(values: cli.Flags) -> None:
     cli.require(values, "output")
     if bool(values.data_dir) == bool(values.video):
         raise flags.ValidationError("give either --data_dir or --video")
+    for name in OF_RECORDS if values.video else localize_video.OF_VIDEOS:
+        if values[name].present:
+            needed = "data_dir" if values.video else "video"
+            raise flags.ValidationError(f"--{name} goes with --{needed} only")
     if bool(values.model_dir) == bool(values.saved_model):
         raise flags.ValidationError("give either --model_dir or --saved_model")
     if values.saved_model and values.set:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 FRAMES = 9  # of the picture's strip
 # Of encoders and units, of which a model says what they were.
 GIVEN_BY_MODEL = ("unit_frames", "fps", "flow", "flow_frames", "layer", "seed", "crops")
+OF_VIDEOS = ("encoder", "weights", "annotated_video", "shown", *GIVEN_BY_MODEL)
 
 
 def define_flags(values: cli.Flags) -> None:

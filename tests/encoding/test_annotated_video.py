@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
-av = pytest.importorskip("av")
+pytest.importorskip("av")
 pytest.importorskip("cv2")
+
+import av
 
 from cpmn_tf.encoding.annotated_video import save_annotated_video
 from cpmn_tf.encoding.decoding import VideoFile
