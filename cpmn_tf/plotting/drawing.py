@@ -182,8 +182,9 @@ def _legend(recording: RecordingCurves) -> list[Line2D | Patch]:
         item.truth is not None and len(item.truth) < len(recording.truth)
         for item in recording.classes
     )
+    known = any(item.labelled is not None for item in recording.classes)
     handles: list[Line2D | Patch] = [
-        Patch(**panels.TRUTH),
+        *([Patch(**panels.TRUTH)] if known else []),
         *([Patch(**panels.OTHER)] if others else []),
         Patch(**panels.DETECTION),
         Line2D([], [], **panels.ORIGINAL, label="original T-CAS"),

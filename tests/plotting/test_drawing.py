@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from cpmn_tf import plotting
+from cpmn_tf import inference, plotting
 from cpmn_tf.config import preset, with_overrides
 from cpmn_tf.models import CPMN
 from cpmn_tf.plotting.drawing import FORMATS, MOST_PREDICTED
@@ -360,3 +360,51 @@ def test_headings_of_long_names_end_within_the_picture(recording):
     plotting.render(drawn)
     edges = [text.get_window_extent().x1 for axes in drawn.axes for text in axes.texts]
     assert recording.missed and recording.predicted and max(edges) <= drawn.bbox.x1
+
+
+@pytest.mark.parametrize("count", [1, 5])
+def test_frames_are_a_strip_over_the_whole_time(recording, count):
+    frames = [np.full((30, 40, 3), 20 * k, np.uint8) for k in range(count)]
+    drawn, without = plotting.figure(recording, frames), plotting.figure(recording)
+    strip, *others = drawn.axes
+    (image,) = strip.images
+    np.testing.assert_array_equal(image.get_array(), np.concatenate(frames, axis=1))
+    assert image.get_extent() == [0, recording.duration, 0, 1]
+    assert strip.get_xlim() == (0.0, recording.duration) and not strip.axison
+    assert len(others) == len(without.axes) and plotting.render(drawn).startswith(b"\x89PNG")
+    box = strip.get_window_extent()
+    assert box.width / box.height == pytest.approx(40 * count / 30)  # pixels are square
+    for axes, before in zip(others, without.axes, strict=True):
+        now, then = axes.get_window_extent(), before.get_window_extent()
+        assert (now.x0, now.x1) == (box.x0, box.x1) and now.y1 < box.y0
+        np.testing.assert_allclose([now.y0, now.y1], [then.y0, then.y1])
+    legend = drawn.legends[0].get_window_extent()
+    assert legend.y0 > box.y1
+
+
+def test_truth_that_is_not_known_has_no_row(model):
+    """As of a new video: neither labels nor instances."""
+    batch = make_batch(truth=None)
+    del batch["labels"]
+    recording = plotting.collect_curves(model, batch, CLASSES)
+    assert all(item.labelled is None and item.truth is None for item in recording.classes)
+    drawn = plotting.figure(recording)
+    words = texts(drawn)
+    assert words.count("truth not known") == len(recording.predicted) == 2
+    assert not panels(drawn, "truth") and not recording.missed
+    assert "labels only" not in words and "not among the labels" not in words
+    assert len(panels(drawn, "T-CAS")) == 4 and plotting.render(drawn)
+    legend = {text.get_text() for text in drawn.legends[0].texts}
+    assert "detection" in legend and not {"truth", "truth, other classes"} & legend
+
+
+def test_arrays_of_one_video_are_a_batch_to_draw(model):
+    """Which `cpmn_tf.localize` takes, too: with labels unknown, and the same curves."""
+    known = make_batch()
+    features = {name: values[0].numpy() for name, values in known["features"].items()}
+    batch = inference.video_batch(features, model.streams, RATE, None)
+    assert batch["duration"].numpy().tolist() == [12.5] and "labels" not in batch
+    ours, theirs = (plotting.collect_curves(model, each, CLASSES) for each in (batch, known))
+    for one, other in zip(ours.predicted, theirs.predicted, strict=True):
+        np.testing.assert_array_equal(one.detections, other.detections)
+        np.testing.assert_array_equal(one.curves["rgb"].phi, other.curves["rgb"].phi)
