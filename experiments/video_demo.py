@@ -32,6 +32,7 @@ UNIT_FRAMES = 5
 FLOW_FRAMES = 5
 SIZE = 64  # pixels that the networks see
 CLIPS = 12  # of each action, and of none
+EPOCHS = 20  # of the networks
 VIDEOS = {"training": 60, "testing": 24}
 STREAMS = {"RGB alone": "rgb", "flow alone": "flow", "both": "rgb,flow"}
 
@@ -91,7 +92,7 @@ def train_networks(out: pathlib.Path) -> None:
             labels = np.repeat([int(video.id.split("_")[0]) for video in found], units)
             keras.utils.set_random_seed(0)
             network = small_network(stream.channels)
-            network.fit(images, labels, batch_size=32, epochs=20, verbose=0)
+            network.fit(images, labels, batch_size=32, epochs=EPOCHS, verbose=0)
             accuracy = network.evaluate(images, labels, verbose=0)[1]
             print(f"    {name}: {100 * accuracy:.0f} % of the clips' units right", flush=True)
             network.save(folder / f"{name}.keras")
