@@ -3,7 +3,7 @@
 import dataclasses
 import pathlib
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cpmn_tf.commands import cli
 from cpmn_tf.commands.encode import parse_weights
@@ -95,7 +95,9 @@ def opened(values: cli.Flags, model: "CPMN | Exported") -> "tuple[Encoder, Encod
 
     weights = values.weights and parse_weights(values.weights)
     known = model.manifest.encoder
-    given = {name: values[name].value for name in GIVEN_BY_MODEL if values[name].present}
+    given: dict[str, Any] = {
+        name: values[name].value for name in GIVEN_BY_MODEL if values[name].present
+    }
     if known:
         if given:
             name = next(iter(given))

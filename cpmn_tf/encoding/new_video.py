@@ -13,6 +13,7 @@ from cpmn_tf.encoding.description import first_difference
 from cpmn_tf.encoding.encode import EncodedVideo, EncodingSettings, encode
 from cpmn_tf.encoding.encoders import Encoder, Weights, open_encoder
 from cpmn_tf.encoding.inputs import find_videos
+from cpmn_tf.encoding.stream_encoder import LAYER
 from cpmn_tf.errors import UserError
 from cpmn_tf.formats.detections import Detections
 from cpmn_tf.inference import localize
@@ -105,7 +106,7 @@ def described_encoder(
     opened = open_encoder(
         name or str(first["name"]),
         weights=weights,
-        **({} if layer == "output" else {"layer": layer}),
+        layer=LAYER if layer == "output" else layer,
         flow_frames=_flow_frames(known),
         seed=seed,
         streams=tuple(streams),
