@@ -154,6 +154,8 @@ def dataset_writer():
 class MeanColor:
     """A network of one stream that averages each channel of its images; counts the images given."""
 
+    left_over: tuple[str, ...] = ()
+
     def __init__(self, size: int = 28, channels: int = 3):
         self.size, self.channels, self.width = size, channels, channels
         self.given: list[int] = []

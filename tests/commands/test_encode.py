@@ -119,6 +119,14 @@ def test_refusals(folder, opened, tmp_path, capsys, change, code, expected):
     assert not (tmp_path / "out").exists()
 
 
+def test_layers_left_over_are_named(folder, opened, mean_color, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(mean_color, "left_over", ("fc", "loss"))
+    arguments = [f"--videos={folder}", f"--output_dir={tmp_path / 'out'}", "--unit_frames=5"]
+    assert encode.main([*arguments, "--weights=random", "--streams=rgb"]) == 0
+    line = "rgb: layers of the file that are not used: fc, loss"
+    assert capsys.readouterr().out.splitlines()[0] == line
+
+
 def test_without_the_libraries(folder, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     arguments = [f"--videos={folder}", f"--output_dir={tmp_path}", "--unit_frames=5"]
