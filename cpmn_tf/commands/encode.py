@@ -68,6 +68,11 @@ def define_flags(values: cli.Flags) -> None:
         "Precision of the networks; features are float32.",
         default="float32",
     )
+    values.separated(
+        "devices",
+        "Devices that batches are divided among, such as GPU:0,GPU:1; TensorFlow's choice by "
+        "default.",
+    )
 
 
 def run(values: cli.Flags) -> None:
@@ -91,6 +96,7 @@ def run(values: cli.Flags) -> None:
         seed=values.seed,
         streams=tuple(values.streams) or ("rgb", "flow"),
         precision=values.precision,
+        devices=values.devices,
     )
     for stream, net in encoder.streams.items():
         if net.left_over:

@@ -19,6 +19,7 @@ from cpmn_tf.encoding.own_network import load_keras, loading, own_network, sha25
 from cpmn_tf.encoding.stream_encoder import (
     LAYER,
     Compute,
+    DividedEncoder,
     Request,
     StreamEncoder,
     check_shapes,
@@ -57,7 +58,7 @@ class Encoder:
     """
 
     name: str
-    streams: dict[str, StreamEncoder]
+    streams: dict[str, StreamEncoder | DividedEncoder]
 
 
 def open_encoder(
@@ -70,6 +71,7 @@ def open_encoder(
     seed: int = 0,
     streams: Sequence[str] = STREAMS,
     precision: str = "float32",
+    devices: Sequence[str] = (),
 ) -> Encoder:
     """Opens an encoder.
 
@@ -90,13 +92,16 @@ def open_encoder(
       seed: of random weights.
       streams: of `rgb` and `flow`.
       precision: `float32`, `mixed_bfloat16` or `mixed_float16`; features are float32.
+      devices: such as `GPU:0`, each with a copy of every network; batches are divided among them.
+        By default TensorFlow's own choice.
 
     Raises:
-      UserError: if there is no such encoder, layer or weight file, or they do not fit.
+      UserError: if there is no such encoder, layer, weight file or device, or they do not fit.
     """
     if precision not in PRECISIONS:
         raise UserError(f"`precision`={precision}: is none of {', '.join(PRECISIONS)}")
-    opened = {}
+    _check_devices(devices)
+    opened: dict[str, StreamEncoder | DividedEncoder] = {}
     for stream in streams:
         if stream not in STREAMS:
             raise UserError(f"`streams`: {stream} is none of {', '.join(STREAMS)}")
@@ -109,15 +114,33 @@ def open_encoder(
             seed=seed,
             precision=precision,
         )
-        with _policy(precision):
-            if name in TWO_STREAM:
-                opened[stream] = _two_stream(request, _source(weights, stream))
-            elif name in APPLICATIONS:
-                opened[stream] = _application(request, _source(weights, stream))
-            else:
-                path = _path(request, weights, alone=len(streams) == 1)
-                opened[stream] = own_network(path, request)
+        copies = {}
+        for device in devices or ("",):
+            with _policy(precision), tf.device(device or None):
+                copies[device] = _open(request, weights, alone=len(streams) == 1)
+        opened[stream] = DividedEncoder(copies) if devices else copies[""]
     return Encoder(name, opened)
+
+
+def _open(request: Request, weights: Weights, *, alone: bool) -> StreamEncoder:
+    """One stream's network."""
+    if request.name in TWO_STREAM:
+        return _two_stream(request, _source(weights, request.stream))
+    if request.name in APPLICATIONS:
+        return _application(request, _source(weights, request.stream))
+    return own_network(_path(request, weights, alone=alone), request)
+
+
+def _check_devices(devices: Sequence[str]) -> None:
+    """Raises a UserError for a device that is not there."""
+    known = {
+        f"{device.device_type}:{device.name.rpartition(':')[2]}"
+        for device in tf.config.list_logical_devices()
+    }
+    for device in devices:
+        if device not in known:
+            there = ", ".join(sorted(known))
+            raise UserError(f"`devices`: there is no {device}; there are {there}")
 
 
 @contextlib.contextmanager

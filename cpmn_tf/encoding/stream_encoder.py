@@ -76,7 +76,11 @@ class StreamEncoder:
         Returns:
           [batch, width] float32.
         """
-        return self._encode(images).numpy()
+        return self.start(images).numpy()
+
+    def start(self, images: np.ndarray) -> tf.Tensor:
+        """The same as a tensor, which a GPU may still be at work on."""
+        return self._encode(images)
 
     def describe(self) -> dict[str, str | int]:
         """What the features depend on: name, backbone, layer, weights, width, size and channels.
@@ -89,6 +93,41 @@ class StreamEncoder:
             "size": self.size,
             "channels": self.channels,
         }
+
+
+class DividedEncoder:
+    """The network of one stream on several devices, among which each batch is divided.
+
+    Attributes:
+      size, channels, width, left_over: as of :class:`StreamEncoder`.
+
+    >>> import numpy as np
+    >>> from cpmn_tf.encoding.encoders import open_encoder
+    >>> small = {"weights": "random", "streams": ["rgb"], "devices": ["CPU:0"]}
+    >>> rgb = open_encoder("MobileNetV2", **small).streams["rgb"]
+    >>> rgb(np.zeros([3, rgb.size, rgb.size, rgb.channels], np.uint8)).shape
+    (3, 1280)
+    """
+
+    def __init__(self, copies: Mapping[str, StreamEncoder]):
+        """``copies`` are the same network by the device that holds its weights."""
+        self._copies = dict(copies)
+        self._first = next(iter(copies.values()))
+        self.size, self.channels = self._first.size, self._first.channels
+        self.width, self.left_over = self._first.width, self._first.left_over
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        """As :class:`StreamEncoder`; all devices are started before the first is waited for."""
+        started = []
+        parts = np.array_split(images, len(self._copies))
+        for (device, network), part in zip(self._copies.items(), parts, strict=True):
+            with tf.device(device):
+                started.append(network.start(part))
+        return np.concatenate([part.numpy() for part in started])
+
+    def describe(self) -> dict[str, str | int]:
+        """As :class:`StreamEncoder`: where a network runs says nothing of its features."""
+        return self._first.describe()
 
 
 def of_model(

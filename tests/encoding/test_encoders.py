@@ -1,6 +1,8 @@
 """Encoders by name: what images go through, whose weights they have, and what is refused."""
 
 import re
+import subprocess
+import sys
 
 import keras
 import numpy as np
@@ -248,3 +250,37 @@ def test_graphs_of_two_tensors_are_refused(tmp_path):
     tf.saved_model.save(module, str(tmp_path / "two"), signatures=signatures)
     with pytest.raises(UserError, match="two: must take one tensor and give one"):
         open_encoder(str(tmp_path / "two"), streams=["rgb"])
+
+
+TWO_DEVICES = """
+import sys, keras, numpy as np, tensorflow as tf
+(cpu,) = tf.config.list_physical_devices("CPU")
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+from cpmn_tf.encoding.encoders import open_encoder
+images = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 3)).astype(np.uint8)
+alone = open_encoder(sys.argv[1], streams=["rgb"]).streams["rgb"]
+both = open_encoder(sys.argv[1], streams=["rgb"], devices=["CPU:0", "CPU:1"]).streams["rgb"]
+np.testing.assert_allclose(both(images), alone(images), rtol=1e-6)
+np.testing.assert_allclose(both(images[:1]), alone(images[:1]), rtol=1e-6)
+assert both.describe() == alone.describe()
+for device, network in both._copies.items():
+    weights = network._encode.get_concrete_function().variables
+    assert weights and all(device in weight.device for weight in weights), weights
+    with tf.device(device):
+        assert device in network.start(images).device
+"""
+
+
+def test_batches_are_divided_among_devices(tmp_path):
+    """In a process of its own: devices are divided before any is used."""
+    images = keras.Input((8, 8, 3))
+    outputs = keras.layers.Dense(4)(keras.layers.Flatten()(images))
+    keras.Model(images, outputs).save(tmp_path / "net.keras")
+    command = [sys.executable, "-c", TWO_DEVICES, str(tmp_path / "net.keras")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_device_that_is_not_there_is_named():
+    with pytest.raises(UserError, match="`devices`: there is no GPU:7; there are CPU:0"):
+        open_encoder("tsn", weights="random", devices=["CPU:0", "GPU:7"])

@@ -163,7 +163,7 @@ def _encoder(settings: SourceSettings) -> dict[str, Any]:
     Raises:
       UserError: if it is of other units.
     """
-    path = pathlib.Path(settings.features_dir or "").parent / FILE
+    path = pathlib.Path(settings.features_dir or "").absolute().parent / FILE
     if not path.is_file():
         return {}
     made = load_description(path)
