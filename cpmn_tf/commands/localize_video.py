@@ -48,13 +48,14 @@ def define_flags(values: cli.Flags) -> None:
         default=10,
         least=1,
     )
-    values.integer("unit_frames", "With --video, where the model says nothing: as of cpmn-encode.")
-    values.number("fps", "The same.")
-    values.string("layer", "The same.")
-    values.integer("seed", "The same.", least=0)
-    values.choice("flow", ["dis", "tvl1"], "The same.")
-    values.integer("flow_frames", "The same.", least=1)
-    values.choice("crops", ["1", "10"], "The same.")
+    unsaid = "With --video, where the model does not say how features were made: as of cpmn-encode."
+    values.integer("unit_frames", unsaid)
+    values.number("fps", unsaid)
+    values.string("layer", unsaid)
+    values.integer("seed", unsaid, least=0)
+    values.choice("flow", ["dis", "tvl1"], unsaid)
+    values.integer("flow_frames", unsaid, least=1)
+    values.choice("crops", ["1", "10"], unsaid)
 
 
 def run(values: cli.Flags, model: "CPMN | Exported") -> None:
