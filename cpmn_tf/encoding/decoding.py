@@ -160,7 +160,7 @@ class VideoFile:
         """Seconds that a frame's stamps count; a decoder's last frames may not say it."""
         return frame.time_base or self._stream.time_base or self._period
 
-    def _timed(self) -> Iterator[tuple[Fraction, av.VideoFrame | None]]:
+    def _timed(self) -> "Iterator[tuple[Fraction, av.VideoFrame | None]]":
         """Frames with the seconds since the first one; at last the end, with None."""
         time, length, shift = -self._period, self._period, None
         for stamp, frame in self._stamped(self._deinterlaced(self._decoded())):
@@ -257,7 +257,7 @@ class VideoFile:
                 self._broken += 1
 
 
-def _through(graph: av.filter.Graph, frame: av.VideoFrame | None) -> Iterator[av.VideoFrame]:
+def _through(graph: av.filter.Graph, frame: "av.VideoFrame | None") -> Iterator[av.VideoFrame]:
     """What comes out of a filter when ``frame`` goes in; None ends it."""
     graph.vpush(frame)
     with contextlib.suppress(av.error.BlockingIOError, av.error.EOFError):
