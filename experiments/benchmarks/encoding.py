@@ -5,7 +5,7 @@
 - *network*: a small convolutional network per stream on the same units' images;
 - *whole*: `encode`, which runs the first two in a thread beside the third; ``whole_per_sum`` is
   its rate against 1/Σ(1/rate) of the stages: 1 is what one core would do that takes them in turns;
-- *memory*: the peak of a process that encodes a video of one minute, and of one that is longer.
+- *memory*: the peak of a process that encodes a video of one minute, and of one of MINUTES, 60 by default.
 
 The video is a moving texture of 10 seconds (340×256, 25 frames per second, H.264), repeated.
 
@@ -165,6 +165,6 @@ if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as temporary:
         place = pathlib.Path(temporary)
         results = measure_speed(write_video(place, 20), 224)
-        results |= measure_memory(place, int(sys.argv[1]) if len(sys.argv) > 1 else 10, 56)
+        results |= measure_memory(place, int(sys.argv[1]) if len(sys.argv) > 1 else 60, 56)
         for key, value in results.items():
             print(f"{key}: {value:.4g}")

@@ -60,6 +60,7 @@ def test_from_videos_to_records(folder, opened, tmp_path, capsys):
                 "seed": 0,
                 "streams": ("rgb", "flow"),
                 "precision": "float32",
+                "devices": [],
             },
         )
     ]
