@@ -5,7 +5,7 @@
 - *network*: a small convolutional network per stream on the same units' images;
 - *whole*: `encode`, which runs the first two in a thread beside the third; ``whole_per_sum`` is
   its rate against 1/Σ(1/rate) of the stages: 1 is what one core would do that takes them in turns;
-- *memory*: the peak of a process that encodes a video of one minute, and of one of MINUTES, 60 by default.
+- *memory*: the peak of a process that encodes a video of one minute, and one of MINUTES (60).
 
 The video is a moving texture of 10 seconds (340×256, 25 frames per second, H.264), repeated.
 
