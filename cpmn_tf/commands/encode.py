@@ -20,6 +20,7 @@ from absl import flags
 
 from cpmn_tf.commands import cli
 from cpmn_tf.encoding import require_video
+from cpmn_tf.encoding.description import CROPS, METHODS
 from cpmn_tf.errors import UserError
 from cpmn_tf.evaluation.results import many
 
@@ -50,16 +51,16 @@ def define_flags(values: cli.Flags) -> None:
     values.number("fps", "Frames per second to draw; by default each video's own average rate.")
     values.choice(
         "flow",
-        ["dis", "tvl1"],
+        METHODS,
         "Optical flow: dis is fast, tvl1 is what UntrimmedNet and TSN were trained on.",
-        default="dis",
+        default=METHODS[0],
     )
     values.integer("flow_frames", "L, frame pairs of a flow stack.", default=5, least=1)
     values.choice(
         "crops",
-        ["1", "10"],
+        map(str, CROPS),
         "The centre, or the average of corners and mirror images.",
-        default="1",
+        default=str(CROPS[0]),
     )
     values.integer("batch_size", "Units at a time, also of several videos.", default=16, least=1)
     values.choice(

@@ -2,11 +2,11 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from cpmn_tf.commands import cli
 from cpmn_tf.commands.encode import parse_weights
+from cpmn_tf.encoding.description import CROPS, METHODS
 from cpmn_tf.errors import UserError
 from cpmn_tf.evaluation.results import many
 from cpmn_tf.files import replaced
@@ -53,9 +53,9 @@ def define_flags(values: cli.Flags) -> None:
     values.number("fps", unsaid)
     values.string("layer", unsaid)
     values.integer("seed", unsaid, least=0)
-    values.choice("flow", ["dis", "tvl1"], unsaid)
+    values.choice("flow", METHODS, unsaid)
     values.integer("flow_frames", unsaid, least=1)
-    values.choice("crops", ["1", "10"], unsaid)
+    values.choice("crops", map(str, CROPS), unsaid)
 
 
 def run(values: cli.Flags, model: "CPMN | Exported") -> None:
@@ -94,8 +94,8 @@ def opened(values: cli.Flags, model: "CPMN | Exported") -> "tuple[Encoder, Encod
     from cpmn_tf.encoding.encoders import open_encoder
     from cpmn_tf.encoding.new_video import described_encoder, described_settings
 
-    weights = values.weights and parse_weights(values.weights)
-    known = model.manifest.encoder
+    weights = parse_weights(values.weights)
+    known, streams = model.manifest.encoder, model.streams
     given: dict[str, Any] = {
         name: values[name].value for name in GIVEN_BY_MODEL if values[name].present
     }
@@ -103,7 +103,6 @@ def opened(values: cli.Flags, model: "CPMN | Exported") -> "tuple[Encoder, Encod
         if given:
             name = next(iter(given))
             raise UserError(f"--{name}: the model says what it was; leave it out")
-        streams: Mapping[str, int] = model.streams
         encoder = described_encoder(known, values.encoder, weights, streams=streams)
         return encoder, described_settings(known)
     if not values.encoder or not values.unit_frames:
@@ -117,7 +116,6 @@ def opened(values: cli.Flags, model: "CPMN | Exported") -> "tuple[Encoder, Encod
         unit_frames=values.unit_frames, crops=int(values.crops or 1), **of_units
     )
     of_network = {name: given[name] for name in ("layer", "flow_frames", "seed") if name in given}
-    streams = model.streams
     encoder = open_encoder(values.encoder, weights=weights, streams=tuple(streams), **of_network)
     for name, net in encoder.streams.items():
         if net.width != streams[name]:
@@ -147,10 +145,9 @@ def draw(
 ) -> None:
     """Writes the picture of `cpmn-plot` with frames of the video on top."""
     from cpmn_tf import inference, plotting
-    from cpmn_tf.encoding.new_video import frames_of
+    from cpmn_tf.encoding.new_video import arrays_of, frames_of
 
-    rate = encoded.fps / settings.unit_frames
-    features = {stream: encoded.features[stream] for stream in model.streams}
+    features, rate = arrays_of(model, encoded, settings)
     batch = inference.video_batch(features, model.streams, rate, encoded.duration)
     curves = plotting.collect_curves(model, batch, model.manifest.classes)
     curves = dataclasses.replace(curves, id=encoded.id)

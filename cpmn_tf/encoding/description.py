@@ -12,6 +12,8 @@ from cpmn_tf.errors import UserError
 from cpmn_tf.files import read_json
 
 FILE = "encoder.json"
+METHODS = ("dis", "tvl1")  # of optical flow
+CROPS = (1, 10)  # the centre; or corners, centre and their mirror images, averaged
 # What is told of a description but makes no difference worth a refusal.
 VERSIONS = ("cpmn_tf", "opencv")
 _SETTINGS = {"unit_frames": int, "fps": int | float | None, "crops": int, "flow": dict | None}

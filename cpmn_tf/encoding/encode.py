@@ -18,10 +18,11 @@ from av.error import FFmpegError
 
 import cpmn_tf
 from cpmn_tf.encoding.decoding import VideoFile
-from cpmn_tf.encoding.flow import BOUND, METHODS, open_flow
+from cpmn_tf.encoding.description import CROPS, METHODS
+from cpmn_tf.encoding.flow import BOUND, open_flow
 from cpmn_tf.encoding.inputs import find_videos
 from cpmn_tf.encoding.outputs import FeatureFolder
-from cpmn_tf.encoding.units import CROPS, StreamEncoder, read_units, short_side
+from cpmn_tf.encoding.units import StreamEncoder, read_units, short_side
 from cpmn_tf.errors import Problem, UserError, raise_first
 
 Item = TypeVar("Item")

@@ -13,7 +13,6 @@ import numpy as np
 
 from cpmn_tf.errors import UserError
 
-METHODS = ("dis", "tvl1")
 BOUND = 20.0  # pixels per frame
 STILL = 128  # no motion
 

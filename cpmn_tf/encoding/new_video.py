@@ -144,10 +144,17 @@ def localize_encoded(
     model: "CPMN | Exported", encoded: EncodedVideo, settings: EncodingSettings
 ) -> Detections:
     """Localizes in a video that was encoded so; its id is the file's name without ending."""
-    rate = encoded.fps / settings.unit_frames
-    features = {stream: encoded.features[stream] for stream in model.streams}
+    features, rate = arrays_of(model, encoded, settings)
     found = localize(model, features, rate=rate, duration=encoded.duration)
     return dataclasses.replace(found, videos=(encoded.id,))
+
+
+def arrays_of(
+    model: "CPMN | Exported", encoded: EncodedVideo, settings: EncodingSettings
+) -> tuple[dict[str, np.ndarray], float]:
+    """The features, [T, G] of each of the model's streams, and their units per second."""
+    features = {stream: encoded.features[stream] for stream in model.streams}
+    return features, encoded.fps / settings.unit_frames
 
 
 def frames_of(

@@ -10,8 +10,6 @@ import numpy as np
 from cpmn_tf.encoding.decoding import VideoFile
 from cpmn_tf.encoding.flow import STILL, Flow
 
-CROPS = (1, 10)
-
 
 class StreamEncoder(Protocol):
     """A network of one stream, with its own preprocessing.

@@ -7,7 +7,8 @@ pytest.importorskip("cv2")
 
 import cv2
 
-from cpmn_tf.encoding.flow import METHODS, STILL, open_flow, quantise
+from cpmn_tf.encoding.description import METHODS
+from cpmn_tf.encoding.flow import STILL, open_flow, quantise
 
 
 def test_quantised_by_hand():
