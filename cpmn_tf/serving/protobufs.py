@@ -40,7 +40,7 @@ from cpmn_tf.serving.protocol import (
 )
 
 # By dtype: its number, and the typed field.
-FIELDS = {
+FIELDS: dict[np.dtype, tuple[int, str]] = {
     np.dtype(np.float32): (types_pb2.DT_FLOAT, "float_val"),
     np.dtype(np.float64): (types_pb2.DT_DOUBLE, "double_val"),
     np.dtype(np.int32): (types_pb2.DT_INT32, "int_val"),
@@ -48,6 +48,7 @@ FIELDS = {
     np.dtype(np.bool_): (types_pb2.DT_BOOL, "bool_val"),
     np.dtype(object): (types_pb2.DT_STRING, "string_val"),
 }
+ITEM_BYTES = {number: dtype.itemsize for dtype, (number, _) in FIELDS.items()}
 
 
 def parse_predict(
@@ -63,7 +64,6 @@ def parse_predict(
     Raises:
       Refusal: of anything that is not a sound request.
     """
-    check_bytes(request.ByteSize(), limits)
     name = check_signature(request.model_spec.signature_name, signatures, "FAILED_PRECONDITION")
     signature = signatures[name]
     outputs = tuple(request.output_filter)
@@ -82,6 +82,8 @@ def parse_predict(
             invalid(f"input {key!r}: expected {expected}, got an unknown shape")
         shapes[key] = tuple(dim.size for dim in tensor.tensor_shape.dim)
     videos, units = check_shapes(shapes, signature, limits)
+    # `ByteSize` would write the whole message to know.
+    check_bytes(sum(map(_byte_count, tensors.values(), shapes.values())), limits)
     inputs = {
         key: _array(key, tensors[key], shapes[key], expected)
         for key, expected in signature.inputs.items()
@@ -92,6 +94,12 @@ def parse_predict(
 def _dtype(number: int) -> str:
     known = types_pb2.DataType.values()
     return types_pb2.DataType.Name(number) if number in known else f"dtype {number}"
+
+
+def _byte_count(tensor: tensor_pb2.TensorProto, shape: tuple[int, ...]) -> int:
+    if tensor.dtype == types_pb2.DT_STRING:
+        return sum(map(len, tensor.string_val))
+    return math.prod(shape) * ITEM_BYTES[tensor.dtype]
 
 
 def _array(

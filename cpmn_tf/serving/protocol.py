@@ -75,7 +75,7 @@ class Limits:
     """What one request may ask for.
 
     Attributes:
-      request_bytes: of its body or message.
+      request_bytes: of its body, or of a message's tensors.
       videos: of its batch.
       video_units: units T of a video, padding included.
       request_units: videos times units.
@@ -129,12 +129,16 @@ class Call:
 
 
 class VersionState(Protocol):
-    """A version's state as TensorFlow Serving names it."""
+    """A version's state, `START` to `END`, and code and text of its failure, or `OK` and ""."""
 
-    version: int
-    state: str
-    error_code: str
-    error_message: str
+    @property
+    def version(self) -> int: ...
+    @property
+    def state(self) -> str: ...
+    @property
+    def error_code(self) -> str: ...
+    @property
+    def error_message(self) -> str: ...
 
 
 def signatures_of(loaded: Any) -> dict[str, Signature]:
@@ -181,7 +185,7 @@ def dtype_name(dtype: np.dtype) -> str:
 
 
 def check_bytes(count: int, limits: Limits) -> None:
-    """Of a body or message, before it is parsed.
+    """Of a body or tensors, before they are parsed.
 
     Raises:
       Refusal: if there are more than the limit.
@@ -283,6 +287,11 @@ def parse_rest(
       Refusal: of anything that is not a sound request.
     """
     check_bytes(len(body), limits)
+    # Empty lists take thirty times their bytes in memory, and a minute to be read.
+    inputs_of_any = max(len(signature.inputs) for signature in signatures.values())
+    most = inputs_of_any * (limits.request_units + 2 * limits.videos + 3)
+    if (count := body.count(b"[") + body.count(b"{")) > most:
+        invalid(f"the body has {count} lists and objects; within the limits there are {most}")
     request = _json(body)
     if not isinstance(request, dict):
         invalid(f"the body is {_kind(request)}, not an object")
