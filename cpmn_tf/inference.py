@@ -73,7 +73,7 @@ def localize(
             data = pipeline.Split.open(data, split or model.manifest.config.data.test_split)
         model.manifest.check_data(data.manifest)
         videos = batches(data, batch_size, streams=list(model.streams))
-        problem = functools.partial(_in_folder, problem, data.manifest.folder)
+        problem = functools.partial(in_folder, problem, data.manifest.folder)
     detect = compiled(model, class_scores is not None)
     detections, silent = detect_batches(
         detect, videos, model.manifest.classes, class_scores, problem
@@ -85,9 +85,10 @@ def localize(
     return detections
 
 
-def _in_folder(
+def in_folder(
     problem: Problem, folder: str | os.PathLike, kind: str, message: str, video: str = ""
 ) -> None:
+    """Calls ``problem`` with the folder's name before the message."""
     problem(kind, f"{folder}: {message}", video)
 
 
@@ -237,7 +238,7 @@ def detect_batches(
         if class_scores is not None:
             scores = [_scores_of(name, class_scores, len(classes)) for name in ids]
             arguments.append(tf.constant(np.stack(scores)))
-        found = Detected(*(value.numpy() for value in detect(*arguments)))
+        found = Detected(*(np.asarray(value) for value in detect(*arguments)))
         videos += ids
         silent += int(found.silent.sum())
         for index, video_id in enumerate(ids):

@@ -4,6 +4,8 @@ Examples:
 
   cpmn-localize --data_dir=runs/records --model_dir=runs/model --output=runs/detections.json
   cpmn-localize --video=clip.mp4 --model_dir=runs/model --output=clip.json
+  cpmn-localize --data_dir=runs/records --split=testing --server=127.0.0.1:8500 \\
+    --output=runs/detections.json
 
 The rows of the paper's Table 3 come from one training:
 
@@ -14,6 +16,7 @@ The rows of the paper's Table 3 come from one training:
 import functools
 import os
 import sys
+from typing import TYPE_CHECKING
 
 from absl import flags
 
@@ -23,13 +26,25 @@ from cpmn_tf.encoding import require_video
 from cpmn_tf.errors import UserError
 from cpmn_tf.evaluation import PROTOCOLS, parse_tiou
 from cpmn_tf.evaluation.results import Sources, many
-from cpmn_tf.files import file_sha256
+from cpmn_tf.files import file_sha256, read_text
+
+if TYPE_CHECKING:
+    from cpmn_tf.serving.client import Client
 
 # Flags by what the reader of class scores calls them.
 SCORES = {
     "scale": "class_scores_scale",
     "rows": "class_scores_rows",
     "columns": "class_scores_classes",
+}
+# Flags by what the client of a server calls them.
+SERVER = {"model": "server_model", "timeout": "server_timeout", "token": "server_token_file"}
+# Flags that do not go with it, and what to do.
+NOT_SERVED = {
+    "video": "it takes features; encode videos with cpmn-encode and build records",
+    "set": "an export's settings are fixed; export anew with --set instead",
+    "streams": "an export takes all of its streams",
+    "evaluate": "give --output to cpmn-evaluate",
 }
 # Flags that say something of records only.
 OF_RECORDS = ("split", "class_scores", *SCORES.values(), "evaluate", "batch_size")
@@ -38,9 +53,20 @@ OF_RECORDS = ("split", "class_scores", *SCORES.values(), "evaluate", "batch_size
 def define_flags(values: cli.Flags) -> None:
     """Flags of `cpmn-localize`."""
     values.string("data_dir", "Data set of cpmn-build-records.")
-    values.string("split", "Split to localize in; the preset's test split if empty.")
+    values.string(
+        "split", "Split to localize in; the preset's test split if empty, needed with --server."
+    )
     values.string("model_dir", "Folder of cpmn-train.")
     values.string("saved_model", "Instead of --model_dir: a version folder of cpmn-export.")
+    values.string(
+        "server",
+        "Instead of --model_dir: the address of cpmn-serve or TensorFlow Serving, host:port or "
+        "grpc://host:port for gRPC (extra [serving]), http://host:port for REST; grpcs:// and "
+        "https:// by TLS.",
+    )
+    values.string("server_model", "With --server: what it calls the model.", default="cpmn")
+    values.string("server_token_file", "With --server: a file of the token that it asks for.")
+    values.number("server_timeout", "With --server: seconds for a request, 60 by default.")
     values.string("output", "Result JSON to write.")
     values.string(
         "class_scores",
@@ -94,8 +120,16 @@ def run(values: cli.Flags) -> None:
         if values[name].present:
             needed = "data_dir" if values.video else "video"
             raise flags.ValidationError(f"--{name} goes with --{needed} only")
-    if bool(values.model_dir) == bool(values.saved_model):
-        raise flags.ValidationError("give either --model_dir or --saved_model")
+    if sum(map(bool, (values.model_dir, values.saved_model, values.server))) != 1:
+        raise flags.ValidationError("give either --model_dir, --saved_model or --server")
+    for name in NOT_SERVED if values.server else ():
+        if values[name].value:
+            raise flags.ValidationError(f"--{name} does not go with --server: {NOT_SERVED[name]}")
+    for name in () if values.server else SERVER.values():
+        if values[name].present:
+            raise flags.ValidationError(f"--{name} goes with --server only")
+    if values.server:
+        cli.require(values, "split")
     if values.saved_model and values.set:
         raise UserError("--set: an export's settings are fixed; export anew with --set instead")
     if values.saved_model and values.streams:
@@ -112,15 +146,24 @@ def run(values: cli.Flags) -> None:
     from cpmn_tf.serving.saved_model import load_exported
     from cpmn_tf.training.model_folder import load_model
 
-    if values.saved_model:
-        model = load_exported(values.saved_model)
+    if values.server:
+        with cli.renamed(SERVER):
+            client = _client(values)
+        split = Split.open(values.data_dir, values.split)
+        classes = split.manifest.classes
+        localized = client.localize
     else:
-        model = load_model(values.model_dir, parse_settings(values.set), values.streams)
-    if values.video:
-        localize_video.run(values, model)
-        return
-    config = model.manifest.config
-    split = Split.open(values.data_dir, values.split or config.data.test_split)
+        if values.saved_model:
+            model = load_exported(values.saved_model)
+        else:
+            model = load_model(values.model_dir, parse_settings(values.set), values.streams)
+        if values.video:
+            localize_video.run(values, model)
+            return
+        config = model.manifest.config
+        split = Split.open(values.data_dir, values.split or config.data.test_split)
+        classes = model.manifest.classes
+        localized = functools.partial(localize, model)
     annotations = os.path.join(values.data_dir, "annotations.json")
     scores = None
     if values.class_scores:
@@ -129,21 +172,21 @@ def run(values: cli.Flags) -> None:
             table = load_class_scores(
                 values.class_scores,
                 video_ids=ids,
-                classes=model.manifest.classes,
+                classes=classes,
                 known_ids=load_annotations(annotations).videos,
                 **{argument: values[flag].value for argument, flag in SCORES.items()},
             )
         scores = dict(zip(ids, table, strict=True))
     faults: list[str] = []
-    detections = localize(
-        model,
-        split,
-        class_scores=scores,
-        batch_size=values.batch_size,
-        report=print,
-        problem=lambda kind, message, video="": faults.append(message),
-    )
-    details = f"cpmn_tf, {values.saved_model or values.model_dir}"
+    with cli.renamed(SERVER if values.server else {}):
+        detections = localized(
+            split,
+            class_scores=scores,
+            batch_size=values.batch_size,
+            report=print,
+            problem=lambda kind, message, video="": faults.append(message),
+        )
+    details = f"cpmn_tf, {values.server or values.saved_model or values.model_dir}"
     if split.manifest.simulated:
         details += "; features are SIMULATED"
         print(f"{values.data_dir}: features are SIMULATED")
@@ -163,6 +206,15 @@ def run(values: cli.Flags) -> None:
         inputs = evaluation_inputs.Inputs(truth, detections, tiou, sources, notes)
         results = evaluation_inputs.judge(inputs, values.evaluate)
         print(f"\n{evaluation_inputs.report(inputs, results)}")
+
+
+def _client(values: cli.Flags) -> "Client":
+    """The client that the flags describe."""
+    from cpmn_tf.serving import Client
+
+    token = read_text(values.server_token_file).strip() if values.server_token_file else None
+    given = {} if values.server_timeout is None else {"timeout": values.server_timeout}
+    return Client(values.server, model=values.server_model, token=token, **given)
 
 
 main = functools.partial(cli.execute, "cpmn-localize", __doc__, define_flags, run)

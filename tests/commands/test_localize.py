@@ -83,8 +83,8 @@ def test_refusals_are_one_line_and_write_nothing(capsys, arguments, tmp_path, ch
     "change, expected",
     [
         ("--output=", "--output must be given"),
-        ("--model_dir=", "give either --model_dir or --saved_model"),
-        ("--saved_model=x", "give either --model_dir or --saved_model"),
+        ("--model_dir=", "give either --model_dir, --saved_model or --server"),
+        ("--saved_model=x", "give either --model_dir, --saved_model or --server"),
     ],
 )
 def test_wrong_flags_end_with_2(capsys, arguments, tmp_path, change, expected):
