@@ -23,7 +23,7 @@ import tensorflow as tf
 from google.protobuf.message import DecodeError
 
 from cpmn_tf import inference
-from cpmn_tf.data.manifest import Manifest
+from cpmn_tf.data.manifest import MAX_WIDTH, Manifest
 from cpmn_tf.data.pipeline import Split
 from cpmn_tf.errors import Problem, UserError, raise_first
 from cpmn_tf.formats.detections import Detections
@@ -34,7 +34,7 @@ SCHEMES = {"grpc": False, "grpcs": True, "http": False, "https": True}  # whethe
 FIRST_WAIT, LONGEST_WAIT = 0.25, 10.0  # seconds, of which a wait is a random part
 ANSWER_BYTES = 1 << 28  # an answer that is longer is not read
 ANSWER_VALUES = 1 << 26  # nor an output that claims more values
-BESIDE_STREAMS = ("lengths", "rates", "durations", "class_scores")
+RANKS = {"lengths": 1, "rates": 1, "durations": 1, "class_scores": 2}  # of what is no stream
 # Of `detect`'s outputs: type, and what follows the batch, -1 being free.
 OUTPUTS: dict[str, tuple[type, tuple[int, ...]]] = {
     "segments": (np.float32, (-1, 2)),
@@ -91,12 +91,14 @@ class Client:
     again after a random wait, which doubles on average. All other errors come at once.
 
     Attributes:
+      server: its address, with the protocol.
+      model: what the server calls the model.
       streams: width G by stream name, as the server says.
       num_classes: of the model.
 
-    >>> client = Client("127.0.0.1:8500", model="cpmn", timeout=10)
+    >>> client = Client("127.0.0.1:8501", protocol="rest", timeout=10)
     >>> client.server
-    'grpc://127.0.0.1:8500'
+    'http://127.0.0.1:8501'
     """
 
     def __init__(
@@ -145,7 +147,7 @@ class Client:
     def streams(self) -> dict[str, int]:
         """See the class."""
         inputs = self._signature("detect").inputs
-        return {name: inputs[name][-1] for name in inputs if name not in BESIDE_STREAMS}
+        return {name: inputs[name][-1] for name in inputs if name not in RANKS}
 
     @property
     def num_classes(self) -> int:
@@ -195,7 +197,7 @@ class Client:
         else:
             if not isinstance(data, Split):
                 if split is None:
-                    raise UserError(f"`split`: name one of {data}; the server knows none")
+                    raise UserError(f"`split`: the server knows none; name one of {data}")
                 data = Split.open(data, split)
             self._check_data(data.manifest)
             expected = data.manifest.classes
@@ -262,10 +264,16 @@ class Client:
     def _signature(self, name: str) -> Signature:
         """The model's signature of that name, which must be as of cpmn-export."""
         found = self._signatures.get(name)
-        wanted = {*BESIDE_STREAMS[:3]}
-        if name != "detect":
-            wanted.add("class_scores")
-        if not found or not found.inputs.keys() >= wanted or not found.outputs >= OUTPUTS.keys():
+        wanted = RANKS.keys() - ({"class_scores"} if name == "detect" else ())
+        if (
+            not found
+            or not found.inputs.keys() >= wanted
+            or not found.outputs >= OUTPUTS.keys()
+            or not all(
+                len(shape) == RANKS.get(key, 3) and (len(shape) == 1 or 0 < shape[-1] <= MAX_WIDTH)
+                for key, shape in found.inputs.items()
+            )
+        ):
             raise UserError(
                 f"{self.server}: its model {self.model!r} has no signature {name!r} as "
                 "of this version of cpmn-export; export it anew"

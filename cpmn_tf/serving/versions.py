@@ -64,12 +64,6 @@ class Versions(Generic[T]):
     A version is a folder whose name is a number and which holds ``saved_model.pb``; it, and the
     base path, may be symbolic links. What it holds is read once: a changed model needs a new
     number. To delete the newest folder is to go back to the one before.
-
-    >>> versions = Versions("export", load_exported, lambda model: None)
-    >>> versions.poll()
-    >>> with versions.get() as loaded:
-    ...     loaded.version
-    1
     """
 
     def __init__(

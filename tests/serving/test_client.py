@@ -7,6 +7,7 @@ import email.utils
 import http.server
 import json
 import pathlib
+import re
 import socket
 import subprocess
 import sys
@@ -577,9 +578,13 @@ def test_a_claimed_size_takes_no_memory():
                 quick(address, "grpc").localize(ARRAYS, rate=1.0)
 
 
-def test_older_exports_are_named(protocol):
-    model = canned()
-    model.outputs = OUTPUTS[:-1]
+@pytest.mark.parametrize(
+    "change",
+    [{"outputs": OUTPUTS[:-1]}, {"streams": {"rgb": -1}}, {"classes": range(1 << 40)}],
+)
+def test_other_signatures_are_named(protocol, change):
+    """An older export's, and such as would take memory on a server's word."""
+    model = dataclasses.replace(canned(), **change)
     expected = r"'cpmn' has no signature 'detect.* export it anew"
     with SERVERS[protocol](model) as address, pytest.raises(UserError, match=expected):
         quick(address, protocol).localize(ARRAYS, rate=1.0)
@@ -589,7 +594,7 @@ def test_other_data_is_named(client, data_set):
     expected = r"streams are \['rgb'\], the model's are \['flow', 'rgb'\]"
     with pytest.raises(UserError, match=expected):
         client.localize(ARRAYS, rate=1.0)
-    with pytest.raises(UserError, match="`split`: name one of"):
+    with pytest.raises(UserError, match="`split`: the server knows none; name one of"):
         client.localize(data_set)
     split = Split.open(data_set, "testing")
     manifest = dataclasses.replace(split.manifest, classes=("Dive", "Leap", "Throw"))
@@ -641,6 +646,18 @@ def test_importing_it_needs_no_extra():
         "sys.exit(bool({'ray', 'grpc', 'tensorflow_serving'} & set(sys.modules)))"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_the_pages_lines(model, served, dataset_writer):
+    page = (pathlib.Path(__file__).parents[2] / "docs" / "serving.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```python\n(from cpmn_tf.serving import Client.*?)```", page, re.DOTALL)
+    _, make = dataset_writer
+    (video,) = make(1)
+    names = {"rgb": video["rgb"], "flow": video["flow"]}
+    ours = inference.localize(model, dict(names), rate=6.25)
+    with grpc_server(served) as address:
+        exec(block.replace("127.0.0.1:8500", address), names)
+    same(ours, names["detections"])
 
 
 def results(path: pathlib.Path) -> dict:
