@@ -53,7 +53,11 @@ setup(
     packages=find_packages(
         include=["cpmn_tf", "cpmn_tf.*", "tfrecords_tools", "tfrecords_tools.*"]
     ),
-    package_data={"cpmn_tf": ["py.typed"], "tfrecords_tools": ["py.typed"]},
+    package_data={
+        "cpmn_tf": ["py.typed"],
+        "cpmn_tf.serving": ["page/index.html"],
+        "tfrecords_tools": ["py.typed"],
+    },
     install_requires=[
         # Bounds are the set tested together. TensorFlow 2.21 no longer brings TensorBoard, and
         # Keras 3.15 is the first whose ExportArchive and optimizers this code was run against.

@@ -61,6 +61,7 @@ def test_packages_and_their_types_are_in_the_wheel(metadata):
         assert names <= set(metadata["packages"])  # each has an __init__.py
         assert metadata["package_data"][package] == ["py.typed"]
         assert (ROOT / package / "py.typed").is_file()
+    assert metadata["package_data"]["cpmn_tf.serving"] == ["page/index.html"]
 
 
 def test_supported_pythons_are_the_same_everywhere(metadata):

@@ -147,7 +147,7 @@ def draw(
     from cpmn_tf import inference, plotting
     from cpmn_tf.encoding.new_video import arrays_of, frames_of
 
-    features, rate = arrays_of(model, encoded, settings)
+    features, rate = arrays_of(model.streams, encoded, settings)
     batch = inference.video_batch(features, model.streams, rate, encoded.duration)
     curves = plotting.collect_curves(model, batch, model.manifest.classes)
     curves = dataclasses.replace(curves, id=encoded.id)

@@ -3,7 +3,7 @@
 import dataclasses
 import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -144,16 +144,16 @@ def localize_encoded(
     model: "CPMN | Exported", encoded: EncodedVideo, settings: EncodingSettings
 ) -> Detections:
     """Localizes in a video that was encoded so; its id is the file's name without ending."""
-    features, rate = arrays_of(model, encoded, settings)
+    features, rate = arrays_of(model.streams, encoded, settings)
     found = localize(model, features, rate=rate, duration=encoded.duration)
     return dataclasses.replace(found, videos=(encoded.id,))
 
 
 def arrays_of(
-    model: "CPMN | Exported", encoded: EncodedVideo, settings: EncodingSettings
+    streams: Iterable[str], encoded: EncodedVideo, settings: EncodingSettings
 ) -> tuple[dict[str, np.ndarray], float]:
-    """The features, [T, G] of each of the model's streams, and their units per second."""
-    features = {stream: encoded.features[stream] for stream in model.streams}
+    """The features, [T, G] of each of a model's streams, and their units per second."""
+    features = {stream: encoded.features[stream] for stream in streams}
     return features, encoded.fps / settings.unit_frames
 
 
