@@ -19,12 +19,15 @@ COMMANDS = {
     "cpmn-analyze": "cpmn_tf.commands.analyze",
     "cpmn-export": "cpmn_tf.commands.export",
     "cpmn-plot": "cpmn_tf.commands.plot",
+    "cpmn-serve": "cpmn_tf.commands.serve",
     "cpmn-convert": "cpmn_tf.commands.convert",
 }
 
 WATCH = ["seglearn>=1.2.5,<1.3"]  # the demo checks the SHA-256 of the data file inside
 # PyAV 19 has another interface; OpenCV 5 no importer of Caffe's files, which tests compare with.
 VIDEO = ["av>=18,<19", "opencv-contrib-python-headless>=4.10,<5"]
+# Ray before 2.56.1 breaks on protobuf 7; 2.60 is what its hooks were written for.
+SERVING = ["ray[serve-grpc]>=2.56.1,<2.61", "tensorflow-serving-api>=2.19,<2.22"]
 DOCS = ["sphinx>=9,<10", "myst-parser>=5,<6"]
 TEST = [
     *WATCH,
@@ -72,6 +75,7 @@ setup(
     ],
     extras_require={
         "gpu": ["tensorflow[and-cuda]>=2.21,<2.22"],
+        "serving": SERVING,
         "video": VIDEO,
         "watch": WATCH,
         "docs": DOCS,

@@ -43,7 +43,7 @@ def check_stream_name(name: str) -> None:
             f"stream {name!r}: a stream is named by up to 64 letters, digits, _, - and ., the "
             "first a letter or digit; rename it"
         )
-    if keyword.iskeyword(name) or _argument(name) in GRAPH_ARGUMENTS:
+    if keyword.iskeyword(name) or graph_argument(name) in GRAPH_ARGUMENTS:
         raise UserError(f"stream {name!r}: a model's graph cannot call it so; rename the stream")
 
 
@@ -56,15 +56,15 @@ def check_stream_names(names: Iterable[str]) -> None:
     known: dict[str, str] = {}
     for name in names:
         check_stream_name(name)
-        other = known.setdefault(_argument(name), name)
+        other = known.setdefault(graph_argument(name), name)
         if other != name:
             raise UserError(
                 f"streams {other!r} and {name!r}: a model's graph would call both "
-                f"{_argument(name)!r}; rename one"
+                f"{graph_argument(name)!r}; rename one"
             )
 
 
-def _argument(stream: str) -> str:
+def graph_argument(stream: str) -> str:
     """A stream's name as TensorFlow cleans it for a graph's arguments, which know no case."""
     cleaned = re.sub(r"[^a-z0-9]", "_", stream.lower())
     return cleaned if cleaned[:1].isalpha() else f"arg_{cleaned}"

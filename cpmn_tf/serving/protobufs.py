@@ -14,7 +14,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import DecodeError
 from tensorflow.core.framework import tensor_pb2, types_pb2
 from tensorflow.core.protobuf import error_codes_pb2, meta_graph_pb2, saved_model_pb2
 from tensorflow_serving.apis import (
@@ -49,6 +51,26 @@ FIELDS: dict[np.dtype, tuple[int, str]] = {
     np.dtype(object): (types_pb2.DT_STRING, "string_val"),
 }
 ITEM_BYTES = {number: dtype.itemsize for dtype, (number, _) in FIELDS.items()}
+
+
+REQUESTS = {
+    "Predict": predict_pb2.PredictRequest,
+    "GetModelMetadata": get_model_metadata_pb2.GetModelMetadataRequest,
+    "GetModelStatus": get_model_status_pb2.GetModelStatusRequest,
+}
+
+
+def decoded(method: str, message: bytes) -> Any:
+    """The request of a method.
+
+    Raises:
+      Refusal: if the bytes are none.
+    """
+    kind = REQUESTS[method]
+    try:
+        return kind.FromString(message)
+    except DecodeError:
+        invalid(f"the message is no {kind.DESCRIPTOR.name}")
 
 
 def parse_predict(
@@ -164,6 +186,27 @@ def signature_definitions(
         (pathlib.Path(folder) / "saved_model.pb").read_bytes()
     )
     return dict(saved.meta_graphs[0].signature_def)
+
+
+def signatures_of(
+    definitions: Mapping[str, meta_graph_pb2.SignatureDef],
+) -> dict[str, Signature]:
+    """What can be called: inputs and outputs by the names that metadata show."""
+
+    def types(tensors: Mapping[str, meta_graph_pb2.TensorInfo]) -> dict[str, TensorType]:
+        return {
+            name: TensorType(
+                np.dtype(tf.as_dtype(info.dtype).as_numpy_dtype),
+                tuple(dim.size if dim.size >= 0 else None for dim in info.tensor_shape.dim),
+            )
+            for name, info in tensors.items()
+        }
+
+    return {
+        name: Signature(types(definition.inputs), types(definition.outputs))
+        for name, definition in definitions.items()
+        if not name.startswith("__")  # such as the one that starts tables
+    }
 
 
 def metadata(

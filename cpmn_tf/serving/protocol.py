@@ -141,23 +141,6 @@ class VersionState(Protocol):
     def error_message(self) -> str: ...
 
 
-def signatures_of(loaded: Any) -> dict[str, Signature]:
-    """All signatures of what ``tf.saved_model.load`` returned, by name."""
-
-    def types(specs: Mapping[str, Any]) -> dict[str, TensorType]:
-        return {
-            name: TensorType(np.dtype(spec.dtype.as_numpy_dtype), tuple(spec.shape.as_list()))
-            for name, spec in specs.items()
-        }
-
-    return {
-        name: Signature(
-            types(function.structured_input_signature[1]), types(function.structured_outputs)
-        )
-        for name, function in loaded.signatures.items()
-    }
-
-
 def invalid(message: str) -> NoReturn:
     """Refuses what the client has to change.
 

@@ -127,8 +127,8 @@ class Exported:
         self.manifest = ModelManifest.load(folder / "assets")
         self.streams = self.manifest.streams
         # Its variables live only as long as the loaded object does.
-        self._loaded = tf.saved_model.load(str(folder))
-        signatures = self._loaded.signatures
+        self.loaded = tf.saved_model.load(str(folder))
+        signatures = self.loaded.signatures
         self._detect = signatures["detect"]
         if set(self._detect.structured_outputs) != set(Detected._fields):
             raise ValueError("an earlier version exported it")

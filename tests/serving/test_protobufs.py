@@ -278,7 +278,7 @@ def version(model_dir, tmp_path_factory):
 
 def test_signatures_are_those_of_an_exported_model(version):
     loaded = tf.saved_model.load(str(version))
-    signatures = protocol.signatures_of(loaded)
+    signatures = protobufs.signatures_of(protobufs.signature_definitions(version))
     assert {"serving_default", "detect", "detect_with_class_scores", "score"} <= set(signatures)
     detect = signatures["detect"]
     assert {name: str(each) for name, each in detect.inputs.items()} == {

@@ -1,0 +1,84 @@
+"""TensorFlow Serving's gRPC services as Ray Serve's proxy takes them, and where it listens.
+
+The proxy only passes messages on, so that they are bytes to it: it then neither parses them nor has
+to import TensorFlow, which TensorFlow Serving's own generated code does.
+"""
+
+import dataclasses
+import os
+from typing import Any
+
+import grpc
+
+PREDICT = "tensorflow.serving.PredictionService"
+MODEL = "tensorflow.serving.ModelService"
+METHODS = {PREDICT: ("Predict", "GetModelMetadata"), MODEL: ("GetModelStatus",)}
+
+# By import path, as the engine's options take them.
+FUNCTIONS = [f"{__name__}.add_prediction_service", f"{__name__}.add_model_service"]
+
+HOST = "CPMN_SERVE_HOST"  # the environment's variable, which the engine's processes inherit
+
+
+def add_prediction_service(servicer: Any, server: grpc.aio.Server) -> None:
+    """Adds PredictionService to the proxy's server."""
+    _say_unavailable()
+    _add(PREDICT, servicer, server)
+
+
+def add_model_service(servicer: Any, server: grpc.aio.Server) -> None:
+    """Adds ModelService to the proxy's server."""
+    _add(MODEL, servicer, server)
+
+
+def _add(service: str, servicer: Any, server: grpc.aio.Server) -> None:
+    methods = {
+        name: grpc.unary_unary_rpc_method_handler(getattr(servicer, name))
+        for name in METHODS[service]
+    }
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, methods),))
+
+
+def _say_unavailable() -> None:
+    """Has the proxy answer that the server is unavailable where a replica died with the request.
+
+    Ray Serve (2.60) answers with the actor's obituary as an internal error, which no client would
+    send again. This is called in the proxy's process, before it takes requests.
+    """
+    from ray.exceptions import RayActorError
+    from ray.serve._private import proxy
+
+    gone = "the replica that had the request is gone; send it again"
+
+    def grpc_status(error: BaseException, *rest: Any) -> Any:
+        status = of_grpc(error, *rest)
+        if isinstance(error, RayActorError):
+            return dataclasses.replace(status, code=grpc.StatusCode.UNAVAILABLE, message=gone)
+        return status
+
+    def http_status(error: BaseException, *rest: Any) -> Any:
+        status = of_http(error, *rest)
+        if isinstance(error, RayActorError):
+            headers = [(b"retry-after", b"1")]
+            return dataclasses.replace(status, code=503, message=gone, headers=headers)
+        return status
+
+    of_grpc, of_http = proxy.get_grpc_response_status, proxy.get_http_response_status
+    vars(proxy).update(get_grpc_response_status=grpc_status, get_http_response_status=http_status)
+
+
+def listen_on_host() -> None:
+    """Makes gRPC servers of this process listen on the host that is asked for.
+
+    Ray Serve (2.60) has an option for the host of HTTP, and listens on all addresses for gRPC; its
+    replicas listen so too. Run in each of the engine's processes when it starts.
+    """
+    from grpc.aio import _server
+
+    listen = _server.Server.add_insecure_port
+
+    def on_host(self: Any, address: str) -> int:
+        host, port = address.rsplit(":", 1)
+        return listen(self, f"{os.environ[HOST]}:{port}" if host == "[::]" else address)
+
+    _server.Server.add_insecure_port = on_host

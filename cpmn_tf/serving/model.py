@@ -1,0 +1,64 @@
+"""A version of an exported model, as functions of arrays."""
+
+import pathlib
+from collections.abc import Mapping
+
+import numpy as np
+import tensorflow as tf
+
+from cpmn_tf.data.manifest import graph_argument
+from cpmn_tf.serving import page, protobufs
+from cpmn_tf.serving.saved_model import load_exported
+from cpmn_tf.serving.settings import ServerSettings
+
+
+class Model:
+    """A loaded version.
+
+    Attributes:
+      signatures: what requests are checked against.
+      definitions: the same, as metadata has them.
+      page: what the page has to know of it.
+    """
+
+    def __init__(self, folder: pathlib.Path, settings: ServerSettings):
+        """Loads it, and opens the encoder if videos are taken.
+
+        Raises:
+          UserError: if it is no export, or the encoder is not that of its training videos.
+        """
+        exported = load_exported(folder)
+        self._functions = exported.loaded.signatures
+        self._loaded = exported.loaded  # whose variables live only as long as it does
+        self._encoder = settings.encoder or None, settings.weights
+        if settings.encode_videos:
+            page.upload_encoder(exported.manifest, *self._encoder)
+        self.definitions = protobufs.signature_definitions(folder)
+        self.signatures = protobufs.signatures_of(self.definitions)
+        self.page = page.Served.open(
+            folder, settings.model_name, settings.limits, settings.encode_videos
+        )
+
+    def run(self, signature: str, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The outputs of one signature."""
+        given = {graph_argument(name): tf.constant(value) for name, value in inputs.items()}
+        found = self._functions[signature](**given)
+        return {name: value.numpy() for name, value in found.items()}
+
+    def check(self) -> None:
+        """Runs a video through it, which also builds the graph.
+
+        Raises:
+          ValueError: if it finds nothing that can be answered.
+        """
+        streams = self.page.manifest.streams.items()
+        inputs = {name: np.ones([1, 8, width], np.float32) for name, width in streams}
+        inputs |= {"lengths": np.array([8], np.int32)}
+        inputs |= {name: np.ones([1], np.float32) for name in ("rates", "durations")}
+        found = self.run("detect", inputs)
+        if found["status"][0]:
+            raise ValueError(f"a video of ones has the status {found['status'][0]}")
+
+    def encode(self, video: pathlib.Path) -> tuple[dict[str, np.ndarray], float, float]:
+        """A video's features, units per second and seconds."""
+        return page.encode_upload(video, self.page.manifest, *self._encoder)
