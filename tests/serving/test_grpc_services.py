@@ -1,0 +1,82 @@
+"""TensorFlow Serving's services in the engine's proxy, without TensorFlow."""
+
+import asyncio
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+pytest.importorskip("ray", reason="the extra [serving] is not installed")
+pytest.importorskip("tensorflow_serving", reason="the extra [serving] is not installed")
+
+import grpc
+from ray.exceptions import ActorDiedError
+from ray.serve._private import proxy
+from tensorflow_serving.apis import model_service_pb2, prediction_service_pb2
+
+from cpmn_tf.serving import grpc_services
+
+
+def test_the_methods_are_those_of_tensorflow_serving():
+    for module, service in (
+        (prediction_service_pb2, grpc_services.PREDICT),
+        (model_service_pb2, grpc_services.MODEL),
+    ):
+        (described,) = module.DESCRIPTOR.services_by_name.values()
+        assert described.full_name == service
+        assert set(grpc_services.METHODS[service]) <= set(described.methods_by_name)
+
+
+def test_the_proxy_needs_no_tensorflow():
+    program = (
+        "import sys, cpmn_tf.serving.grpc_services, cpmn_tf.serving.server, "
+        "cpmn_tf.serving.replica; assert 'tensorflow' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def listening(port: int) -> list[str]:
+    """Addresses on which someone listens to a port, as the kernel writes them."""
+    found = []
+    for name in ("tcp", "tcp6"):
+        for line in pathlib.Path(f"/proc/self/net/{name}").read_text().splitlines()[1:]:
+            address, state = line.split()[1], line.split()[3]
+            host, number = address.split(":")
+            if state == "0A" and int(number, 16) == port:
+                found.append(host)
+    return found
+
+
+def test_servers_listen_on_the_host_alone(monkeypatch):
+    from grpc.aio import _server
+
+    monkeypatch.setattr(
+        _server.Server, "add_insecure_port", _server.Server.add_insecure_port
+    )  # restored afterwards
+    monkeypatch.setitem(os.environ, grpc_services.HOST, "127.0.0.1")
+    grpc_services.listen_on_host()
+
+    async def start() -> list[str]:
+        server = grpc.aio.server()
+        port = server.add_insecure_port("[::]:0")
+        await server.start()
+        found = listening(port)
+        await server.stop(None)
+        return found
+
+    (host,) = asyncio.run(start())
+    assert host in ("0100007F", "0000000000000000FFFF00000100007F")
+
+
+def test_a_request_whose_replica_died_is_to_be_sent_again(monkeypatch):
+    for name in ("get_grpc_response_status", "get_http_response_status"):
+        monkeypatch.setattr(proxy, name, getattr(proxy, name))  # restored afterwards
+    grpc_services._say_unavailable()
+    status = proxy.get_grpc_response_status(ActorDiedError(), 5.0, "id")
+    assert status.code == grpc.StatusCode.UNAVAILABLE and "send it again" in status.message
+    status = proxy.get_http_response_status(ActorDiedError(), 5.0, "id")
+    assert status.code == 503 and dict(status.headers)[b"retry-after"] == b"1"
+    late = proxy.get_grpc_response_status(TimeoutError(), 5.0, "id")
+    assert late.code == grpc.StatusCode.DEADLINE_EXCEEDED
