@@ -431,14 +431,15 @@ def test_clip_is_played_from_this_machine(tab, video_writer, tmp_path):
     pick(tab, "clip.webm", clip.read_bytes())
     tab.locator("#result").wait_for()
     video = tab.locator("#video")
-    tab.wait_for_function("document.getElementById('video').readyState >= 1")
+    loaded = "new Promise(done => { video.onloadedmetadata = () => done(); })"
+    video.evaluate(f"video => video.readyState || {loaded}")
     assert video.get_attribute("src").startswith("blob:")
     tab.locator("#rows button").first.click()
     begin = float(tab.locator("#rows td").nth(1).inner_text())
     assert abs(video.evaluate("video => video.currentTime") - begin) < 0.02
     assert f"in {begin:.2f}–" in tab.locator("#readout").inner_text()
     video.evaluate("video => { video.currentTime = 9.5; }")
-    tab.wait_for_function("document.getElementById('cursor').ariaValueNow === '9.50'")
+    sync_api.expect(tab.locator("#cursor")).to_have_attribute("aria-valuenow", "9.50")
     pick(tab, "other.mkv", b"no video that a browser plays")
     tab.get_by_text("This browser cannot play the clip").wait_for()
     assert not video.is_visible() and tab.locator(".bar").count() == 12
