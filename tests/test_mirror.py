@@ -20,6 +20,9 @@ THROUGH = {
     "cpmn_tf.models.timeline": "models/test_whole_model.py",
     "cpmn_tf.plotting.curves": "plotting/test_drawing.py",
     "cpmn_tf.plotting.panels": "plotting/test_drawing.py",
+    "cpmn_tf.serving.model": "serving/test_server.py",
+    "cpmn_tf.serving.replica": "serving/test_server.py",
+    "cpmn_tf.serving.settings": "serving/test_server.py",
     "cpmn_tf.training.events": "commands/test_train.py",
     "cpmn_tf.training.model_folder": "commands/test_train.py",
     "cpmn_tf.training.train_model": "commands/test_train.py",
@@ -33,6 +36,8 @@ THROUGH = {
     "tfrecords_tools.reading.feature_folders": "tfrecords_tools/sources/test_folders.py",
     "tfrecords_tools.reading.object_arrays": "tfrecords_tools/sources/test_wtalc.py",
     "experiments.benchmarks.evaluation": "experiments/benchmarks/test_benchmarks.py",
+    "experiments.benchmarks.serving": "experiments/benchmarks/test_benchmarks.py",
+    "experiments.benchmarks.serving_load": "experiments/benchmarks/test_benchmarks.py",
     # A study is data: test_run.py makes each of them and runs some.
     "experiments.ours.more_options": "experiments/test_run.py",
     "experiments.ours.normalization": "experiments/test_run.py",
