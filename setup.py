@@ -28,6 +28,8 @@ WATCH = ["seglearn>=1.2.5,<1.3"]  # the demo checks the SHA-256 of the data file
 VIDEO = ["av>=18,<19", "opencv-contrib-python-headless>=4.10,<5"]
 # Ray before 2.56.1 breaks on protobuf 7; 2.60 is what its hooks were written for.
 SERVING = ["ray[serve-grpc]>=2.56.1,<2.61", "tensorflow-serving-api>=2.19,<2.22"]
+# The set that was tried beside protobuf 7 and NumPy 2.4; an operator is added to tf2onnx's.
+ONNX = ["tf2onnx>=1.17,<1.18", "onnx>=1.23,<2", "onnxruntime>=1.32,<2"]
 DOCS = ["sphinx>=9,<10", "myst-parser>=5,<6"]
 TEST = [
     *WATCH,
@@ -78,6 +80,7 @@ setup(
         "serving": SERVING,
         "video": VIDEO,
         "watch": WATCH,
+        "onnx": ONNX,
         "docs": DOCS,
         "test": TEST,
     },

@@ -158,7 +158,7 @@ class CPMN(keras.Model):
         phi, act = fusion.curve_to_cut(*fused), fusion.curve_to_average(*fused)
         sound = faults.finite(phi) & faults.finite(act) & faults.finite(p_class)
         overflown = tf.math.unsorted_segment_max(
-            tf.cast(~sound, tf.int32), rows[:, 0], tf.shape(lengths)[0]
+            tf.cast(~sound, tf.float32), rows[:, 0], tf.shape(lengths)[0]
         )
         line = parts[0].line
         spans = tf.cast(lengths, tf.float32) / tf.cast(line.lengths, tf.float32)

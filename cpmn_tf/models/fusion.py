@@ -118,4 +118,4 @@ def select_classes(scores: tf.Tensor, config: LocalizationConfig) -> tf.Tensor:
         return best | (scores > config.class_threshold)
     classes = scores.shape[-1]
     chosen = tf.math.top_k(scores, k=min(config.top_k, classes)).indices
-    return tf.reduce_any(tf.one_hot(chosen, classes, on_value=True, off_value=False), axis=1)
+    return tf.reduce_any(chosen[..., tf.newaxis] == tf.range(classes), axis=1)

@@ -12,6 +12,8 @@ from cpmn_tf.data import sampling
 from cpmn_tf.models.erasing import extremes
 from cpmn_tf.models.layers import masked_mean
 
+CHUNK_UNITS = 4096  # of whole videos that are in windows at a time
+
 
 @keras.saving.register_keras_serializable(package="cpmn_tf")
 class PyramidAttention(keras.Model):
@@ -128,10 +130,12 @@ class PyramidAttention(keras.Model):
         positions = starts[..., tf.newaxis] + tf.range(window)
         inside = used[..., tf.newaxis] & (positions < lengths[:, tf.newaxis, tf.newaxis])
         positions = tf.reshape(tf.where(inside, positions, 0), [batch, count * window])
-        flat_inside = tf.reshape(inside, [batch, count * window])
-        picked = sampling.gather_units(features, positions, flat_inside)
-        picked = tf.reshape(picked, [batch * count, window, features.shape[-1]])
-        logits, maps = self(picked, tf.reshape(inside, [batch * count, window]))
+        target = tf.range(batch)[:, tf.newaxis] * units + positions  # among all videos' units
+        logits, maps = self._in_chunks(
+            tf.reshape(features, [batch * units, features.shape[-1]]),
+            tf.reshape(target, [batch * count, window]),
+            tf.reshape(inside, [batch * count, window]),
+        )
 
         weight = tf.reduce_sum(tf.cast(inside, tf.float32), axis=-1)[..., tf.newaxis]
         scores = tf.reshape(class_scores(logits), [batch, count, self.num_classes])
@@ -139,11 +143,45 @@ class PyramidAttention(keras.Model):
             tf.reduce_sum(scores * weight, axis=1), tf.reduce_sum(weight, axis=1)
         )
         # Padding goes to a segment of its own, after all videos, and is cut off.
-        target = tf.range(batch)[:, tf.newaxis] * units + positions
+        flat_inside = tf.reshape(inside, [batch, count * window])
         target = tf.reshape(tf.where(flat_inside, target, batch * units), [-1])
         maps = tf.reshape(maps, [-1, self.num_classes])
         heat = tf.math.unsorted_segment_mean(maps, target, batch * units + 1)[:-1]
         return scores, tf.reshape(heat, [batch, units, self.num_classes])
+
+    def _in_chunks(
+        self, features: tf.Tensor, places: tf.Tensor, inside: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """:meth:`call` on windows of ``features``, about ``CHUNK_UNITS`` units of them at a time.
+
+        Args:
+          features: [units, channels] of all videos.
+          places: [windows, window] int32, which of them each window sees.
+          inside: [windows, window] bool.
+
+        Returns:
+          logits [windows, classes] and label maps [windows, window, classes].
+        """
+        window, windows = self.config.window, tf.shape(places)[0]
+        most = max(CHUNK_UNITS // window, 1)
+        chunks = (windows + most - 1) // most
+        size = (windows + chunks - 1) // chunks  # where one chunk does, nothing is added to it
+        extra = [[0, chunks * size - windows], [0, 0]]
+        places, inside = tf.pad(places, extra), tf.pad(inside, extra)
+
+        def one(index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            part = slice(index * size, (index + 1) * size)
+            seen = inside[part]
+            picked = tf.gather(features, places[part])
+            return self(tf.where(seen[..., tf.newaxis], picked, tf.zeros([], picked.dtype)), seen)
+
+        specs = [None, self.num_classes], [None, window, self.num_classes]
+        signature = tuple(tf.TensorSpec(shape, tf.float32) for shape in specs)
+        logits, maps = tf.map_fn(
+            one, tf.range(chunks), fn_output_signature=signature, parallel_iterations=1
+        )
+        logits = tf.reshape(logits, [-1, self.num_classes])[:windows]
+        return logits, tf.reshape(maps, [-1, window, self.num_classes])[:windows]
 
     def get_config(self) -> dict[str, Any]:
         """Constructor arguments."""

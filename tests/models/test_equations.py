@@ -278,8 +278,12 @@ def test_window_logits_and_heat(pyramid, paper, arrays, padded):
         assert not heat[row, len(window) :].numpy().any()
 
 
+@pytest.mark.parametrize("chunk", [4096, 40, 1])  # all windows at a time, five or eight, one
 @pytest.mark.parametrize("window, stride", [(8, 8), (8, 3), (8, 20), (5, 5)])
-def test_windows_are_joined_into_a_video(pyramid, paper, arrays, padded, window, stride):
+def test_windows_are_joined_into_a_video(
+    pyramid, paper, arrays, padded, window, stride, chunk, monkeypatch
+):
+    monkeypatch.setattr("cpmn_tf.models.pyramid.CHUNK_UNITS", chunk)
     videos = sequences([29, 16, 9, 8, 3])
     features, _ = padded(videos)
     lengths = tf.constant([len(video) for video in videos])

@@ -3,6 +3,8 @@
 import itertools
 import json
 import pathlib
+import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -17,10 +19,12 @@ from cpmn_tf.commands import export, localize
 from cpmn_tf.config import Config, with_overrides, with_settings
 from cpmn_tf.data.pipeline import Split
 from cpmn_tf.errors import UserError
+from cpmn_tf.models import CPMN
 from cpmn_tf.plotting import collect_curves
 from cpmn_tf.serving import saved_model
 from cpmn_tf.serving.saved_model import load_exported
 from cpmn_tf.training import load_model, train
+from cpmn_tf.training.model_folder import ModelManifest
 
 
 @pytest.fixture(scope="module")
@@ -165,7 +169,7 @@ def graph_at_hand(exported, monkeypatch):
 def test_versions_count_up_and_hold_the_manifest(model_dir, tmp_path, graph_at_hand):
     for _ in range(2):
         assert export.main([f"--model_dir={model_dir}", f"--export_dir={tmp_path}"]) == 0
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["1", "2"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["1", "2", "batching.config"]
     manifest = json.loads((tmp_path / "2" / "assets" / "model.json").read_text())
     assert manifest["classes"] == ["Dive", "Jump", "Throw"]
 
@@ -241,10 +245,93 @@ def test_score_gives_the_models_trace(drawn, tmp_path):
         "detect",
         "detect_with_class_scores",
         "score",
+        "serialized",
         "serving_default",
     }
     for name in detected:
         assert f"`{name}`" in saved_model.__doc__
+
+
+def test_records_are_detected_in_like_arrays(data_set, exported):
+    """Whole shards, of float16 and of float32, and what is wrong with one record."""
+    signatures = tf.saved_model.load(str(exported / "1")).signatures
+    split = Split.open(data_set, "testing")
+    shard = list(split.serialized().as_numpy_iterator())
+    (batch,) = inference.batches(split, batch_size=5)
+    wanted = signatures["detect"](
+        **batch["features"],
+        lengths=batch["length"],
+        rates=batch["rate"],
+        durations=batch["duration"],
+    )
+    found = signatures["serialized"](tf.constant(shard))
+    assert wanted["counts"].numpy().all() and set(found) == set(wanted)
+    for name, values in wanted.items():
+        assert (found[name].numpy() == values.numpy()).all(), name
+    names = np.array(["Dive", "Jump", "Throw", ""])[found["labels"].numpy()]
+    assert (found["class_names"].numpy().astype(str) == names).all() and "" in names
+
+    broken = tf.train.Example.FromString(shard[1])
+    broken.features.feature["feature/rgb/dimensions"].int64_list.value[0] = 1 << 40
+    again = signatures["serialized"](tf.constant([shard[0], broken.SerializeToString()]))
+    assert again["status"].numpy().tolist() == [0, 1]
+    assert again["counts"].numpy().tolist() == [found["counts"].numpy()[0], 0]
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        signatures["serialized"](tf.constant([b"no record"]))
+
+
+def test_long_videos_take_bounded_memory(tmp_path):
+    """100,000 units, 77 MiB of features, at the size of `thumos14`; in a process of its own."""
+    config, streams = Config(), {"rgb": 101, "flow": 101}
+    classes = tuple(f"class {number}" for number in range(20))
+    model = CPMN(streams=streams, num_classes=len(classes), config=config)
+    model.manifest = ModelManifest(config=config, streams=streams, classes=classes)
+    folder = saved_model.export(model, tmp_path)
+    program = f"""
+import re, resource, tensorflow as tf
+detect = tf.saved_model.load({str(folder)!r}).signatures["detect"]
+before = int(re.search(r"VmRSS:\\s+(\\d+) kB", open("/proc/self/status").read())[1])
+found = detect(
+    rgb=tf.random.stateless_normal([1, 100_000, 101], [0, 1]),
+    flow=tf.random.stateless_normal([1, 100_000, 101], [0, 2]),
+    lengths=tf.constant([100_000]), rates=tf.constant([6.25]), durations=tf.constant([16e3]))
+assert found["counts"].numpy()[0] and not found["status"].numpy()[0]
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+    ran = subprocess.run([sys.executable, "-c", program], check=True, stdout=subprocess.PIPE)
+    # About 380 MiB; all windows at a time took 1,200.
+    assert int(ran.stdout) / 1024 < 700
+
+
+def blocks(language: str) -> list[str]:
+    """Code of the page on serving."""
+    page = pathlib.Path(__file__).parents[2] / "docs" / "serving.md"
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
+
+
+def test_the_command_line_of_tensorflow_shows_and_runs_it(exported, tmp_path):
+    """The lines of the page on serving."""
+    (tmp_path / "export").symlink_to(exported)
+    (write,) = [code for code in blocks("python") if "np.savez" in code]
+    rng = np.random.default_rng(0)
+    arrays = {name: rng.normal(size=(900, width)) for name, width in (("rgb", 12), ("flow", 8))}
+    here = {name: values.astype(np.float16) for name, values in arrays.items()}
+    exec(write.replace('"request.npz"', repr(str(tmp_path / "request.npz"))), here)
+    lines = [line for code in blocks("") for line in code.replace("\\\n", "").splitlines()]
+    lines = [line for line in lines if line.startswith("saved_model_cli ")]
+    outputs = []
+    for line in lines:
+        tool = [sys.executable, "-m", "tensorflow.python.tools.saved_model_cli"]
+        ran = subprocess.run(
+            [*tool, *shlex.split(line)[1:]], cwd=tmp_path, stdout=subprocess.PIPE, check=True
+        )
+        outputs.append(ran.stdout.decode())
+    shown, said = outputs
+    for name in ("detect", "detect_with_class_scores", "serialized", "score", "serving_default"):
+        assert f"signature_def['{name}']" in shown
+    assert "Result for output key class_names" in said
+    scores, counts = (np.load(tmp_path / "answer" / f"{key}.npy") for key in ("scores", "counts"))
+    assert scores.shape == (1, counts[0]) and counts[0] > 0
 
 
 def test_the_newest_version_is_loaded_unless_one_is_named(drawn, tmp_path, graph_at_hand):
@@ -260,7 +347,8 @@ def test_the_newest_version_is_loaded_unless_one_is_named(drawn, tmp_path, graph
     assert newest.manifest.config.localization.top_k == 2  # 10 is newer than 9
     assert newest.manifest.classes == drawn.manifest.classes and newest.streams == drawn.streams
     assert load_exported(tmp_path / "9").manifest.config.localization.top_k == 1
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["10", "8", "9", "notes"]
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == ["10", "8", "9", "batching.config", "notes"]
 
 
 def test_a_version_that_appears_meanwhile_is_not_touched(
