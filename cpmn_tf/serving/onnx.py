@@ -76,7 +76,8 @@ def export_onnx(model: CPMN, export_dir: str | os.PathLike) -> pathlib.Path:
             raise
         except Exception as error:  # neither has a class of its own for all that it raises
             line = str(error).strip().splitlines()[0][:200]
-            raise UserError(f"{path}: ONNX has no graph of these settings ({line})") from error
+            text = f"{path}: ONNX has no graph of these settings ({line}); export a SavedModel"
+            raise UserError(text) from error
     return path
 
 
