@@ -306,7 +306,8 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 def blocks(language: str) -> list[str]:
     """Code of the page on serving."""
     page = pathlib.Path(__file__).parents[2] / "docs" / "serving.md"
-    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
+    found = re.findall(r"^```(\w*)\n(.*?)^```$", page.read_text(), re.DOTALL | re.MULTILINE)
+    return [code for named, code in found if named == language]
 
 
 def test_the_command_line_of_tensorflow_shows_and_runs_it(exported, tmp_path):
