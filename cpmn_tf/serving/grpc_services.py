@@ -71,7 +71,7 @@ def listen_on_host() -> None:
     """Makes gRPC servers of this process listen on the host that is asked for.
 
     Ray Serve (2.60) has an option for the host of HTTP, and listens on all addresses for gRPC; its
-    replicas listen so too. Run in each of the engine's processes when it starts.
+    replicas listen so too, on any port that is free. Run in each of the engine's processes when it starts.
     """
     from grpc.aio import _server
 
@@ -79,6 +79,10 @@ def listen_on_host() -> None:
 
     def on_host(self: Any, address: str) -> int:
         host, port = address.rsplit(":", 1)
-        return listen(self, f"{os.environ[HOST]}:{port}" if host == "[::]" else address)
+        if host != "[::]":
+            return listen(self, address)
+        # A replica's own port, any that is free, takes pickles: nobody else may reach it.
+        host = os.environ[HOST] if port != "0" else "127.0.0.1"
+        return listen(self, f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
 
     _server.Server.add_insecure_port = on_host

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import pathlib
+import socket
 import subprocess
 import sys
 
@@ -49,25 +50,33 @@ def listening(port: int) -> list[str]:
     return found
 
 
-def test_servers_listen_on_the_host_alone(monkeypatch):
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
+def test_the_proxy_listens_on_the_host_alone_and_replicas_on_this_machine(monkeypatch, host):
+    """Replicas listen on any port that is free, and unpickle what comes."""
     from grpc.aio import _server
 
     monkeypatch.setattr(
         _server.Server, "add_insecure_port", _server.Server.add_insecure_port
     )  # restored afterwards
-    monkeypatch.setitem(os.environ, grpc_services.HOST, "127.0.0.1")
+    monkeypatch.setitem(os.environ, grpc_services.HOST, host)
     grpc_services.listen_on_host()
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        port = one.getsockname()[1]
 
-    async def start() -> list[str]:
+    async def start() -> list[list[str]]:
         server = grpc.aio.server()
-        port = server.add_insecure_port("[::]:0")
+        ports = [server.add_insecure_port(f"[::]:{number}") for number in (port, 0)]
         await server.start()
-        found = listening(port)
+        found = [listening(number) for number in ports]
         await server.stop(None)
         return found
 
-    (host,) = asyncio.run(start())
-    assert host in ("0100007F", "0000000000000000FFFF00000100007F")
+    (proxy_host,), (replica_host,) = asyncio.run(start())
+    loopback = ("0100007F", "0000000000000000FFFF00000100007F")
+    assert replica_host in loopback
+    assert (proxy_host in loopback) == (host == "127.0.0.1")
+    assert proxy_host in loopback or int(proxy_host, 16) == 0
 
 
 def test_a_request_whose_replica_died_is_to_be_sent_again(monkeypatch):
