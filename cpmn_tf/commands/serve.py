@@ -5,8 +5,13 @@ Example:
   cpmn-serve --model_base_path=runs/export
 
 answers gRPC on port 8500 and REST on 8501 of this machine alone, as TensorFlow Serving does, and
-http://127.0.0.1:8501 is the page. A version that cpmn-export adds meanwhile is loaded beside the
-old one, checked, and then served. SIGTERM ends it when what is in work is answered.
+http://127.0.0.1:8501 is the page. A line on standard output says when it has started. A version
+that cpmn-export adds meanwhile is loaded beside the old one, checked, and then served. SIGTERM or
+Ctrl-C ends it when what is in work is answered.
+
+Other machines reach it by --host=0.0.0.0 --token_file=FILE: their requests bring the header (gRPC:
+the metadata) "Authorization: Bearer TOKEN". REST and the page become HTTPS by --ssl_certfile and
+--ssl_keyfile, gRPC behind a reverse proxy. docs/serving.md has one, all answers and all limits.
 
 Needs the extra [serving]: pip install 'cpmn-tf[serving]'.
 """
@@ -28,24 +33,31 @@ from cpmn_tf.serving import require_serving
 from cpmn_tf.serving.protocol import Limits
 
 LIMITS = {
-    "request_bytes": "Bytes of a request.",
-    "videos": "Videos of a request.",
-    "video_units": "Units of a video, T.",
-    "request_units": "Units of a request: videos times units, padding included.",
+    "request_bytes": "Most bytes of a request.",
+    "videos": "Most videos of a request.",
+    "video_units": "Most units of a video, T.",
+    "request_units": "Most units of a request: its videos times the units of the longest.",
 }
 
 
 def define_flags(values: cli.Flags) -> None:
     """Flags of `cpmn-serve`."""
-    values.string("model_base_path", "Folder of the numbered versions, of cpmn-export.")
+    values.string(
+        "model_base_path", "The --export_dir of cpmn-export, with its numbered versions. Required."
+    )
     values.string("model_name", "What clients call the model.", default="cpmn")
     values.integer("port", "Port of gRPC.", default=8500, least=1)
     values.integer("rest_api_port", "Port of REST and of the page.", default=8501, least=1)
-    values.integer("metrics_port", "Port of Prometheus's metrics.", default=8502, least=1)
+    values.integer(
+        "metrics_port",
+        "Port of Prometheus's metrics, of this machine alone; --address has the cluster's own.",
+        default=8502,
+        least=1,
+    )
     values.string(
         "host",
-        "Address to listen on. Any other than this machine's own needs --token_file or "
-        "--without_token.",
+        "Address to listen on, 0.0.0.0 for all. Any other than this machine's own needs "
+        "--token_file or --without_token.",
         default="127.0.0.1",
     )
     values.string("token_file", "File that holds the token which every request must bring.")
@@ -55,18 +67,37 @@ def define_flags(values: cli.Flags) -> None:
         "Take video files on the page, by the encoder of the model's training videos (extra "
         "[video]).",
     )
-    values.string("encoder", "Its file, where it is one: as of cpmn-encode.")
-    values.string("weights", "Its weights, where they are files: as of cpmn-encode.")
-    values.string("ssl_certfile", "Certificate of HTTPS on --rest_api_port.")
-    values.string("ssl_keyfile", "Its key.")
-    values.string("address", "Address of a Ray cluster to run in; this machine alone if empty.")
-    values.integer("replicas", "Copies of the model at work.", default=1, least=1)
-    values.integer("max_replicas", "As many by load; --replicas if not given.", default=0, least=0)
-    values.integer("in_flight", "Requests that a replica works on at a time.", default=32, least=1)
-    values.integer(
-        "queued", "Requests that wait for a replica; more are refused.", default=8, least=0
+    values.string(
+        "encoder", "For --encode_videos, where the encoder is a file: that file, as of cpmn-encode."
     )
-    values.integer("batch_videos", "Requests of a batch, at most.", default=16, least=1)
+    values.string(
+        "weights", "For --encode_videos, where its weights are files: these, as of cpmn-encode."
+    )
+    values.string("ssl_certfile", "Certificate, for HTTPS on --rest_api_port.")
+    values.string("ssl_keyfile", "Key of --ssl_certfile.")
+    values.string("address", "Address of a Ray cluster to run in; this machine alone if not given.")
+    values.integer("replicas", "Copies of the model at work, at least.", default=1, least=1)
+    values.integer(
+        "max_replicas",
+        "Copies of the model at work under load; always --replicas if 0.",
+        default=0,
+        least=0,
+    )
+    values.integer(
+        "in_flight",
+        "Requests that a replica has at a time: in its batch, and waiting for the next.",
+        default=32,
+        least=1,
+    )
+    values.integer(
+        "queued",
+        "Requests that wait until a replica has room; more are refused.",
+        default=8,
+        least=1,
+    )
+    values.integer(
+        "batch_videos", "Videos that a replica runs together, at most.", default=16, least=1
+    )
     values.integer("timeout", "Seconds of a request, waiting included.", default=60, least=1)
     for name, what in LIMITS.items():
         values.integer(f"max_{name}", what, default=getattr(Limits(), name), least=1)

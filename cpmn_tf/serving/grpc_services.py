@@ -71,7 +71,8 @@ def listen_on_host() -> None:
     """Makes gRPC servers of this process listen on the host that is asked for.
 
     Ray Serve (2.60) has an option for the host of HTTP, and listens on all addresses for gRPC; its
-    replicas listen so too, on any port that is free. Run in each of the engine's processes when it starts.
+    replicas listen so too, on any port that is free. Run in each of the engine's processes when it
+    starts.
     """
     from grpc.aio import _server
 

@@ -22,7 +22,7 @@ class ServerSettings:
       replicas: at least so many, each with the model in memory.
       max_replicas: at most so many, by load; ``replicas`` if 0.
       in_flight: requests that a replica works on, those in its batches included.
-      queued: requests that wait for a replica; more are refused.
+      queued: requests that wait for a replica, at least 1; more are refused.
       batch_videos: of a batch of the graph, at most.
       timeout: seconds of a request, the wait included.
       encode_videos: whether the page takes video files.
