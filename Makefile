@@ -1,14 +1,20 @@
-# Two commands do everything: `make demo` and `make test`. Each makes its own .venv first.
+# Two commands do everything: `make demo` and `make test`; `make serve` shows the demo's model in a browser.
+# Each makes its own .venv first.
 # The newest Python that can make an environment; a shim of pyenv may be there without its version.
 PYTHON ?= $(shell for python in python3.13 python3.12 python3.11; do \
 	$$python -c 'import ensurepip, venv' 2>/dev/null && echo $$python && break; done)
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test docs lint clean video-demo video-weights
+.PHONY: demo serve test docs lint clean video-demo video-weights
 
 demo: $(VENV)/installed
 	$(BIN)/python -m experiments.demo --output_dir=runs/demo
+
+# The demo's model on a page to try it on, with the extra [serving]; of the demo, only what is not there yet is made.
+serve: $(VENV)/serving demo
+	@echo "starting the server; after the line that begins with \"serving\", open http://127.0.0.1:8501 (Ctrl-C ends it)"
+	$(BIN)/cpmn-serve --model_base_path=runs/demo/export
 
 test: docs
 	$(BIN)/ruff check .
@@ -50,6 +56,11 @@ $(VENV)/installed: setup.py pyproject.toml
 
 $(VENV)/video: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[video]'
+	$(BIN)/python -m pip check
+	touch $@
+
+$(VENV)/serving: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[serving]'
 	$(BIN)/python -m pip check
 	touch $@
 

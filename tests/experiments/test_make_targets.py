@@ -8,8 +8,8 @@ import subprocess
 
 import pytest
 
-from cpmn_tf.commands import cli
-from experiments import run
+from cpmn_tf.commands import cli, serve
+from experiments import demo, run
 
 ROOT = pathlib.Path(__file__).parents[2]
 TARGETS = [
@@ -34,6 +34,35 @@ def test_fuzz_is_a_target(folder):
     module = "experiments.benchmarks.fuzz_protocols"
     assert shown.strip() == f".venv/bin/python -m {module}"
     assert importlib.util.find_spec(module)
+
+
+@pytest.mark.parametrize("name", ["video", "serving"])
+def test_an_extra_is_installed_once(folder, name):
+    call = ["make", "--dry-run", "--no-print-directory", f".venv/{name}"]
+    shown = subprocess.run(call, cwd=folder, capture_output=True, text=True, check=True).stdout
+    assert f"--editable '.[{name}]'" in shown and "pip check" in shown
+    assert shown.splitlines()[-1] == f"touch .venv/{name}"
+    (folder / ".venv" / name).touch()
+    shown = subprocess.run(call, cwd=folder, capture_output=True, text=True, check=True).stdout
+    assert "pip install" not in shown
+
+
+def test_serve_shows_what_the_demo_exported(folder):
+    (folder / ".venv" / "serving").touch()
+    call = ["make", "--dry-run", "--no-print-directory", "serve"]
+    shown = subprocess.run(call, cwd=folder, capture_output=True, text=True, check=True).stdout
+    made, _, served = shown.splitlines()
+    out = made.removeprefix(".venv/bin/python -m experiments.demo --output_dir=")
+    (exported,) = (command for _, output, command in demo.steps() if output == "export")
+    flags = dict(word.split("=") for word in exported.split() if "=" in word)
+    program, argument = served.split()
+    assert program == ".venv/bin/cpmn-serve"
+    assert argument == f"--model_base_path={flags['--export_dir'].replace('OUT', out)}"
+    # and the address that is printed is the command's
+    values = cli.Flags()
+    serve.define_flags(values)
+    values(["cpmn-serve"])
+    assert f"http://{values.host}:{values.rest_api_port} " in shown
 
 
 def commands(folder: pathlib.Path, *targets: str) -> list[str]:
