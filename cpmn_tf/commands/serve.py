@@ -139,10 +139,9 @@ def _token(values: cli.Flags) -> str:
         if not token.isascii() or not token.isprintable() or not token:
             raise UserError(f"{values.token_file}: holds no token; write one line of ASCII")
         return token
-    if not values.without_token and not _is_loopback(values.host):
-        raise UserError(
-            f"--host={values.host}: others can reach it; give --token_file, or --without_token"
-        )
+    if not values.without_token and (values.address or not _is_loopback(values.host)):
+        where = f"--address={values.address}" if values.address else f"--host={values.host}"
+        raise UserError(f"{where}: others can reach it; give --token_file, or --without_token")
     return ""
 
 

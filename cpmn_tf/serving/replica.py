@@ -250,7 +250,7 @@ class Replica:
         waiting = _Waiting(call, model, asyncio.get_running_loop().create_future())
         self._metrics.units.observe(call.videos * call.units)
         self._queue.append(waiting)
-        if not self._working:
+        if not self._working or self._working.done():
             self._working = asyncio.ensure_future(self._work())
         # A caller that has gone, or whose deadline is over, cancels this and so leaves the queue.
         return await waiting.outputs
@@ -271,7 +271,6 @@ class Replica:
                 taken.append(self._queue.popleft())
             for group in _divided(taken):
                 await self._run_group(group)
-        self._working = None
 
     async def _run_group(self, group: list[_Waiting]) -> None:
         """Runs requests in one batch of the graph; each has its answer as soon as that is done."""

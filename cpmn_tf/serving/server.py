@@ -22,6 +22,8 @@ from cpmn_tf.serving.versions import Versions
 
 TOKEN = "CPMN_SERVER_TOKEN"  # the environment's variable that a serveConfig gives the token by
 DEPLOYMENT = "Replica"
+START_SECONDS = 300  # with an engine of many parts and the model, on a machine that is busy
+LOGS = "its logs are in /tmp/ray/session_latest/logs"
 
 
 def application(arguments: Mapping[str, Any]) -> Any:
@@ -93,18 +95,35 @@ def run(settings: ServerSettings, ready: Callable[[], None]) -> None:
         Versions(settings.model_base_path, load=pathlib.Path, check=print)  # is there one at all?
         for port in (settings.port, settings.rest_api_port, settings.metrics_port):
             _check_port(settings.host, port)
-    stop = threading.Event()
+    stop, started = threading.Event(), threading.Event()
+
+    def end(number: int, _: Any) -> None:
+        if not started.is_set():  # nobody has been answered yet
+            raise SystemExit(128 + number)
+        stop.set()
+
+    def give_up(*_: Any) -> None:
+        raise UserError(f"the engine did not start within {START_SECONDS} s; {LOGS}")
+
+    # An engine whose parts die at their start is waited for without an end, by itself.
+    signal.signal(signal.SIGALRM, give_up)
+    signal.alarm(START_SECONDS)
     with contextlib.ExitStack() as stack:
+        stack.callback(signal.alarm, 0)
         cluster: dict[str, Any] = {"address": settings.address}
         if not settings.address:
             cluster = {
                 "include_dashboard": False,
                 "_metrics_export_port": settings.metrics_port,
             }
-        ray.init(logging_level=logging.ERROR, log_to_driver=True, **cluster)
+        try:
+            ray.init(logging_level=logging.ERROR, log_to_driver=True, **cluster)
+        except Exception as error:  # Ray's own, of many kinds
+            line = str(error).strip().splitlines()[0]
+            raise UserError(f"the engine did not start ({line}); {LOGS}") from error
         stack.callback(ray.shutdown)
         for number in (signal.SIGTERM, signal.SIGINT):  # after Ray, which has handlers too
-            signal.signal(number, lambda *_: stop.set())
+            signal.signal(number, end)
         serve.start(
             http_options=HTTPOptions(
                 host=settings.host,
@@ -125,6 +144,8 @@ def run(settings: ServerSettings, ready: Callable[[], None]) -> None:
         handle = serve.run(_application(settings), name=settings.model_name, route_prefix="/")
         if problem := handle.problem.remote().result():
             raise UserError(f"{settings.model_base_path}: no version can be served ({problem})")
+        signal.alarm(0)
+        started.set()
         ready()
         stop.wait()
         serve.delete(settings.model_name)  # waits for the requests that are in work

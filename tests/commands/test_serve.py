@@ -48,6 +48,12 @@ def test_any_other_address_asks_for_a_token_or_to_waive_it(started, capsys, host
     assert [settings.host for settings in started] == [host]
 
 
+def test_so_does_a_cluster(started, capsys):
+    # Ray listens for gRPC on all addresses of all nodes there.
+    assert serve.main(["--model_base_path=export", "--address=auto"]) == 1
+    assert "--address=auto: others can reach it" in capsys.readouterr().err and not started
+
+
 @pytest.mark.parametrize(
     ("content", "expected"), [(b"", "no token"), (b"a\nb", "no token"), (b"\xff", "be read")]
 )
