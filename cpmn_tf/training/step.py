@@ -2,6 +2,7 @@
 
 import functools
 import operator
+import pathlib
 from collections.abc import Callable
 
 import keras
@@ -11,6 +12,27 @@ from cpmn_tf.config import Config
 from cpmn_tf.training.objectives import Loss
 
 PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
+# Of processors that multiply in it; others convert there and back.
+INSTRUCTIONS = {
+    "mixed_float16": ("avx512_fp16", "amx_fp16", "fphp"),
+    "mixed_bfloat16": ("avx512_bf16", "amx_bf16", "bf16"),
+}
+
+
+def is_emulated(precision: str, cpuinfo: pathlib.Path = pathlib.Path("/proc/cpuinfo")) -> bool:
+    """Whether a precision is slower than float32 here: there is no GPU, and no instruction for it.
+
+    Args:
+      precision: of :data:`PRECISIONS`.
+      cpuinfo: what Linux says of the processor; elsewhere nobody knows, and this is False.
+    """
+    if precision not in INSTRUCTIONS or tf.config.list_physical_devices("GPU"):
+        return False
+    try:
+        known = cpuinfo.read_text(encoding="utf-8").split()
+    except OSError:
+        return False
+    return not set(INSTRUCTIONS[precision]) & set(known)
 
 
 def initialize(model: keras.Model, seed: int) -> None:

@@ -16,6 +16,7 @@ from cpmn_tf.training.events import EventWriter
 from cpmn_tf.training.loop import ModuleTrainer, Runtime
 from cpmn_tf.training.model_folder import ModelManifest, module_folder, modules_of
 from cpmn_tf.training.resolve import resolve
+from cpmn_tf.training.step import is_emulated
 from cpmn_tf.training.validation import Validator
 
 TENSORBOARD = "tensorboard"  # folder of the event files
@@ -95,6 +96,11 @@ def train(
     manifest.claim(model_dir)
     if data.simulated:
         report(f"{data_dir}: features are SIMULATED")
+    if is_emulated(precision):
+        report(
+            f"precision {precision}: this processor has no instruction for it, and is several "
+            "times faster in float32"
+        )
     for stream in streams or manifest.branches:
         validate = Validator(config=config, stream=stream, training=training, held_out=held_out)
         modules: dict[str, keras.Model] = {}

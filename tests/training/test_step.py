@@ -1,11 +1,12 @@
 """The step's graph: nothing of the forward pass is still to be computed when weights change."""
 
+import pytest
 import tensorflow as tf
 
 from cpmn_tf.config import Config, with_overrides
 from cpmn_tf.models import CascadedClassifier
 from cpmn_tf.training.objectives import cascade_loss
-from cpmn_tf.training.step import initialize, make_optimizer, make_step
+from cpmn_tf.training.step import initialize, is_emulated, make_optimizer, make_step
 
 
 def ancestors(operation: tf.Operation) -> set[str]:
@@ -74,3 +75,24 @@ def test_updates_wait_for_every_reader_of_the_weights():
         for read in (op for op in users if op.type == "ReadVariableOp"):
             late = (readers(read.outputs[0]) & alive) - needed
             assert not late, f"{variable.path} may change before {late} is computed"
+
+
+@pytest.mark.parametrize(
+    ("precision", "flags", "expected"),
+    [
+        ("mixed_bfloat16", "avx2 fma", True),
+        ("mixed_bfloat16", "avx2 avx512_bf16", False),
+        ("mixed_float16", "avx2 avx512_bf16 f16c", True),
+        ("mixed_float16", "amx_fp16", False),
+        ("float32", "avx2", False),
+    ],
+)
+def test_a_precision_without_an_instruction_is_told(
+    tmp_path, monkeypatch, precision, flags, expected
+):
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [])
+    (tmp_path / "cpuinfo").write_text(f"model name\t: one\nflags\t\t: sse {flags}\n")
+    assert is_emulated(precision, tmp_path / "cpuinfo") is expected
+    assert not is_emulated(precision, tmp_path / "none")
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: ["one"])
+    assert not is_emulated(precision, tmp_path / "cpuinfo")

@@ -41,6 +41,7 @@ def log(monkeypatch) -> list[Recorded]:
         monkeypatch.setattr(
             train_model, kind, lambda kind=kind, **given: Recorded(made, kind, given)
         )
+    monkeypatch.setattr(train_model, "is_emulated", lambda precision: False)  # wherever it runs
     return made
 
 
@@ -207,6 +208,13 @@ def test_simulated_features_are_called_so(log, arguments, dataset_writer, tmp_pa
     lines = []
     train(**{**arguments, "data_dir": folder}, streams=["rgb"], report=lines.append)
     assert lines[0] == f"{folder}: features are SIMULATED"
+
+
+def test_a_precision_that_is_slow_here_is_told(log, arguments, monkeypatch):
+    monkeypatch.setattr(train_model, "is_emulated", lambda precision: True)
+    lines = []
+    train(**arguments, precision="mixed_bfloat16", streams=["rgb"], report=lines.append)
+    assert lines[0].startswith("precision mixed_bfloat16: this processor has no instruction")
 
 
 def test_a_stop_that_was_asked_for_saves(arguments, tmp_path):
