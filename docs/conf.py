@@ -69,7 +69,7 @@ def relocate(app, path, docname, source):
 
 def setup(app):
     """Called by Sphinx."""
-    from cpmn_tf.commands.cli import load_tensorflow
+    from cpmn_tf.notices import load_tensorflow
 
     load_tensorflow()  # without its notices
     app.connect("include-read", relocate)

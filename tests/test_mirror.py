@@ -18,6 +18,7 @@ THROUGH = {
     "cpmn_tf.formats.tables": "formats/test_detection_files.py",
     "cpmn_tf.models.layers": "models/test_equations.py",
     "cpmn_tf.models.timeline": "models/test_whole_model.py",
+    "cpmn_tf.notices": "commands/test_cli.py",
     "cpmn_tf.plotting.curves": "plotting/test_drawing.py",
     "cpmn_tf.plotting.panels": "plotting/test_drawing.py",
     "cpmn_tf.serving.model": "serving/test_server.py",

@@ -11,21 +11,13 @@ import os
 import re
 import signal
 import sys
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from absl import flags
 
 from cpmn_tf.errors import UserError
 from cpmn_tf.files import disk_error
-
-# TensorFlow's start-up notices would bury a command's own lines; errors still show.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-
-_NOTICES = re.compile(
-    "absl::InitializeLog|cudart_stub|cuda_platform|cpu_feature_guard|^To enable the"
-    "|oneDNN custom operations are on|oneDNN supports DT_HALF only"
-)
+from cpmn_tf.notices import load_tensorflow as load_tensorflow
 
 # An argument as the library's errors name it: `fps`, `skip_missing=True` or `source=bsn`.
 _ARGUMENT = re.compile(r"`(\w+)(?:=True|(=[^`]*))?`")
@@ -147,30 +139,6 @@ def renamed(flags: Mapping[str, str]) -> Iterator[None]:
         for argument, flag in flags.items():
             text = re.sub(rf"`{argument}\b", f"`{flag}", text)
         raise UserError(text) from error
-
-
-def load_tensorflow() -> None:
-    """Imports TensorFlow and finds its devices, without its notices of what the machine has.
-
-    They come from native code before any log level holds, several lines in every command on a
-    machine without CUDA or without float16 arithmetic. Every other line is passed on.
-    """
-    sys.stderr.flush()
-    descriptor = os.dup(2)
-    with tempfile.TemporaryFile() as notices:
-        os.dup2(notices.fileno(), 2)
-        try:
-            import tensorflow as tf
-
-            tf.config.list_physical_devices()
-            tf.zeros([1], tf.float16)  # the first one brings the notice of float16
-        finally:
-            os.dup2(descriptor, 2)
-            os.close(descriptor)
-            notices.seek(0)
-            for line in notices.read().decode(errors="replace").splitlines():
-                if not _NOTICES.search(line):
-                    print(line, file=sys.stderr)
 
 
 class Stopped(Exception):

@@ -28,6 +28,7 @@ from ray.serve.grpc_util import RayServegRPCContext
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from cpmn_tf.notices import load_tensorflow
 from cpmn_tf.serving import batches, page, protocol
 from cpmn_tf.serving.protocol import Call, Refusal
 from cpmn_tf.serving.settings import ServerSettings
@@ -61,6 +62,7 @@ class Replica:
           threads: of the graph.
         """
         # Only here: the processes that deploy this class and pass requests on need no TensorFlow.
+        load_tensorflow()
         import tensorflow as tf
 
         from cpmn_tf.serving import protobufs
