@@ -135,7 +135,9 @@ def _token(values: cli.Flags) -> str:
         try:
             token = pathlib.Path(values.token_file).read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError) as error:
-            raise UserError(f"{values.token_file}: cannot be read ({error})") from None
+            raise UserError(
+                f"{values.token_file}: cannot be read ({error}); give a file with a line of ASCII"
+            ) from None
         if not token.isascii() or not token.isprintable() or not token:
             raise UserError(f"{values.token_file}: holds no token; write one line of ASCII")
         return token

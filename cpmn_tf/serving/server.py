@@ -143,7 +143,9 @@ def run(settings: ServerSettings, ready: Callable[[], None]) -> None:
         stack.callback(serve.shutdown)
         handle = serve.run(_application(settings), name=settings.model_name, route_prefix="/")
         if problem := handle.problem.remote().result():
-            raise UserError(f"{settings.model_base_path}: no version can be served ({problem})")
+            raise UserError(
+                f"{settings.model_base_path}: no version can be served ({problem}); export it anew"
+            )
         signal.alarm(0)
         started.set()
         ready()
@@ -157,7 +159,9 @@ def _check_port(host: str, port: int) -> None:
         try:
             one.bind((host, port))
         except OSError as error:
-            raise UserError(f"{host}:{port}: cannot be listened on ({error.strerror})") from None
+            raise UserError(
+                f"{host}:{port}: cannot be listened on ({error.strerror}); give another port"
+            ) from None
 
 
 def _environment(settings: ServerSettings) -> None:
