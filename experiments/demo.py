@@ -17,6 +17,7 @@ from cpmn_tf.files import read_json, write_json
 from experiments.paper import table3
 
 ROWS = table3.PARTS
+EXAMPLE = "person07_left_000"  # of the test people, for the page of `make serve`
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -49,7 +50,9 @@ def steps() -> Iterator[tuple[str, str, str]]:
         command += f" --detections=OUT/{detections} --output=OUT/{metrics}"
         yield f"Evaluate: {row.name}", metrics, command
     what = "Export a SavedModel with the post-processing inside"
-    yield what, "export", "cpmn-export --model_dir=OUT/model --export_dir=OUT/export"
+    command = "cpmn-export --model_dir=OUT/model --export_dir=OUT/export"
+    command += f" --example_data=OUT/records --example={EXAMPLE}"
+    yield what, "export", command
     what = "Plot what the model saw in four recordings"
     yield what, "plots", f"cpmn-plot {inputs} --output_dir=OUT/plots"
 

@@ -1,14 +1,22 @@
 """The demo ends what it has started, whenever it is asked to stop."""
 
+import importlib
 import os
+import pathlib
+import re
 import signal
 import subprocess
 import sys
 
 import pytest
 
+from cpmn_tf.commands import cli
 from experiments import demo
 from experiments.harness import lab
+
+ROOT = pathlib.Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+MODULES = dict(re.findall(r'"(cpmn-[\w-]+)": "([\w.]+)"', (ROOT / "setup.py").read_text()))
 
 # A command that says which signal it was sent.
 SLOW = """
@@ -71,6 +79,19 @@ def test_exit_codes_are_a_shells():
     assert demo.execute([sys.executable, "-c", "raise SystemExit(3)"]) == 3
     kill = "import os; os.kill(os.getpid(), 9)"
     assert demo.execute([sys.executable, "-c", kill]) == 137
+
+
+@pytest.mark.parametrize("step", demo.steps(), ids=lambda step: step[1])
+def test_every_flag_is_there(step):
+    program, *arguments = step[2].split()
+    module = MODULES[program]
+    values = cli.Flags()
+    importlib.import_module(module).define_flags(values)
+    assert values([program, *arguments]) == [program]
+
+
+def test_the_example_is_one_of_the_recordings_of_the_test_people():
+    assert f"runs/demo/plots/{demo.EXAMPLE}.png" in README  # which shows the testing split's first
 
 
 def test_every_row_is_localized_by_the_one_model_that_is_trained():
