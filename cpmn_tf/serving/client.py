@@ -474,8 +474,12 @@ class _Grpc:
             return method(request, timeout=left, metadata=self._metadata)
         except self._grpc.RpcError as error:
             code = error.code().name
-            passing = code in ("UNAVAILABLE", "RESOURCE_EXHAUSTED")
-            raise _Refused(code, _line(error.details() or ""), passing=passing) from None
+            line = _line(error.details() or "")
+            # gRPC's own word for a message that is too long is that of a queue that is full.
+            passing = (
+                code in ("UNAVAILABLE", "RESOURCE_EXHAUSTED") and "larger than max" not in line
+            )
+            raise _Refused(code, line, passing=passing) from None
 
 
 class _Rest:

@@ -6,6 +6,7 @@ to import TensorFlow, which TensorFlow Serving's own generated code does.
 
 import dataclasses
 import os
+from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
@@ -40,15 +41,18 @@ def _add(service: str, servicer: Any, server: grpc.aio.Server) -> None:
 
 
 def _say_unavailable() -> None:
-    """Has the proxy answer that the server is unavailable where a replica died with the request.
+    """Has the proxy answer that the server is unavailable where it is, so that clients send again.
 
-    Ray Serve (2.60) answers with the actor's obituary as an internal error, which no client would
-    send again. This is called in the proxy's process, before it takes requests.
+    Of a request whose replica died Ray Serve (2.60) says the actor's obituary, as an internal
+    error; of one that comes before the model is loaded, or when the server ends, that there is no
+    such application or path. This is called in the proxy's process, before it takes requests.
     """
     from ray.exceptions import RayActorError
-    from ray.serve._private import proxy
+    from ray.serve._private import http_util, proxy
 
     gone = "the replica that had the request is gone; send it again"
+    none = "no model is served now; send it again"
+    later = [(b"retry-after", b"1")]
 
     def grpc_status(error: BaseException, *rest: Any) -> Any:
         status = of_grpc(error, *rest)
@@ -59,12 +63,24 @@ def _say_unavailable() -> None:
     def http_status(error: BaseException, *rest: Any) -> Any:
         status = of_http(error, *rest)
         if isinstance(error, RayActorError):
-            headers = [(b"retry-after", b"1")]
-            return dataclasses.replace(status, code=503, message=gone, headers=headers)
+            return dataclasses.replace(status, code=503, message=gone, headers=later)
         return status
+
+    async def no_grpc(self: Any, request: Any) -> AsyncIterator[Any]:
+        code = grpc.StatusCode.UNAVAILABLE
+        yield proxy.ResponseStatus(code=code, message=none, is_error=True)
+
+    async def no_http(self: Any, request: Any) -> AsyncIterator[Any]:
+        answer = http_util.convert_object_to_asgi_messages(none, 503, extra_headers=later)
+        for message in answer:
+            yield message
+        yield proxy.ResponseStatus(code=503, is_error=True)
 
     of_grpc, of_http = proxy.get_grpc_response_status, proxy.get_http_response_status
     vars(proxy).update(get_grpc_response_status=grpc_status, get_http_response_status=http_status)
+    # The one application has all paths: what is not found is the application.
+    proxy.gRPCProxy.not_found_response = no_grpc  # type: ignore[method-assign]
+    proxy.HTTPProxy.not_found_response = no_http  # type: ignore[method-assign]
 
 
 def listen_on_host() -> None:

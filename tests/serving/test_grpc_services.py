@@ -82,6 +82,8 @@ def test_the_proxy_listens_on_the_host_alone_and_replicas_on_this_machine(monkey
 def test_a_request_whose_replica_died_is_to_be_sent_again(monkeypatch):
     for name in ("get_grpc_response_status", "get_http_response_status"):
         monkeypatch.setattr(proxy, name, getattr(proxy, name))  # restored afterwards
+    for kind in (proxy.gRPCProxy, proxy.HTTPProxy):
+        monkeypatch.setattr(kind, "not_found_response", kind.not_found_response)
     grpc_services._say_unavailable()
     status = proxy.get_grpc_response_status(ActorDiedError(), 5.0, "id")
     assert status.code == grpc.StatusCode.UNAVAILABLE and "send it again" in status.message
@@ -89,3 +91,12 @@ def test_a_request_whose_replica_died_is_to_be_sent_again(monkeypatch):
     assert status.code == 503 and dict(status.headers)[b"retry-after"] == b"1"
     late = proxy.get_grpc_response_status(TimeoutError(), 5.0, "id")
     assert late.code == grpc.StatusCode.DEADLINE_EXCEEDED
+
+    async def all_of(answer) -> list:
+        return [message async for message in answer]
+
+    (status,) = asyncio.run(all_of(proxy.gRPCProxy.not_found_response(None, None)))
+    assert status.code == grpc.StatusCode.UNAVAILABLE and "no model is served" in status.message
+    start, _, status = asyncio.run(all_of(proxy.HTTPProxy.not_found_response(None, None)))
+    assert start["status"] == status.code == 503
+    assert [b"retry-after", b"1"] in map(list, start["headers"])

@@ -33,6 +33,7 @@ from tensorflow_serving.apis import (
 )
 
 from cpmn_tf import inference
+from cpmn_tf.errors import UserError
 from cpmn_tf.serving import Client, saved_model
 from cpmn_tf.serving.protobufs import fill_tensor
 from cpmn_tf.training import load_model
@@ -302,6 +303,11 @@ def test_what_is_wrong_over_grpc_is_one_line(server):
     too_long = request()
     too_long.model_spec.signature_name = "x" * BYTES
     assert code(server, "Predict", too_long)[0] == "RESOURCE_EXHAUSTED"
+    once = Client(f"127.0.0.1:{server.port}", token=TOKEN, sleep=pytest.fail)
+    with pytest.raises(UserError, match="larger than max"):
+        once.localize(
+            {name: values[0] for name, values in features(2 * SLOW * 4).items()}, rate=1.0
+        )
     found, line = code(server, "Predict", request(UNITS + 1))
     assert found == "INVALID_ARGUMENT" and str(UNITS) in line
 
@@ -453,6 +459,8 @@ def test_it_ends_when_what_is_in_work_is_answered(server):
         answers = [pool.submit(server.call, "Predict", request(SLOW)) for _ in range(IN_FLIGHT)]
         time.sleep(1.0)  # they are with the replica
         server.process.send_signal(signal.SIGTERM)
+        time.sleep(0.5)
+        assert code(server, "Predict", request(), timeout=10)[0] == "UNAVAILABLE"
         for answer in answers:
             assert answer.result().outputs
     assert server.process.wait(60) == 0
