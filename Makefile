@@ -6,7 +6,7 @@ PYTHON ?= $(shell for python in python3.13 python3.12 python3.11; do \
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo serve test docs lint clean video-demo video-weights
+.PHONY: demo serve onnx test docs lint clean video-demo video-weights
 
 demo: $(VENV)/installed
 	$(BIN)/python -m experiments.demo --output_dir=runs/demo
@@ -15,6 +15,10 @@ demo: $(VENV)/installed
 serve: $(VENV)/serving demo
 	@echo "starting the server; after the line that begins with \"serving\", open http://127.0.0.1:8501 (Ctrl-C ends it)"
 	$(BIN)/cpmn-serve --model_base_path=runs/demo/export
+
+# The demo's model as ONNX, with the extra [onnx], compared with TensorFlow.
+onnx: $(VENV)/onnx demo
+	$(BIN)/cpmn-export --model_dir=runs/demo/model --export_dir=runs/demo/export --format=onnx
 
 test: docs
 	$(BIN)/ruff check .
@@ -54,13 +58,9 @@ $(VENV)/installed: setup.py pyproject.toml
 	$(BIN)/python -m pip check
 	touch $@
 
-$(VENV)/video: $(VENV)/installed
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[video]'
-	$(BIN)/python -m pip check
-	touch $@
-
-$(VENV)/serving: $(VENV)/installed
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[serving]'
+# An extra by its name.
+$(VENV)/video $(VENV)/serving $(VENV)/onnx: $(VENV)/%: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$*]'
 	$(BIN)/python -m pip check
 	touch $@
 

@@ -36,7 +36,7 @@ def test_fuzz_is_a_target(folder):
     assert importlib.util.find_spec(module)
 
 
-@pytest.mark.parametrize("name", ["video", "serving"])
+@pytest.mark.parametrize("name", ["video", "serving", "onnx"])
 def test_an_extra_is_installed_once(folder, name):
     call = ["make", "--dry-run", "--no-print-directory", f".venv/{name}"]
     shown = subprocess.run(call, cwd=folder, capture_output=True, text=True, check=True).stdout
