@@ -204,6 +204,36 @@ def parse_eagerly(parse, serialized: bytes, manifest: Manifest) -> dict:
     return parse(tf.constant(serialized), manifest)
 
 
+def test_a_batch_is_parsed_whatever_its_records_dtypes():
+    videos = {"float32": make_record("short", units=3), "float16": make_record("long", units=5)}
+    serialized = [records.encode(video, make_manifest(kind)) for kind, video in videos.items()]
+    features, *times = records.parse_batch(tf.constant(serialized), {"rgb": 3, "flow": 2})
+    for row, (kind, video) in enumerate(videos.items()):
+        for name, values in video.features.items():
+            assert features[name].dtype == tf.float32 and features[name].shape[1] == 5
+            np.testing.assert_array_equal(features[name][row, : len(values)], values.astype(kind))
+            assert not features[name][row, len(values) :].numpy().any()
+    assert [value.numpy().tolist() for value in times[:2]] == [[3, 5], [5.0, 5.0]]
+    np.testing.assert_allclose(times[2], [0.6, 1.0])
+    alone = records.parse_batch(tf.constant(serialized), {"flow": 2})[0]
+    assert list(alone) == ["flow"]
+    np.testing.assert_array_equal(alone["flow"], features["flow"])
+    with pytest.raises(tf.errors.InvalidArgumentError, match="feature/depth"):
+        records.parse_batch(tf.constant(serialized), {"depth": 2})
+
+
+@pytest.mark.parametrize("name", [*BROKEN][: [*BROKEN].index("label")])
+def test_a_broken_record_of_a_batch_has_no_length(name):
+    manifest = make_manifest()
+    sound = records.encode(make_record(units=3), manifest)
+    broken = altered(records.encode(make_record(), manifest), BROKEN[name])
+    features, lengths, _, _ = records.parse_batch(
+        tf.constant([broken, sound]), {"rgb": 3, "flow": 2}
+    )
+    assert lengths.numpy().tolist() == [-1, 3]
+    assert features["rgb"].shape == (2, 3, 3) and not features["rgb"][0].numpy().any()
+
+
 @pytest.mark.parametrize(
     "change",
     [
