@@ -164,7 +164,7 @@ class PyramidAttention(keras.Model):
         """
         window, windows = self.config.window, tf.shape(places)[0]
         most = max(CHUNK_UNITS // window, 1)
-        chunks = (windows + most - 1) // most
+        chunks = tf.maximum((windows + most - 1) // most, 1)  # also of no videos
         size = (windows + chunks - 1) // chunks  # where one chunk does, nothing is added to it
         extra = [[0, chunks * size - windows], [0, 0]]
         places, inside = tf.pad(places, extra), tf.pad(inside, extra)

@@ -296,6 +296,11 @@ def test_windows_are_joined_into_a_video(
         np.testing.assert_allclose(heat[row, : len(video)], maps, **CLOSE)
 
 
+def test_a_batch_without_videos_has_no_maps(pyramid):
+    scores, heat = pyramid.call_on_video(tf.zeros([0, 9, 5]), tf.zeros([0], tf.int32))
+    assert scores.shape == (0, 3) and heat.shape == (0, 9, 3)
+
+
 def test_pyramid_by_hand():
     """One channel, one filter, identity everywhere: the label maps are the pooled input."""
     for lateral, heat in (
