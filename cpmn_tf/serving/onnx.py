@@ -75,7 +75,7 @@ def export_onnx(model: CPMN, export_dir: str | os.PathLike) -> pathlib.Path:
         except UserError:
             raise
         except Exception as error:  # neither has a class of its own for all that it raises
-            line = str(error).strip().splitlines()[0][:200]
+            line = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
             text = f"{path}: ONNX has no graph of these settings ({line}); export a SavedModel"
             raise UserError(text) from error
     return path
@@ -95,10 +95,11 @@ def _compare(model: CPMN, function: Any, session: Any, lengths: tuple[int, ...])
 
 
 def _upper_bound(ctx: Any, node: Any, name: str, args: Any) -> None:
-    """``tf.searchsorted(side="right")``, which tf2onnx lacks: binary search, one bit at a time.
+    """``tf.searchsorted(side="right")``, which tf2onnx lacks.
 
     Of each row of a table [rows, entries], ascending, how many entries are at most a query
-    [rows, queries].
+    [rows, queries]: those that precede it when both are sorted together. Of equal values TopK puts
+    the first, the table's, first.
     """
     from onnx import TensorProto
     from tf2onnx import utils
@@ -112,16 +113,15 @@ def _upper_bound(ctx: Any, node: Any, name: str, args: Any) -> None:
     (table, queries), (output,) = node.input, node.output
     shape = ctx.get_shape(output)
     ctx.remove_node(node.name)
-    entries = op("Gather", op("Shape", table), constant(1), axis=0)
-    last = op("Sub", entries, constant(1))
-    found = op("Expand", constant([[0]]), op("Shape", queries))
-    for bit in reversed(range(31)):  # lengths in units are int32
-        more = op("Add", found, constant(1 << bit))
-        place = op("Min", op("Sub", more, constant(1)), last)
-        value = op("GatherElements", table, place, axis=1)
-        fits = op("And", op("LessOrEqual", more, entries), op("LessOrEqual", value, queries))
-        found = op("Where", fits, more, found)
-    kind = TensorProto.INT32
+    one = constant([1])
+    both = op("Concat", table, queries, axis=1)
+    entries, size = (op("Gather", op("Shape", values), one, axis=0) for values in (table, both))
+    sort = ctx.make_node("TopK", [both, size], attr={"axis": 1, "largest": 0}, output_count=2)
+    order = sort.output[1]
+    of_table = op("Cast", op("Less", order, entries), to=TensorProto.INT32)
+    before = op("CumSum", of_table, constant(1))
+    before = op("ScatterElements", before, order, before, axis=1)  # in the order of `both`
+    kinds, shapes = [TensorProto.INT32], [shape]
     ctx.make_node(
-        "Cast", [found], attr={"to": kind}, outputs=[output], dtypes=[kind], shapes=[shape]
+        "Slice", [before, entries, size, one], outputs=[output], dtypes=kinds, shapes=shapes
     )

@@ -10,7 +10,7 @@ import tensorflow as tf
 from cpmn_tf.commands import export
 from cpmn_tf.errors import UserError
 from cpmn_tf.serving import onnx, videos
-from cpmn_tf.serving.saved_model import score
+from cpmn_tf.serving.saved_model import score, score_specs
 from cpmn_tf.training import load_model
 
 
@@ -54,11 +54,59 @@ def test_score_is_tensorflows(capsys, drawn_model_dir, tmp_path, runtime, settin
     assert session.run(["status"], inputs)[0].tolist() == [1, 0]
 
 
+def test_the_added_operation_is_tensorflows(runtime):
+    import tf2onnx
+
+    specs = [tf.TensorSpec([None, None], tf.float32, name=name) for name in ("table", "queries")]
+    search = tf.function(lambda table, queries: tf.searchsorted(table, queries, side="right"))
+    proto, _ = tf2onnx.convert.from_function(
+        search, specs, opset=onnx.OPSET, custom_op_handlers={"UpperBound": (onnx._upper_bound, [])}
+    )
+    session = runtime.InferenceSession(proto.SerializeToString())
+    rng = np.random.default_rng(0)
+    for entries, queries in ((1, 1), (5, 40), (300, 200)):  # whole numbers: many are equal
+        table = np.sort(rng.integers(0, 50, [3, entries]).astype(np.float32))
+        asked = rng.integers(-2, 53, [3, queries]).astype(np.float32)
+        (found,) = session.run(None, {"table": table, "queries": asked})
+        np.testing.assert_array_equal(found, search(table, asked))
+
+
 def test_a_difference_is_an_error_and_leaves_nothing(
     drawn_model_dir, tmp_path, runtime, monkeypatch
 ):
-    monkeypatch.setattr(onnx, "TOLERANCE", -1.0)
-    with pytest.raises(UserError, match=r"ONNX gives another \w+ than TensorFlow"):
+    """A graph that takes what `score` does, and gives class scores that are all 0."""
+    from onnx import TensorProto, helper
+
+    model = load_model(drawn_model_dir)
+    kinds = {tf.float32: TensorProto.FLOAT, tf.int32: TensorProto.INT32}
+    inputs = [
+        helper.make_tensor_value_info(name, kinds[spec.dtype], [None] * spec.shape.rank)
+        for name, spec in score_specs(model).items()
+    ]
+    zeros = helper.make_tensor("zeros", TensorProto.FLOAT, [1, 3], [0.0] * 3)
+    node = helper.make_node("Constant", [], ["class_scores"], value=zeros)
+    output = helper.make_tensor_value_info("class_scores", TensorProto.FLOAT, [1, 3])
+    graph = helper.make_graph([node], "zeros", inputs, [output])
+    proto = helper.make_model(
+        graph, opset_imports=[helper.make_opsetid("", onnx.OPSET)], ir_version=10
+    )
+    monkeypatch.setattr("tf2onnx.convert.from_function", lambda *_, **__: (proto, None))
+    with pytest.raises(UserError, match="ONNX gives another class_scores than TensorFlow"):
+        onnx.export_onnx(model, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("error", "said"), [(ValueError("no op\nmore"), "no op"), (AssertionError(), "AssertionError")]
+)
+def test_what_cannot_be_converted_is_one_line(
+    drawn_model_dir, tmp_path, runtime, monkeypatch, error, said
+):
+    def fails(*_, **__):
+        raise error
+
+    monkeypatch.setattr("tf2onnx.convert.from_function", fails)
+    with pytest.raises(UserError, match=rf"no graph of these settings \({said}\); export a"):
         onnx.export_onnx(load_model(drawn_model_dir), tmp_path)
     assert not list(tmp_path.iterdir())
 
