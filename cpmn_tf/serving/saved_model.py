@@ -63,7 +63,7 @@ def export(
     Args:
       model: of :func:`~cpmn_tf.load_model`.
       export_dir: folder of the numbered version folders.
-      example: a video of :func:`~cpmn_tf.serving.videos.of_data_set` to put into it.
+      example: a video of ``cpmn_tf.serving.videos.of_data_set`` to put into it.
       check: see :func:`~cpmn_tf.serving.check.check`; what fails it does not become a version.
       report: called with lines worth showing.
 
