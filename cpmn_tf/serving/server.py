@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from cpmn_tf.errors import UserError
-from cpmn_tf.serving import grpc_services
+from cpmn_tf.serving import grpc_services, http_gate
 from cpmn_tf.serving.protocol import Limits
 from cpmn_tf.serving.settings import ServerSettings
 from cpmn_tf.serving.versions import Versions
@@ -169,6 +169,8 @@ def _environment(settings: ServerSettings) -> None:
     os.environ |= {
         grpc_services.HOST: settings.host,
         "RAY_SERVE_GRPC_MAX_MESSAGE_SIZE": str(settings.limits.request_bytes),
+        http_gate.BYTES: str(settings.limits.request_bytes),
+        "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": http_gate.FUNCTION,
         "RAY_USAGE_STATS_ENABLED": "0",
     }
     if not settings.address:
