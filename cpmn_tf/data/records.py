@@ -186,6 +186,12 @@ def parse_with_segments(
     return {**video, "segments": segments, "segment_labels": tf.cast(label, tf.int32)}
 
 
+def batch_spec(streams: Iterable[str]) -> dict[str, Any]:
+    """The features that :func:`parse_batch` parses."""
+    fields = [field for name in streams for field in schema.stream_fields(name)]
+    return parsers([schema.DURATION, schema.RATE, schema.DTYPE, *fields])
+
+
 def parse_batch(
     serialized: tf.Tensor, streams: Mapping[str, int]
 ) -> tuple[dict[str, tf.Tensor], tf.Tensor, tf.Tensor, tf.Tensor]:
@@ -203,9 +209,7 @@ def parse_batch(
     Raises:
       tf.errors.InvalidArgumentError: when run on what is no record, or has not every stream.
     """
-    fields = [field for name in streams for field in schema.stream_fields(name)]
-    spec = parsers([schema.DURATION, schema.RATE, schema.DTYPE, *fields])
-    parsed = tf.io.parse_example(serialized, spec)
+    parsed = tf.io.parse_example(serialized, batch_spec(streams))
     dtype = parsed[schema.DTYPE.key]
     size = sum(tf.where(dtype == name, np.dtype(name).itemsize, 0) for name in schema.DTYPES)
     stored = {name: [parsed[field.key] for field in schema.stream_fields(name)] for name in streams}

@@ -1,5 +1,6 @@
 """A version of an exported model, as functions of arrays."""
 
+import dataclasses
 import pathlib
 from collections.abc import Mapping
 
@@ -7,7 +8,10 @@ import numpy as np
 import tensorflow as tf
 
 from cpmn_tf.data.manifest import graph_argument
+from cpmn_tf.data.records import batch_spec
+from cpmn_tf.data.schema import stream_fields
 from cpmn_tf.serving import page, protobufs
+from cpmn_tf.serving.protocol import Call, check_size, invalid, quoted
 from cpmn_tf.serving.saved_model import load_exported
 from cpmn_tf.serving.settings import ServerSettings
 
@@ -44,6 +48,24 @@ class Model:
         given = {graph_argument(name): tf.constant(value) for name, value in inputs.items()}
         found = self._functions[signature](**given)
         return {name: value.numpy() for name, value in found.items()}
+
+    def examined(self, call: Call) -> Call:
+        """A call of `serialized` with the units of its longest example.
+
+        Raises:
+          Refusal: if these are more than the limits allow, or one is no record of such streams.
+        """
+        streams = self.page.manifest.streams
+        try:
+            parsed = tf.io.parse_example(call.inputs["examples"], batch_spec(streams))
+        except (tf.errors.InvalidArgumentError, UnicodeDecodeError):  # whose text quotes the bytes
+            invalid(
+                f"input 'examples': one is no tf.train.Example of a record with {quoted(streams)}"
+            )
+        dimensions = [parsed[stream_fields(name)[1].key] for name in streams]
+        units = max(0, int(np.max(dimensions)))
+        check_size(call.videos, units, self.page.limits)
+        return dataclasses.replace(call, units=units)
 
     def check(self) -> None:
         """Runs a video through it, which also builds the graph.

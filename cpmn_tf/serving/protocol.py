@@ -22,8 +22,8 @@ REST is the real server's (`/v1/models/NAME:predict`):
 
 Stricter than the real server: duplicate keys and unknown names in `inputs` are refused, and in
 protobuf a tensor must hold as many values as its shape says (TensorFlow would repeat the last one:
-memory on a header's word). `serialized` takes examples whose units only the graph sees, so that it
-is bounded by bytes and videos alone.
+memory on a header's word). The units of examples, which `serialized` takes, are checked where these
+are parsed (:meth:`~cpmn_tf.serving.model.Model.examined`).
 """
 
 import base64
@@ -235,6 +235,16 @@ def check_shapes(
     units = _agreed(streams, 1, "units") if streams else 0
     if not videos:
         invalid("the batch is empty; give at least one video")
+    check_size(videos, units, limits)
+    return videos, units
+
+
+def check_size(videos: int, units: int, limits: Limits) -> None:
+    """Of a batch.
+
+    Raises:
+      Refusal: if there are more videos or units than the limits.
+    """
     for count, limit, what, fix in (
         (videos, limits.videos, "videos", "send fewer at once"),
         (units, limits.video_units, "units in a video", "send it in parts"),
@@ -242,7 +252,6 @@ def check_shapes(
     ):
         if count > limit:
             invalid(f"the request has {count} {what}; this server takes at most {limit}: {fix}")
-    return videos, units
 
 
 def _agreed(shapes: Mapping[str, tuple[int, ...]], axis: int, what: str) -> int:

@@ -249,6 +249,8 @@ class Replica:
 
     async def _run(self, model: "Model", call: Call) -> dict[str, np.ndarray]:
         """The outputs of a call, when its batch is done."""
+        if call.signature == "serialized":
+            call = await self._apart(functools.partial(model.examined, call))
         waiting = _Waiting(call, model, asyncio.get_running_loop().create_future())
         self._metrics.units.observe(call.videos * call.units)
         self._queue.append(waiting)
