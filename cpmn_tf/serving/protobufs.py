@@ -102,7 +102,8 @@ def parse_predict(
             invalid(f"input {key!r}: expected {expected}, got {_dtype(tensor.dtype)}")
         if tensor.tensor_shape.unknown_rank:
             invalid(f"input {key!r}: expected {expected}, got an unknown shape")
-        shapes[key] = tuple(dim.size for dim in tensor.tensor_shape.dim)
+        dims = tensor.tensor_shape.dim[:9]  # of millions, as many as a refusal shows are enough
+        shapes[key] = tuple(dim.size for dim in dims)
     videos, units = check_shapes(shapes, signature, limits)
     # `ByteSize` would write the whole message to know.
     check_bytes(sum(map(_byte_count, tensors.values(), shapes.values())), limits)
