@@ -23,9 +23,10 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 import numpy as np
+from ray.exceptions import TaskCancelledError
 from ray.serve import metrics
 from ray.serve.grpc_util import RayServegRPCContext
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
 from cpmn_tf.notices import load_tensorflow
@@ -144,7 +145,7 @@ class Replica:
     async def __call__(self, request: Request) -> Response:
         """Answers a request by its path."""
         try:
-            if request.url.path == "/" and request.method == "GET":
+            if request.scope["path"] == "/" and request.method == "GET":
                 return Response(page.index(self._settings.model_name), headers=page.HEADERS)
             self._authorize(request.headers.get("authorization", ""))
             return await self._routed(request)
@@ -153,7 +154,8 @@ class Replica:
             return JSONResponse({"error": refusal.message}, protocol.HTTP_STATUS[refusal.code])
 
     async def _routed(self, request: Request) -> Response:
-        found = _PATH.fullmatch(request.url.path)
+        path = request.scope["path"]  # while `url` is made of headers too
+        found = _PATH.fullmatch(path)
         handlers = {
             ("POST", ":predict"): self._rest_predict,
             ("POST", ":localize"): self._rest_localize,
@@ -163,7 +165,7 @@ class Replica:
         }
         handler = handlers.get((request.method, found["verb"])) if found else None
         if not found or not handler:
-            what = f"{request.method} {request.url.path[:100]!r}"
+            what = f"{request.method[:100]} {path[:100]!r}"
             raise Refusal("NOT_FOUND", f"{what}: there is no such method; see docs/serving.md")
         self._check_name(found["name"])
         version = int(found["version"]) if found["version"] else None
@@ -210,13 +212,21 @@ class Replica:
 
     async def _body(self, request: Request) -> bytes:
         """The body, of which no more is read than is allowed."""
+        coding = request.headers.get("content-encoding", "identity")
+        if coding != "identity":
+            raise Refusal(
+                "INVALID_ARGUMENT", f"Content-Encoding {coding[:100]!r} is not taken; send it plain"
+            )
         limit = self._settings.limits.request_bytes
         parts, size = [], 0
-        async for part in request.stream():
-            size += len(part)
-            if size > limit:
-                raise Refusal("INVALID_ARGUMENT", f"the request has more than {limit} bytes")
-            parts.append(part)
+        try:
+            async for part in request.stream():
+                size += len(part)
+                if size > limit:
+                    raise Refusal("INVALID_ARGUMENT", f"the request has more than {limit} bytes")
+                parts.append(part)
+        except (ClientDisconnect, TaskCancelledError):  # the engine's, where it noticed first
+            raise Refusal("CANCELLED", "the client has gone") from None
         return b"".join(parts)
 
     # -- what both share

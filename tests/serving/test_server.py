@@ -24,6 +24,7 @@ pytest.importorskip("ray", reason="the extra [serving] is not installed")
 pytest.importorskip("tensorflow_serving", reason="the extra [serving] is not installed")
 
 import grpc
+import tensorflow as tf
 from tensorflow_serving.apis import (
     get_model_metadata_pb2,
     get_model_status_pb2,
@@ -33,6 +34,7 @@ from tensorflow_serving.apis import (
 )
 
 from cpmn_tf import inference
+from cpmn_tf.data.pipeline import Split
 from cpmn_tf.errors import UserError
 from cpmn_tf.serving import Client, saved_model
 from cpmn_tf.serving.protobufs import fill_tensor
@@ -104,13 +106,18 @@ class Server:
         return getattr(stub, method)(request, timeout=timeout, metadata=metadata)
 
     def http(
-        self, path: str, body: bytes | None = None, token: str = TOKEN, method: str | None = None
+        self,
+        path: str,
+        body: bytes | None = None,
+        token: str = TOKEN,
+        method: str | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> tuple[int, Any, Mapping[str, str]]:
         """Status, body (parsed if it is JSON) and headers."""
         request = urllib.request.Request(
             f"http://127.0.0.1:{self.rest}{path}",
             body,
-            {"Authorization": f"Bearer {token}"},
+            {"Authorization": f"Bearer {token}", **(headers or {})},
             method=method,
         )
         try:
@@ -121,6 +128,12 @@ class Server:
         status, content, headers = found
         is_json = headers.get("content-type") == "application/json"
         return status, json.loads(content) if is_json else content.decode(), headers
+
+    def refusals(self) -> str:
+        """What its metrics count of them."""
+        url = f"http://127.0.0.1:{self.metrics}/metrics"
+        text = urllib.request.urlopen(url, timeout=10).read().decode()
+        return "\n".join(line for line in text.splitlines() if "cpmn_refusals" in line)
 
     def status(self) -> dict[int, tuple[str, str]]:
         """State and error by version."""
@@ -261,11 +274,20 @@ def test_the_page_and_what_it_asks_for(server, client):
 WRONG = {
     "no token": ("/v1/models/cpmn", None, {"token": ""}, 401, "token"),
     "another token": ("/v1/models/cpmn/about", None, {"token": "x"}, 401, "token"),
+    "a token in other letters": ("/v1/models/cpmn", None, {"token": TOKEN.upper()}, 401, "token"),
     "another model": ("/v1/models/x", None, {}, 404, "no model 'x'"),
     "no such version": ("/v1/models/cpmn/versions/7:predict", b"{}", {}, 404, "version 7"),
     "no such path": ("/etc/passwd", None, {}, 404, "no such method"),
     "no such method": ("/v1/models/cpmn", None, {"method": "PUT"}, 404, "no such method"),
     "no JSON": ("/v1/models/cpmn:predict", b"{", {}, 400, "not JSON"),
+    "packed": (
+        "/v1/models/cpmn:predict",
+        b"{}",
+        {"headers": {"Content-Encoding": "gzip"}},
+        400,
+        "'gzip' is not taken",
+    ),
+    "a line's end in a name": ("/v1/models/cpmn%0a", None, {}, 404, "no model 'cpmn\\n'"),
     "too long": ("/v1/models/cpmn:predict", b" " * (BYTES + 1), {}, 400, f"{BYTES} bytes"),
     "no signature": ("/v1/models/cpmn:predict", b'{"signature_name": "x"}', {}, 400, "'x'"),
     "no features": ("/v1/models/cpmn:localize", b"x", {}, 400, "neither .npz nor .npy"),
@@ -310,6 +332,45 @@ def test_what_is_wrong_over_grpc_is_one_line(server):
         )
     found, line = code(server, "Predict", request(UNITS + 1))
     assert found == "INVALID_ARGUMENT" and str(UNITS) in line
+
+
+def test_examples_are_detected_in_or_refused(server, data_set):
+    record = next(Split.open(data_set, "testing").serialized().as_numpy_iterator())
+    too_long = tf.train.Example.FromString(record)
+    too_long.features.feature["feature/rgb/dimensions"].int64_list.value[0] = UNITS + 1
+
+    def examples(*given: bytes) -> predict_pb2.PredictRequest:
+        made = predict_pb2.PredictRequest()
+        made.model_spec.name, made.model_spec.signature_name = "cpmn", "serialized"
+        fill_tensor(made.inputs["examples"], np.array(given, object))
+        return made
+
+    assert server.call("Predict", examples(record)).outputs["counts"].tensor_content > bytes(4)
+    # What TensorFlow says of the second is not UTF-8.
+    for wrong in (b"no record", b"\xff\xc9", b""):
+        found, line = code(server, "Predict", examples(record, wrong))
+        assert found == "INVALID_ARGUMENT" and "'flow', 'rgb'" in line
+    found, line = code(server, "Predict", examples(record, too_long.SerializeToString()))
+    assert found == "INVALID_ARGUMENT" and f"{UNITS + 1} units in a video" in line
+
+
+def test_headers_do_not_steer_the_engine(server):
+    for headers in ({"x-request-timeout-seconds": "1e-9"}, {"x-request-id": "\xff"}):
+        assert server.http("/v1/models/cpmn/about", headers=headers)[0] == 200
+
+
+def test_who_goes_away_in_the_middle_is_no_failure(server):
+    head = f"POST /v1/models/cpmn:predict HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {TOKEN}\r\n"
+
+    def cancelled() -> bool:
+        with socket.create_connection(("127.0.0.1", server.rest)) as connection:
+            connection.sendall(f"{head}Content-Length: 1000\r\n\r\n{{".encode())
+            time.sleep(0.2)  # it is with the replica
+        return 'code="CANCELLED"' in server.refusals()
+
+    until(cancelled)
+    assert 'code="INTERNAL"' not in server.refusals()
+    assert "a request failed" not in server.log.read_text()
 
 
 def test_a_faulty_video_has_a_status_and_its_neighbours_their_detections(server):
