@@ -27,13 +27,14 @@ import tempfile
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import IO, Any
 
 import numpy as np
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2
 
-from cpmn_tf.config import preset
+from cpmn_tf.config import preset, with_settings
 from cpmn_tf.models import CPMN
 from cpmn_tf.serving.protobufs import fill_tensor
 from cpmn_tf.serving.saved_model import export
@@ -44,9 +45,10 @@ PAGE = os.sysconf("SC_PAGE_SIZE") / 2**20  # MiB
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
-def random_model() -> CPMN:
-    """A model of the size of `thumos14` whose curves are not constant."""
-    config, streams = preset("thumos14"), {"rgb": WIDTH, "flow": WIDTH}
+def random_model(width: int = WIDTH, settings: Mapping[str, Any] | None = None) -> CPMN:
+    """A model of the size of `thumos14`, by default, whose curves are not constant."""
+    config = with_settings(preset("thumos14"), settings or {})
+    streams = {"rgb": width, "flow": width}
     model = CPMN(streams=streams, num_classes=CLASSES, config=config)
     rng = np.random.default_rng(0)
     for variable in model.trainable_variables:
@@ -58,14 +60,14 @@ def random_model() -> CPMN:
     return model
 
 
-def inputs(videos: int) -> dict[str, np.ndarray]:
+def inputs(videos: int, units: int = UNITS, width: int = WIDTH) -> dict[str, np.ndarray]:
     """Drawn videos, all of one length."""
     rng = np.random.default_rng(1)
     features = {
-        name: rng.normal(size=(videos, UNITS, WIDTH)).astype(np.float32) for name in ("rgb", "flow")
+        name: rng.normal(size=(videos, units, width)).astype(np.float32) for name in ("rgb", "flow")
     }
-    rates, durations = np.float32([6.0] * videos), np.float32([150.0] * videos)
-    lengths = np.int32([UNITS] * videos)
+    rates, durations = np.float32([6.0] * videos), np.float32([units / 6.0] * videos)
+    lengths = np.int32([units] * videos)
     return {**features, "lengths": lengths, "rates": rates, "durations": durations}
 
 
@@ -98,12 +100,12 @@ def free_port() -> int:
 class Server:
     """`cpmn-serve` in processes of its own."""
 
-    def __init__(self, versions: pathlib.Path, *flags: str):
+    def __init__(self, versions: pathlib.Path, *flags: str, log: IO | None = None):
         self.port, self.rest, self.metrics = free_port(), free_port(), free_port()
         command = [sys.executable, "-m", "cpmn_tf.commands.serve", f"--model_base_path={versions}"]
         command += [f"--port={self.port}", f"--rest_api_port={self.rest}"]
         command += [f"--metrics_port={self.metrics}", *flags]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
         assert self.process.stdout
         while line := self.process.stdout.readline():
             if line.startswith("serving"):
