@@ -79,8 +79,8 @@ def _say_unavailable() -> None:
     of_grpc, of_http = proxy.get_grpc_response_status, proxy.get_http_response_status
     vars(proxy).update(get_grpc_response_status=grpc_status, get_http_response_status=http_status)
     # The one application has all paths: what is not found is the application.
-    proxy.gRPCProxy.not_found_response = no_grpc  # type: ignore[method-assign]
-    proxy.HTTPProxy.not_found_response = no_http  # type: ignore[method-assign]
+    of_proxies: tuple[Any, Any] = proxy.gRPCProxy, proxy.HTTPProxy
+    of_proxies[0].not_found_response, of_proxies[1].not_found_response = no_grpc, no_http
 
 
 def listen_on_host() -> None:
