@@ -594,18 +594,22 @@ class State:
     def __init__(self, server: Server):
         self._server = server
         self.samples: list[tuple[float, int, int]] = []
+        self.threads: list[dict[str, int]] = []  # by process
 
     def sample(self) -> None:
         """Adds one."""
-        threads = files = 0
+        threads: dict[str, int] = {}
+        files = 0
         for pid in self._server.processes():
             folder = pathlib.Path(f"/proc/{pid}")
             try:
-                threads += len(os.listdir(folder / "task"))
+                name = f"{(folder / 'comm').read_text().strip()} {pid}"
+                threads[name] = len(os.listdir(folder / "task"))
                 files += len(os.listdir(folder / "fd"))
             except OSError:
                 continue
-        self.samples.append((self._server.memory(), threads, files))
+        self.samples.append((self._server.memory(), sum(threads.values()), files))
+        self.threads.append(threads)
 
     def quarter(self, number: int) -> np.ndarray:
         """Medians of a quarter, from 0 on: MiB, threads, files."""
@@ -682,7 +686,12 @@ def phase(
     if late > early + MEMORY:
         yield f"memory grew from {early:.0f} to {late:.0f} MiB"
     if threads > 4 or files > 8:
-        yield f"{threads:+.0f} threads and {files:+.0f} open files"
+        then, now = state.threads[len(state.threads) // 2], state.threads[-1]
+        more = {name: count - then.get(name, 0) for name, count in now.items()}
+        yield (
+            f"{threads:+.0f} threads and {files:+.0f} open files; by process since the middle: "
+            f"{dict(item for item in more.items() if item[1])}"
+        )
 
 
 PHASES = {"protobufs": Caller.message, "JSON": Caller.json, "files": Caller.file}

@@ -132,7 +132,7 @@ class Server:
     def refusals(self) -> str:
         """What its metrics count of them."""
         url = f"http://127.0.0.1:{self.metrics}/metrics"
-        text = urllib.request.urlopen(url, timeout=10).read().decode()
+        text = urllib.request.urlopen(url, timeout=60).read().decode()
         return "\n".join(line for line in text.splitlines() if "cpmn_refusals" in line)
 
     def status(self) -> dict[int, tuple[str, str]]:
