@@ -15,6 +15,7 @@ import functools
 import hmac
 import json
 import logging
+import os
 import re
 import threading
 import time
@@ -63,13 +64,11 @@ class Replica:
           threads: of the graph.
         """
         # Only here: the processes that deploy this class and pass requests on need no TensorFlow.
+        os.environ["TF_NUM_INTRAOP_THREADS"] = str(threads)  # which TensorFlow reads once
         load_tensorflow()
-        import tensorflow as tf
-
         from cpmn_tf.serving import protobufs
         from cpmn_tf.serving.model import Model
 
-        tf.config.threading.set_intra_op_parallelism_threads(threads)
         self._settings, self._protobufs = settings, protobufs
         load = functools.partial(Model, settings=settings)
         self._versions = Versions(settings.model_base_path, load, Model.check, LOG.warning)
