@@ -200,7 +200,10 @@ FAULTS = {  # what is changed of the second of three videos, and the status it g
 @pytest.mark.parametrize("external", [False, True], ids=["own", "external"])
 @pytest.mark.parametrize("name", ["model", "exported"])
 def test_a_faulty_video_takes_nothing_from_the_others(request, name, external):
-    """Their detections are, to the bit, those that they have without it."""
+    """Their detections are those that they have without it, but for the rounding of a batch.
+
+    Some processors' matrix products sum in another order for another number of rows.
+    """
     one = request.getfixturevalue(name)
     run = inference.compiled(one, external)
 
@@ -238,7 +241,9 @@ def test_a_faulty_video_takes_nothing_from_the_others(request, name, external):
             continue
         result = found(faulty)
         assert result.status.numpy().tolist() == [0, code, 0], fault
-        assert [rows(result, video) for video in (0, 2)] == [rows(without, v) for v in (0, 1)]
+        for video, other in ((0, 0), (2, 1)):
+            for ours, theirs in zip(rows(result, video), rows(without, other), strict=True):
+                np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5, err_msg=fault)
         assert rows(result, 1) == (rows(whole, 1) if code == 0 else [[], [], []]), fault
         alone = found(faulty, (1,))
         assert alone.status.numpy().tolist() == [code] and (alone.counts[0] > 0) == (code == 0)
