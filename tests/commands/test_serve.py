@@ -4,6 +4,8 @@ import socket
 
 import pytest
 
+pytest.importorskip("ray", reason="the extra [serving] is not installed")
+
 from cpmn_tf.commands import serve
 from cpmn_tf.serving import server
 
@@ -78,7 +80,6 @@ def test_the_extra_is_named(monkeypatch, capsys):
 
 
 def test_what_keeps_it_from_starting_is_one_line(capsys, tmp_path, monkeypatch):
-    pytest.importorskip("ray", reason="the extra [serving] is not installed")
     monkeypatch.setattr(server, "_environment", lambda settings: None)
     assert serve.main([f"--model_base_path={tmp_path / 'none'}"]) == 1
     assert "no such folder" in capsys.readouterr().err
