@@ -49,12 +49,13 @@ class Gate:
             if name.replace(b"_", b"-") not in STEERING and _is_utf8(value)
         ]
         size = int(dict(headers).get(b"content-length", 0))
-        started = False
+        started, more = False, True
 
         async def counted() -> Message:
-            nonlocal size
+            nonlocal size, more
             message = await receive()
             size += len(message.get("body", b""))
+            more = message.get("more_body", False)
             # As if the client had gone: the engine then ends the request.
             return {"type": "http.disconnect"} if size > self._limit else message
 
@@ -68,7 +69,7 @@ class Gate:
             await self._app({**scope, "headers": headers}, counted, noted)
         if size > self._limit and not started:
             # Most clients send all before they read, and would only see that they were cut off.
-            end, more = size + DRAINED * self._limit, True
+            end = size + DRAINED * self._limit
             while more and size < end:
                 message = await receive()
                 size += len(message.get("body", b""))
