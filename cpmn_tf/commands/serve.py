@@ -31,6 +31,7 @@ from cpmn_tf.encoding import require_video
 from cpmn_tf.errors import UserError
 from cpmn_tf.serving import require_serving
 from cpmn_tf.serving.protocol import Limits
+from cpmn_tf.serving.settings import ServerSettings
 
 LIMITS = {
     "request_bytes": "Most bytes of a request.",
@@ -112,7 +113,6 @@ def run(values: cli.Flags) -> None:
     if bool(values.ssl_certfile) != bool(values.ssl_keyfile):
         raise flags.ValidationError("give both --ssl_certfile and --ssl_keyfile, or neither")
 
-    from cpmn_tf.serving.server import ServerSettings
     from cpmn_tf.serving.server import run as serve
 
     given: dict[str, Any] = {
@@ -122,10 +122,7 @@ def run(values: cli.Flags) -> None:
     }
     given["weights"] = parse_weights(values.weights)
     limits: dict[str, int] = {name: values[f"max_{name}"].value or 0 for name in LIMITS}
-    settings = dataclasses.replace(
-        ServerSettings(values.model_base_path, token=_token(values), limits=Limits(**limits)),
-        **given,
-    )
+    settings = ServerSettings(token=_token(values), limits=Limits(**limits), **given)
     where = f"{settings.host}:{settings.port} (gRPC), {settings.host}:{settings.rest_api_port}"
     serve(settings, lambda: print(f"serving {settings.model_name} on {where} (REST)", flush=True))
 

@@ -39,6 +39,24 @@ def divide(videos: Sequence[int], units: Sequence[int]) -> list[list[int]]:
     return batches
 
 
+def of_video(
+    features: Mapping[str, np.ndarray], rate: float, duration: float
+) -> dict[str, np.ndarray]:
+    """The inputs of the signature ``detect`` for one video; ``score`` takes no ``durations``.
+
+    Args:
+      features: [units, G] float32 by stream.
+      rate: units per second.
+      duration: seconds.
+    """
+    units = len(next(iter(features.values())))
+    return {name: values[np.newaxis] for name, values in features.items()} | {
+        "lengths": np.array([units], np.int32),
+        "rates": np.array([rate], np.float32),
+        "durations": np.array([duration], np.float32),
+    }
+
+
 def joined(requests: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
     """The inputs of a batch: those of all requests, features padded with zeros to the longest.
 

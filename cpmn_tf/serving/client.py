@@ -34,7 +34,8 @@ SCHEMES = {"grpc": False, "grpcs": True, "http": False, "https": True}  # whethe
 FIRST_WAIT, LONGEST_WAIT = 0.25, 10.0  # seconds, of which a wait is a random part
 ANSWER_BYTES = 1 << 28  # an answer that is longer is not read
 ANSWER_VALUES = 1 << 26  # nor an output that claims more values
-RANKS = {"lengths": 1, "rates": 1, "durations": 1, "class_scores": 2}  # of what is no stream
+# Of what is no stream, in the order of a model's arguments.
+RANKS = {"lengths": 1, "rates": 1, "durations": 1, "class_scores": 2}
 # Of `detect`'s outputs: type, and what follows the batch, -1 being free.
 OUTPUTS: dict[str, tuple[type, tuple[int, ...]]] = {
     "segments": (np.float32, (-1, 2)),
@@ -240,23 +241,13 @@ class Client:
         """
         return self._detect(features, lengths, rates, durations, class_scores)[0]
 
-    def _detect(
-        self,
-        features: Mapping[str, Any],
-        lengths: Any,
-        rates: Any,
-        durations: Any,
-        class_scores: Any = None,
-    ) -> tuple[Detected, np.ndarray]:
-        """The detections and [batch, most] names of their classes."""
+    def _detect(self, features: Mapping[str, Any], *others: Any) -> tuple[Detected, np.ndarray]:
+        """The detections and [batch, most] names of their classes; ``others`` as ``detect`` has."""
         inputs = {name: np.asarray(values, np.float32) for name, values in features.items()}
-        inputs["lengths"] = np.asarray(lengths, np.int32)
-        inputs["rates"] = np.asarray(rates, np.float32)
-        inputs["durations"] = np.asarray(durations, np.float32)
-        signature = "detect"
-        if class_scores is not None:
-            signature = "detect_with_class_scores"
-            inputs["class_scores"] = np.asarray(class_scores, np.float32)
+        for name, values in zip(RANKS, others, strict=False):  # class scores may be left out
+            if values is not None:
+                inputs[name] = np.asarray(values, np.int32 if name == "lengths" else np.float32)
+        signature = "detect_with_class_scores" if "class_scores" in inputs else "detect"
         self._signature(signature)
         outputs = self._retried(lambda left: self._transport.predict(signature, inputs, left))
         return self._checked(outputs, len(inputs["lengths"]))
@@ -404,15 +395,16 @@ class _Grpc:
             import grpc
             from tensorflow_serving.apis import (
                 get_model_metadata_pb2,
-                predict_pb2,
                 prediction_service_pb2_grpc,
             )
+
+            from cpmn_tf.serving.protobufs import predict_request
         except ModuleNotFoundError as error:
             raise UserError(
                 f"gRPC needs the module {error.name}; install the extra [serving], or give the "
                 "address of the REST port as http://host:port"
             ) from None
-        self._grpc, self._requests = grpc, predict_pb2
+        self._grpc, self._request = grpc, predict_request
         self._metadata_requests = get_model_metadata_pb2
         options = [
             ("grpc.max_send_message_length", -1),
@@ -453,11 +445,7 @@ class _Grpc:
         self, signature: str, inputs: Mapping[str, np.ndarray], left: float
     ) -> dict[str, Any]:
         """The outputs of a signature."""
-        request = self._requests.PredictRequest()
-        request.model_spec.name = self._model
-        request.model_spec.signature_name = signature
-        for name, values in inputs.items():
-            request.inputs[name].CopyFrom(tf.make_tensor_proto(values))
+        request = self._request(inputs, signature, self._model)
         answer = self._call(self._stub.Predict, request, left)
         for name, value in answer.outputs.items():
             if math.prod(dimension.size for dimension in value.tensor_shape.dim) > ANSWER_VALUES:

@@ -10,7 +10,7 @@ import tensorflow as tf
 from cpmn_tf.data.manifest import graph_argument
 from cpmn_tf.data.records import batch_spec
 from cpmn_tf.data.schema import stream_fields
-from cpmn_tf.serving import page, protobufs
+from cpmn_tf.serving import batches, page, protobufs
 from cpmn_tf.serving.protocol import Call, check_size, invalid, quoted
 from cpmn_tf.serving.saved_model import load_exported
 from cpmn_tf.serving.settings import ServerSettings
@@ -74,10 +74,8 @@ class Model:
           ValueError: if it finds nothing that can be answered.
         """
         streams = self.page.manifest.streams.items()
-        inputs = {name: np.ones([1, 8, width], np.float32) for name, width in streams}
-        inputs |= {"lengths": np.array([8], np.int32)}
-        inputs |= {name: np.ones([1], np.float32) for name in ("rates", "durations")}
-        found = self.run("detect", inputs)
+        features = {name: np.ones([8, width], np.float32) for name, width in streams}
+        found = self.run("detect", batches.of_video(features, rate=1.0, duration=1.0))
         if found["status"][0]:
             raise ValueError(f"a video of ones has the status {found['status'][0]}")
 

@@ -21,6 +21,7 @@ import numpy as np
 from cpmn_tf.errors import UserError
 from cpmn_tf.files import read_json
 from cpmn_tf.formats.arrays import all_finite, check_numbers, read_header
+from cpmn_tf.serving import batches
 from cpmn_tf.serving.protocol import Limits, Refusal
 
 if TYPE_CHECKING:
@@ -85,11 +86,7 @@ class Video:
 
     def inputs(self) -> dict[str, np.ndarray]:
         """A batch of one; the signature ``score`` takes all but ``durations``."""
-        return {name: values[np.newaxis] for name, values in self.features.items()} | {
-            "lengths": np.array([self.units], np.int32),
-            "rates": np.array([self.rate], np.float32),
-            "durations": np.array([self.duration], np.float32),
-        }
+        return batches.of_video(self.features, self.rate, self.duration)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)

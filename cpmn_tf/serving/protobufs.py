@@ -40,6 +40,7 @@ from cpmn_tf.serving.protocol import (
     quoted,
     versions_asked,
 )
+from cpmn_tf.serving.versions import GRAPH_FILE
 
 # By dtype: its number, and the typed field.
 FIELDS: dict[np.dtype, tuple[int, str]] = {
@@ -173,6 +174,17 @@ def fill_tensor(tensor: tensor_pb2.TensorProto, array: np.ndarray) -> None:
         tensor.tensor_content = array.tobytes()
 
 
+def predict_request(
+    inputs: Mapping[str, np.ndarray], signature: str = "", name: str = "cpmn"
+) -> predict_pb2.PredictRequest:
+    """A request of these inputs; the default signature by "", as clients send it."""
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name, request.model_spec.signature_name = name, signature
+    for key, array in inputs.items():
+        fill_tensor(request.inputs[key], array)
+    return request
+
+
 def _model_spec(name: str, version: int, **fields: str) -> model_pb2.ModelSpec:
     spec = model_pb2.ModelSpec(name=name, **fields)
     spec.version.value = version
@@ -183,9 +195,7 @@ def signature_definitions(
     folder: str | os.PathLike,
 ) -> dict[str, meta_graph_pb2.SignatureDef]:
     """All signatures of a SavedModel, as its file has them: what metadata is made of."""
-    saved = saved_model_pb2.SavedModel.FromString(
-        (pathlib.Path(folder) / "saved_model.pb").read_bytes()
-    )
+    saved = saved_model_pb2.SavedModel.FromString((pathlib.Path(folder) / GRAPH_FILE).read_bytes())
     return dict(saved.meta_graphs[0].signature_def)
 
 

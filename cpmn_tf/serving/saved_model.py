@@ -45,9 +45,8 @@ from cpmn_tf.localization.status import STATUS
 from cpmn_tf.models import CPMN
 from cpmn_tf.serving import videos, warmup
 from cpmn_tf.serving.check import check as check_export
+from cpmn_tf.serving.versions import GRAPH_FILE
 from cpmn_tf.training.model_folder import FILE, ModelManifest
-
-GRAPH_FILE = "saved_model.pb"
 
 
 def export(

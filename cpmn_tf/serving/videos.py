@@ -13,6 +13,7 @@ from cpmn_tf.data.manifest import Manifest, StreamSpec
 from cpmn_tf.data.records import VideoRecord
 from cpmn_tf.errors import UserError
 from cpmn_tf.files import write_json
+from cpmn_tf.serving import batches
 from cpmn_tf.training.model_folder import ModelManifest
 
 RATE = 6.25  # units per second of drawn videos
@@ -86,17 +87,11 @@ def write(video: VideoRecord, classes: Sequence[str], folder: pathlib.Path) -> N
 
 def arrays(videos: Sequence[VideoRecord], streams: Mapping[str, int]) -> dict[str, np.ndarray]:
     """The inputs of the signature ``detect``: videos padded with zeros to the longest."""
-    lengths = [len(video.features[next(iter(streams))]) for video in videos]
-    inputs = {}
-    for name, width in streams.items():
-        inputs[name] = np.zeros((len(videos), max(lengths), width), np.float32)
-        for row, video in zip(inputs[name], videos, strict=True):
-            row[: len(video.features[name])] = video.features[name]
-    return inputs | {
-        "lengths": np.array(lengths, np.int32),
-        "rates": np.array([video.rate for video in videos], np.float32),
-        "durations": np.array([video.duration for video in videos], np.float32),
-    }
+    alone = []
+    for video in videos:
+        features = {name: np.asarray(video.features[name], np.float32) for name in streams}
+        alone.append(batches.of_video(features, video.rate, video.duration))
+    return batches.joined(alone)
 
 
 def examples(

@@ -33,7 +33,9 @@ pad_variable_length_inputs: true
 def write(model: CPMN, folder: pathlib.Path) -> bool:
     """Writes the requests into ``folder``; False if TensorFlow Serving's messages are not here."""
     try:
-        from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
+        from tensorflow_serving.apis import prediction_log_pb2
+
+        from cpmn_tf.serving.protobufs import predict_request
     except ModuleNotFoundError:
         return False
     with tf.io.TFRecordWriter(str(folder / FILE)) as writer:
@@ -44,10 +46,7 @@ def write(model: CPMN, folder: pathlib.Path) -> bool:
                 ("detect", videos.arrays(clips, model.streams)),
                 ("serialized", {"examples": np.array(records, object)}),
             ):
-                request = predict_pb2.PredictRequest()
-                request.model_spec.signature_name = signature
-                for name, values in inputs.items():
-                    request.inputs[name].CopyFrom(tf.make_tensor_proto(values))
+                request = predict_request(inputs, signature, name="")
                 log = prediction_log_pb2.PredictLog(request=request)
                 writer.write(prediction_log_pb2.PredictionLog(predict_log=log).SerializeToString())
     return True

@@ -42,7 +42,7 @@ from tensorflow_serving.apis import (
     predict_pb2,
 )
 
-from cpmn_tf.serving.protobufs import fill_tensor
+from cpmn_tf.serving.protobufs import predict_request
 from cpmn_tf.serving.saved_model import export
 from experiments.benchmarks.serving import Server, inputs, random_model
 
@@ -179,14 +179,10 @@ def with_fields_mutated(rng: Rng, message: bytes, other: bytes = b"") -> bytes:
 
 def sound_predict(rng: Rng, signature: str = "") -> predict_pb2.PredictRequest:
     """A request that is answered."""
-    request = predict_pb2.PredictRequest()
-    request.model_spec.name, request.model_spec.signature_name = "cpmn", signature
     given = inputs(rng.choice((1, 1, 2, 3)), rng.choice((1, 5, UNITS)), WIDTH)
     if signature == "score":
         del given["durations"]
-    for name, value in given.items():
-        fill_tensor(request.inputs[name], value)
-    return request
+    return predict_request(given, signature)
 
 
 def _hostile_dims(tensor: TensorProto, rng: Rng) -> None:
@@ -216,10 +212,8 @@ def hostile_predict(rng: Rng) -> bytes:
     signatures = ("", "detect", "score", "serialized", "detect_with_class_scores", "__saved_model")
     request = sound_predict(rng, rng.choice(signatures))
     if rng.random() < 0.1:
-        request = predict_pb2.PredictRequest()
-        request.model_spec.name, request.model_spec.signature_name = "cpmn", "serialized"
         parts = [rng.randbytes(rng.randrange(200)) for _ in range(rng.choice((1, 2, 9)))]
-        fill_tensor(request.inputs["examples"], np.array(parts, object))
+        request = predict_request({"examples": np.array(parts, object)}, "serialized")
     for _ in range(rng.choice((1, 1, 2, 4))):
         tensor = request.inputs[rng.choice(sorted(request.inputs) or ["rgb"])]
         kind = rng.randrange(13)
@@ -556,10 +550,7 @@ class Caller:
     def sound(self) -> list[bytes]:
         """Answers to sound requests, of all three kinds."""
         given = inputs(2, UNITS, WIDTH)
-        request = predict_pb2.PredictRequest()
-        request.model_spec.name = "cpmn"
-        for name, value in given.items():
-            fill_tensor(request.inputs[name], value)
+        request = predict_request(given)
         response = predict_pb2.PredictResponse.FromString(
             self.rpc("Predict", request.SerializeToString())
         )

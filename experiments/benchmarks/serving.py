@@ -32,11 +32,10 @@ from typing import IO, Any
 
 import numpy as np
 import tensorflow as tf
-from tensorflow_serving.apis import predict_pb2
 
 from cpmn_tf.config import preset, with_settings
 from cpmn_tf.models import CPMN
-from cpmn_tf.serving.protobufs import fill_tensor
+from cpmn_tf.serving.protobufs import predict_request
 from cpmn_tf.serving.saved_model import export
 from cpmn_tf.training.model_folder import ModelManifest
 
@@ -233,11 +232,7 @@ def shown(name: str, result: dict, memory: list[float]) -> None:
 
 def write_request(path: pathlib.Path) -> None:
     """One video as a serialized PredictRequest."""
-    request = predict_pb2.PredictRequest()
-    request.model_spec.name = "cpmn"
-    for name, value in inputs(1).items():
-        fill_tensor(request.inputs[name], value)
-    path.write_bytes(request.SerializeToString())
+    path.write_bytes(predict_request(inputs(1)).SerializeToString())
 
 
 def differences(before: dict[str, float], after: dict[str, float]) -> Iterator[str]:

@@ -37,7 +37,7 @@ from cpmn_tf import inference
 from cpmn_tf.data.pipeline import Split
 from cpmn_tf.errors import UserError
 from cpmn_tf.serving import Client, saved_model
-from cpmn_tf.serving.protobufs import fill_tensor
+from cpmn_tf.serving.protobufs import fill_tensor, predict_request
 from cpmn_tf.training import load_model
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -198,11 +198,7 @@ def request(units: int = 60, **changes: Any) -> predict_pb2.PredictRequest:
         "rates": np.float32([10.0]),
         "durations": np.float32([units / 10]),
     }
-    made = predict_pb2.PredictRequest()
-    made.model_spec.name = "cpmn"
-    for name, value in (inputs | changes).items():
-        fill_tensor(made.inputs[name], value)
-    return made
+    return predict_request(inputs | changes)
 
 
 def code(server: Server, *arguments: Any, **more: Any) -> tuple[str, str]:
