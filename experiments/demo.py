@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator
 
 from cpmn_tf.commands import cli
 from cpmn_tf.files import read_json, write_json
+from cpmn_tf.serving.versions import find_versions
 from experiments.paper import table3
 
 ROWS = table3.PARTS
@@ -135,10 +136,10 @@ def summarize(out: pathlib.Path, seconds: float) -> None:
         cells = "".join(f"{100 * value:7.1f}" for value in result["map"])
         print(f"{row.name:20s}{cells}{100 * result['average_map']:10.1f}")
     pictures = sorted((out / "plots").glob("*.png"))
-    version = max((out / "export").iterdir(), key=lambda path: int(path.name))
+    versions = find_versions(out / "export")
     print(f"\npicture:     {pictures[0]} (of {len(pictures)})")
     print(f"TensorBoard: tensorboard --logdir={out / 'model' / 'tensorboard'}")
-    print(f"SavedModel:  {version}")
+    print(f"SavedModel:  {versions[max(versions)]}")
     print(f"\n{seconds:.0f} s")
 
 

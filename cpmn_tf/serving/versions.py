@@ -93,7 +93,7 @@ class Versions(Generic[T]):
         self._loaded: dict[int, Loaded[T]] = {}  # what serves, and what is still in use
         self._states: dict[int, VersionState] = {}
         self._failed: dict[int, _Listing] = {}
-        if not self._found():
+        if not find_versions(self.base_path):
             self._refuse()
 
     @property
@@ -137,7 +137,7 @@ class Versions(Generic[T]):
         changed: it may have been copied in part. Meanwhile the version before it serves.
         """
         with self._polling:
-            found = self._found()
+            found = find_versions(self.base_path)
             with self._lock:
                 self._forget_all_but(found)
             for version in sorted(found, reverse=True):
@@ -191,19 +191,6 @@ class Versions(Generic[T]):
             del self._states[version]
             self._failed.pop(version, None)
 
-    def _found(self) -> dict[int, pathlib.Path]:
-        """Folders by version; a base path that cannot be read has none, for now."""
-        try:
-            names = [name for name in os.listdir(self.base_path) if re.fullmatch("[0-9]+", name)]
-        except OSError:
-            return {}
-        folders = {int(name): self.base_path / name for name in names}
-        return {
-            version: folder
-            for version, folder in folders.items()
-            if version < 2**63 and (folder / GRAPH_FILE).is_file()  # requests hold an int64
-        }
-
     def _refuse(self) -> NoReturn:
         """Says why there is no version."""
         if not self.base_path.is_dir():
@@ -217,6 +204,20 @@ class Versions(Generic[T]):
             f"{self.base_path}: holds no version, a folder such as 1 with a {GRAPH_FILE}; write "
             f"one with cpmn-export --export_dir={self.base_path}"
         )
+
+
+def find_versions(base_path: pathlib.Path) -> dict[int, pathlib.Path]:
+    """Folders by version; a base path that cannot be read has none, for now."""
+    try:
+        names = [name for name in os.listdir(base_path) if re.fullmatch("[0-9]+", name)]
+    except OSError:
+        return {}
+    folders = {int(name): base_path / name for name in names}
+    return {
+        version: folder
+        for version, folder in folders.items()
+        if version < 2**63 and (folder / GRAPH_FILE).is_file()  # requests hold an int64
+    }
 
 
 def _listing(folder: pathlib.Path) -> _Listing:

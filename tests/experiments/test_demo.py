@@ -11,6 +11,7 @@ import sys
 import pytest
 
 from cpmn_tf.commands import cli
+from cpmn_tf.serving import warmup
 from experiments import demo
 from experiments.harness import lab
 
@@ -101,3 +102,18 @@ def test_every_row_is_localized_by_the_one_model_that_is_trained():
         assert training == []
     commands = [command for _, _, command in demo.steps() if "cpmn-localize" in command]
     assert len(commands) == 3 and commands[-1].endswith("--output=OUT/detections.json")
+
+
+def test_the_summary_names_the_newest_version_and_nothing_beside_it(tmp_path, capsys):
+    for number in range(1, len(demo.ROWS) + 1):
+        path = tmp_path / demo.row_files(number)[1]
+        path.parent.mkdir(exist_ok=True)
+        path.write_text('{"tiou": [0.5], "map": [0.25], "average_map": 0.25}')
+    (tmp_path / "plots").mkdir()
+    (tmp_path / "plots" / "one.png").touch()
+    for version in ("9", "10"):
+        (tmp_path / "export" / version).mkdir(parents=True)
+        (tmp_path / "export" / version / "saved_model.pb").touch()
+    (tmp_path / "export" / warmup.BATCHING_FILE).touch()  # as cpmn-export leaves it
+    demo.summarize(tmp_path, 7.0)
+    assert f"SavedModel:  {tmp_path / 'export' / '10'}\n" in capsys.readouterr().out
