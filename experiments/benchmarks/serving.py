@@ -14,6 +14,7 @@ videos of 900 units in float32, one a request. Clients are a process of their ow
     python -m experiments.benchmarks.serving [SECONDS]
 """
 
+import contextlib
 import json
 import os
 import pathlib
@@ -39,6 +40,7 @@ from cpmn_tf.serving.protobufs import predict_request
 from cpmn_tf.serving.saved_model import export
 from cpmn_tf.training.model_folder import ModelManifest
 
+ROOT = pathlib.Path(__file__).parents[2]
 UNITS, WIDTH, CLASSES, CLIENTS = 900, 101, 20, 32
 PAGE = os.sysconf("SC_PAGE_SIZE") / 2**20  # MiB
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -97,19 +99,28 @@ def free_port() -> int:
 
 
 class Server:
-    """`cpmn-serve` in processes of its own."""
+    """`cpmn-serve` in processes of its own.
+
+    Attributes:
+      port, rest, metrics: its ports.
+      process: the command.
+      ready: its line on standard output.
+    """
 
     def __init__(self, versions: pathlib.Path, *flags: str, log: IO | None = None):
         self.port, self.rest, self.metrics = free_port(), free_port(), free_port()
         command = [sys.executable, "-m", "cpmn_tf.commands.serve", f"--model_base_path={versions}"]
         command += [f"--port={self.port}", f"--rest_api_port={self.rest}"]
         command += [f"--metrics_port={self.metrics}", *flags]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
+        # The engine's processes import this copy of the package, wherever they start.
+        own = {"PYTHONPATH": str(ROOT), "PYTHONSAFEPATH": "1"}
+        self.process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=log, text=True, env=os.environ | own
+        )
         assert self.process.stdout
-        while line := self.process.stdout.readline():
-            if line.startswith("serving"):
-                return
-        raise RuntimeError("the server did not start")
+        self.ready = self.process.stdout.readline()
+        if not self.ready:
+            raise RuntimeError("the server did not start")
 
     def stop(self) -> float:
         """Seconds that it took to end."""
@@ -155,8 +166,9 @@ class Server:
     def replica(self) -> int:
         """The process of the replica."""
         for pid in self.processes():
-            if "ServeReplica" in pathlib.Path(f"/proc/{pid}/cmdline").read_text():
-                return pid
+            with contextlib.suppress(OSError):  # of one that has just ended
+                if "ServeReplica" in pathlib.Path(f"/proc/{pid}/cmdline").read_text():
+                    return pid
         raise RuntimeError("no replica")
 
     def batch(self) -> float:

@@ -8,8 +8,6 @@ import pathlib
 import shutil
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 import urllib.error
@@ -39,18 +37,13 @@ from cpmn_tf.errors import UserError
 from cpmn_tf.serving import Client, saved_model
 from cpmn_tf.serving.protobufs import fill_tensor, predict_request
 from cpmn_tf.training import load_model
+from experiments.benchmarks import serving
 
 ROOT = pathlib.Path(__file__).parents[2]
 TOKEN = "of-the-test"
 IN_FLIGHT, QUEUED = 4, 2
 BYTES, UNITS = 4 * 2**20, 20_000
 SLOW = 15_000  # units of a video that takes the server a while
-
-
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
 
 
 def until(true: Any, seconds: float = 60.0) -> Any:
@@ -62,35 +55,22 @@ def until(true: Any, seconds: float = 60.0) -> Any:
     return value
 
 
-class Server:
+class Server(serving.Server):
     """The command, and how it is called."""
 
     def __init__(self, folder: pathlib.Path):
-        self.versions = folder / "versions"
+        self.versions, self.log = folder / "versions", folder / "log"
         (folder / "token").write_text(TOKEN)
-        self.port, self.rest, self.metrics = free_port(), free_port(), free_port()
         flags = {
-            "model_base_path": self.versions,
-            "port": self.port,
-            "rest_api_port": self.rest,
-            "metrics_port": self.metrics,
             "token_file": folder / "token",
             "in_flight": IN_FLIGHT,
             "queued": QUEUED,
             "max_request_bytes": BYTES,
             "max_video_units": UNITS,
         }
-        command = [sys.executable, "-m", "cpmn_tf.commands.serve"]
-        self.log = folder / "log"
+        given = (f"--{name}={value}" for name, value in flags.items())
         with self.log.open("w") as log:
-            self.process = subprocess.Popen(
-                [*command, *(f"--{name}={value}" for name, value in flags.items())],
-                stdout=subprocess.PIPE,
-                stderr=log,
-                text=True,
-                # The engine's processes import this copy of the package, wherever they start.
-                env=os.environ | {"PYTHONPATH": str(ROOT), "PYTHONSAFEPATH": "1"},
-            )
+            super().__init__(self.versions, *given, log=log)
         self.channel = grpc.insecure_channel(
             f"127.0.0.1:{self.port}", options=[("grpc.max_receive_message_length", -1)]
         )
@@ -143,22 +123,6 @@ class Server:
             for each in content["model_version_status"]
         }
 
-    def processes(self) -> dict[int, str]:
-        """Command lines of its process and of all that it started."""
-        parents, lines = {}, {}
-        for folder in pathlib.Path("/proc").glob("[0-9]*"):
-            try:
-                parents[int(folder.name)] = int(
-                    (folder / "stat").read_text().rsplit(")", 1)[1].split()[1]
-                )
-                lines[int(folder.name)] = (folder / "cmdline").read_text()
-            except OSError:
-                continue
-        found = [self.process.pid]
-        for pid in found:
-            found += [child for child, parent in parents.items() if parent == pid]
-        return {pid: lines[pid] for pid in found if pid in lines}
-
 
 @pytest.fixture(scope="module")
 def model(model_dir):
@@ -170,10 +134,8 @@ def server(model, tmp_path_factory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("server")
     saved_model.export(model, folder / "versions")
     server = Server(folder)
-    assert server.process.stdout
-    line = server.process.stdout.readline()
     expected = f"serving cpmn on 127.0.0.1:{server.port} (gRPC), 127.0.0.1:{server.rest} (REST)\n"
-    assert line == expected, server.log.read_text()
+    assert server.ready == expected, server.log.read_text()
     yield server
     server.process.kill()
     server.process.wait()
@@ -490,12 +452,7 @@ def test_one_that_fails_leaves_the_old_one_and_is_named(server):
 
 
 def test_a_killed_replica_is_replaced_and_retries_win_its_requests_back(server):
-    def replica() -> int | None:
-        found = [pid for pid, line in server.processes().items() if "ServeReplica" in line]
-        return found[0] if found else None
-
-    before = replica()
-    assert before
+    before = server.replica()
     held = threading.Thread(target=lambda: codes.append(code(server, "Predict", request(SLOW))))
     codes: list[tuple[str, str]] = []
     held.start()
@@ -506,7 +463,7 @@ def test_a_killed_replica_is_replaced_and_retries_win_its_requests_back(server):
     patient = Client(f"127.0.0.1:{server.port}", token=TOKEN, timeout=120, tries=30)
     video = {name: values[0] for name, values in features(100).items()}
     patient.localize(video, rate=10.0)
-    assert replica() not in (None, before)
+    assert server.replica() != before  # which raises where there is none
 
 
 def test_it_ends_when_what_is_in_work_is_answered(server):
