@@ -22,7 +22,7 @@ from cpmn_tf.training import train
 from cpmn_tf.training.model_folder import INFERENCE_SETTINGS, flatten, module_folder, modules_of
 from cpmn_tf.training.resolve import resolve
 
-_SECONDS = "seconds.json"  # that it took to make what is in the folder
+_SECONDS = "seconds.json"  # of the processor, that it took to make what is in the folder
 
 # Settings that a module's weights do not depend on, besides those that act at inference only.
 _WATCHING = ("preset", "training.validate_every", "training.checkpoint_every", "training.pictures")
@@ -76,11 +76,11 @@ def train_once(
         shared[kept] = module_folder(model_dir, name, module)
     for kept, own in shared.items():
         _link(kept, own)
-    bar, seconds, last = ProgressBar(), dict.fromkeys(shared.values(), 0.0), time.monotonic()
+    bar, seconds, last = ProgressBar(), dict.fromkeys(shared.values(), 0.0), time.process_time()
 
     def progress(label: str, *done: Any) -> None:
         nonlocal last
-        now = time.monotonic()
+        now = time.process_time()  # other work on the machine does not count
         seconds[module_folder(model_dir, *label.rsplit(" ", 1))] += now - last
         last = now
         bar.update(label, *done)
@@ -107,7 +107,7 @@ def train_once(
 
 
 def seconds_of(folder: pathlib.Path) -> float:
-    """The seconds that are noted in a folder."""
+    """The seconds of the processor that are noted in a folder."""
     path = folder / _SECONDS
     return read_json(path) if path.is_file() else 0.0
 
@@ -118,7 +118,7 @@ def add_seconds(folder: pathlib.Path, spent: float) -> None:
 
 
 def minutes(model_dir: pathlib.Path) -> float:
-    """What a model's modules took to be trained, by the clock, wherever in the bank that was."""
+    """What a model's modules took of the processor to be trained, wherever in the bank that was."""
     return sum(map(seconds_of, model_dir.glob("streams/*/*"))) / 60
 
 

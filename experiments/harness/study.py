@@ -81,7 +81,7 @@ class Result:
       detections: their number.
       videos_without_detections: videos of the split that no detection is in.
       model: name of the model's folder in the bank.
-      minutes: that its modules took to be trained, by the clock.
+      minutes: of the processor that its modules took to be trained.
       key: of what it depends on; empty in tables of before there were keys.
     """
 

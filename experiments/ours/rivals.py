@@ -7,7 +7,7 @@
 what rates, for how many updates and on how many units of a video each is trained, CPMN as published
 (`thumos14`) among them. They, and the preset `plus`, are the same on every data set, but for the
 names of its splits. Another `--preset` has a row of its own, the only one that `--set` changes.
-Minutes of training are by the clock, and the quickest seed's: other work slows the others.
+Minutes of training are of the processor, and the quickest seed's, since other work slows it, too.
 
 Writes rivals.json, .md and .png.
 """

@@ -88,12 +88,12 @@ def train(
 
 def _erase(step: pathlib.Path, split: Split, config: Config, folder: pathlib.Path) -> None:
     """Writes the training videos without what a step's classifier found in them."""
-    begin = time.monotonic()
+    begin = time.process_time()
     folder.mkdir()
     plan = dataclasses.replace(split.manifest, splits={})
     videos = left_over(load_model(step), split, config.cascade)
     write_shards(folder, plan, ((split.name, record) for record in videos)).save(folder)
-    bank.add_seconds(folder, time.monotonic() - begin)
+    bank.add_seconds(folder, time.process_time() - begin)
 
 
 def left_over(model: CPMN, split: Split, config: CascadeConfig) -> Iterator[VideoRecord]:
