@@ -86,14 +86,9 @@ def define_flags(values: cli.Flags) -> None:
     )
     values.integer(
         "in_flight",
-        "Requests that a replica has at a time: in its batch, and waiting for the next.",
+        "Requests that a replica has at a time, in its batch or waiting for the next; more are "
+        "refused.",
         default=32,
-        least=1,
-    )
-    values.integer(
-        "queued",
-        "Requests that wait until a replica has room; more are refused.",
-        default=8,
         least=1,
     )
     values.integer(

@@ -11,6 +11,8 @@ from typing import Any
 
 import grpc
 
+from cpmn_tf.serving import admission
+
 PREDICT = "tensorflow.serving.PredictionService"
 MODEL = "tensorflow.serving.ModelService"
 METHODS = {PREDICT: ("Predict", "GetModelMetadata"), MODEL: ("GetModelStatus",)}
@@ -22,8 +24,9 @@ HOST = "CPMN_SERVE_HOST"  # the environment's variable, which the engine's proce
 
 
 def add_prediction_service(servicer: Any, server: grpc.aio.Server) -> None:
-    """Adds PredictionService to the proxy's server."""
+    """Adds PredictionService to the proxy's server, before that takes requests."""
     _say_unavailable()
+    admission.bound()
     _add(PREDICT, servicer, server)
 
 
@@ -45,14 +48,14 @@ def _say_unavailable() -> None:
 
     Of a request whose replica died Ray Serve (2.60) says the actor's obituary, as an internal
     error; of one that comes before the model is loaded, or when the server ends, that there is no
-    such application or path. This is called in the proxy's process, before it takes requests.
+    such application or path.
     """
     from ray.exceptions import RayActorError
     from ray.serve._private import http_util, proxy
 
     gone = "the replica that had the request is gone; send it again"
     none = "no model is served now; send it again"
-    later = [(b"retry-after", b"1")]
+    later = admission.RETRY_AFTER
 
     def grpc_status(error: BaseException, *rest: Any) -> Any:
         status = of_grpc(error, *rest)

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from cpmn_tf.errors import UserError
-from cpmn_tf.serving import grpc_services, http_gate
+from cpmn_tf.serving import admission, grpc_services, http_gate
 from cpmn_tf.serving.protocol import Limits
 from cpmn_tf.serving.settings import ServerSettings
 from cpmn_tf.serving.versions import Versions
@@ -46,7 +46,7 @@ def _application(settings: ServerSettings) -> Any:
 
     from cpmn_tf.serving.replica import Replica
 
-    most = max(settings.max_replicas, settings.replicas)
+    most = _most_replicas(settings)
     # Ray hides GPUs from who does not ask for them, and counts only what is asked for.
     machine = ray.cluster_resources() if ray.is_initialized() else {}
     cpus = max(1, int(machine.get("CPU", 1) / most))
@@ -65,14 +65,16 @@ def _application(settings: ServerSettings) -> Any:
         name=DEPLOYMENT,
         ray_actor_options={"num_cpus": cpus, "num_gpus": gpus},
         max_ongoing_requests=settings.in_flight,
-        max_queued_requests=settings.queued,
-        backpressure_config={"retry_after_s": 1},
         graceful_shutdown_timeout_s=settings.timeout,
         max_constructor_retry_count=1,
         logging_config={"log_level": "WARNING", "enable_access_log": False},
         **scale,
     )
     return deploy(Replica).bind(settings, cpus)
+
+
+def _most_replicas(settings: ServerSettings) -> int:
+    return max(settings.max_replicas, settings.replicas)
 
 
 def run(settings: ServerSettings, ready: Callable[[], None]) -> None:
@@ -169,6 +171,7 @@ def _environment(settings: ServerSettings) -> None:
     os.environ |= {
         grpc_services.HOST: settings.host,
         "RAY_SERVE_GRPC_MAX_MESSAGE_SIZE": str(settings.limits.request_bytes),
+        admission.PLACES: str(settings.in_flight * _most_replicas(settings)),
         http_gate.BYTES: str(settings.limits.request_bytes),
         "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": http_gate.FUNCTION,
         "RAY_USAGE_STATS_ENABLED": "0",

@@ -21,8 +21,7 @@ class ServerSettings:
       address: of a Ray cluster; a Ray of its own, on this machine, if empty.
       replicas: at least so many, each with the model in memory.
       max_replicas: at most so many, by load; ``replicas`` if 0.
-      in_flight: requests that a replica works on, those in its batches included.
-      queued: requests that wait for a replica, at least 1; more are refused.
+      in_flight: requests of a replica, in its batch or waiting for the next; more are refused.
       batch_videos: of a batch of the graph, at most.
       timeout: seconds of a request, the wait included.
       encode_videos: whether the page takes video files.
@@ -42,7 +41,6 @@ class ServerSettings:
     replicas: int = 1
     max_replicas: int = 0
     in_flight: int = 32
-    queued: int = 8
     batch_videos: int = 16
     timeout: float = 60.0
     encode_videos: bool = False

@@ -27,11 +27,11 @@ def started(monkeypatch):
 def test_flags_become_settings(started, tmp_path):
     (tmp_path / "token").write_text("secret\n")
     flags = ["--model_base_path=export", f"--token_file={tmp_path / 'token'}", "--host=0.0.0.0"]
-    flags += ["--model_name=mine", "--max_videos=3", "--queued=5", "--weights=rgb=a.h5"]
+    flags += ["--model_name=mine", "--max_videos=3", "--in_flight=5", "--weights=rgb=a.h5"]
     assert serve.main(flags) == 0
     (settings,) = started
     assert (settings.token, settings.host, settings.model_name) == ("secret", "0.0.0.0", "mine")
-    assert settings.limits.videos == 3 and settings.queued == 5
+    assert settings.limits.videos == 3 and settings.in_flight == 5
     assert settings.weights == {"rgb": "a.h5"}
     assert settings.limits.video_units == 100_000 and settings.port == 8500
 
