@@ -451,7 +451,8 @@ def npz(rng: Rng) -> bytes:
     units = rng.choice((1, 5, UNITS, 500))
     methods = [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED]
     methods += [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA] if kind == 1 else []
-    with zipfile.ZipFile(file, "w", rng.choice(methods)) as archive:
+    method = rng.choice(methods)
+    with zipfile.ZipFile(file, "w") as archive:
         names = ["rgb.npy", "flow.npy"]
         if kind == 2:
             names = rng.choice(
@@ -468,7 +469,8 @@ def npz(rng: Rng) -> bytes:
                 part = io.BytesIO()
                 np.save(part, inputs(1, units, WIDTH)["rgb"][0])
                 data = part.getvalue()
-            archive.writestr(name, data)
+            # A member that is named only would have the time of day.
+            archive.writestr(zipfile.ZipInfo(name), data, method)
     if kind == 6:
         return mutated(rng, file.getvalue())
     whole = bytearray(file.getvalue())
