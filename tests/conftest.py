@@ -129,6 +129,16 @@ def model_dir(data_set, tmp_path_factory) -> pathlib.Path:
 
 
 @pytest.fixture(scope="session")
+def exported(model_dir, tmp_path_factory) -> pathlib.Path:
+    """A folder of versions with the export of ``model_dir``, through the command line."""
+    from cpmn_tf.commands import export
+
+    folder = tmp_path_factory.mktemp("exported") / "versions"
+    assert export.main([f"--model_dir={model_dir}", f"--export_dir={folder}"]) == 0
+    return folder
+
+
+@pytest.fixture(scope="session")
 def drawn_model_dir(data_set, tmp_path_factory) -> pathlib.Path:
     """A model folder of ``data_set`` with the weights that training starts from; quickly made."""
     from cpmn_tf.config import Config, with_overrides

@@ -13,18 +13,18 @@ from cpmn_tf.data import pipeline
 from cpmn_tf.errors import UserError
 from cpmn_tf.formats.detections import Detections
 from cpmn_tf.inference import localize
-from cpmn_tf.serving.saved_model import export, load_exported
+from cpmn_tf.serving.saved_model import load_exported
 from cpmn_tf.training import load_model
 
 
 @pytest.fixture(scope="module")
-def model(drawn_model_dir):
-    return load_model(drawn_model_dir)
+def model(model_dir):
+    return load_model(model_dir)
 
 
 @pytest.fixture(scope="module")
-def exported(model, tmp_path_factory):
-    return load_exported(export(model, tmp_path_factory.mktemp("export")))
+def loaded(exported):
+    return load_exported(exported)
 
 
 @pytest.fixture(scope="module")
@@ -54,12 +54,12 @@ def rows(detections: Detections, video: str) -> list[tuple]:
     return list(zip(names, *(column[mine].tolist() for column in columns), strict=True))
 
 
-def test_arrays_give_what_the_records_give(model, exported, data_set, videos):
+def test_arrays_give_what_the_records_give(model, loaded, data_set, videos):
     whole = localize(model, data_set, split="testing")
     assert len(whole) > 0 and whole.videos == tuple(video["id"] for video in videos)
     for video in videos:
         given = {"rate": video["rate"], "duration": video["duration"]}
-        for one in (model, exported):
+        for one in (model, loaded):
             found = localize(one, video["features"], **given)
             assert found.videos == ("video",)
             assert rows(found, "video") == rows(whole, video["id"])
@@ -137,7 +137,7 @@ def test_duration_is_the_units_by_default_and_clips(model, videos):
     np.testing.assert_allclose(slow.end.max(), 2 * fast.end.max(), rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["model", "exported"])
+@pytest.mark.parametrize("name", ["model", "loaded"])
 def test_class_scores_select_and_weigh(request, name, split, videos):
     one = request.getfixturevalue(name)
     assert one.manifest.config.localization.top_k == 2
@@ -198,7 +198,7 @@ FAULTS = {  # what is changed of the second of three videos, and the status it g
 
 
 @pytest.mark.parametrize("external", [False, True], ids=["own", "external"])
-@pytest.mark.parametrize("name", ["model", "exported"])
+@pytest.mark.parametrize("name", ["model", "loaded"])
 def test_a_faulty_video_takes_nothing_from_the_others(request, name, external):
     """Their detections are those that they have without it, but for the rounding of a batch.
 
@@ -373,8 +373,8 @@ def test_a_data_set_of_other_streams_is_refused(model, data_set, tmp_path):
         localize(model, other)
 
 
-def test_one_stream_alone(drawn_model_dir, data_set, videos):
-    flow = load_model(drawn_model_dir, streams=["flow"])
+def test_one_stream_alone(model_dir, data_set, videos):
+    flow = load_model(model_dir, streams=["flow"])
     assert list(flow.streams) == ["flow"]
     whole = localize(flow, data_set)
     only = {"flow": videos[0]["features"]["flow"]}

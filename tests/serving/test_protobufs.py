@@ -19,9 +19,8 @@ from tensorflow.core.framework.tensor_pb2 import TensorProto
 from tensorflow_serving.apis import get_model_metadata_pb2
 from tensorflow_serving.apis.predict_pb2 import PredictRequest
 
-from cpmn_tf.serving import protobufs, protocol, saved_model
+from cpmn_tf.serving import protobufs, protocol
 from cpmn_tf.serving.protocol import Limits, Refusal, Signature, TensorType
-from cpmn_tf.training import load_model
 
 FLOAT, INT, TEXT = np.dtype(np.float32), np.dtype(np.int32), np.dtype(object)
 SIGNATURES = {
@@ -271,14 +270,9 @@ def test_an_answer_is_read_by_tensorflow_and_holds_what_was_asked_for():
     assert list(protobufs.predict_response(call, outputs, "cpmn", 7).outputs) == ["silent"]
 
 
-@pytest.fixture(scope="module")
-def version(model_dir, tmp_path_factory):
-    return saved_model.export(load_model(model_dir), tmp_path_factory.mktemp("export"))
-
-
-def test_signatures_are_those_of_an_exported_model(version):
-    loaded = tf.saved_model.load(str(version))
-    signatures = protobufs.signatures_of(protobufs.signature_definitions(version))
+def test_signatures_are_those_of_an_exported_model(exported):
+    loaded = tf.saved_model.load(str(exported / "1"))
+    signatures = protobufs.signatures_of(protobufs.signature_definitions(exported / "1"))
     assert {"serving_default", "detect", "detect_with_class_scores", "score"} <= set(signatures)
     detect = signatures["detect"]
     assert {name: str(each) for name, each in detect.inputs.items()} == {
@@ -300,8 +294,8 @@ def test_signatures_are_those_of_an_exported_model(version):
     assert set(response.outputs) == set(detect.outputs)
 
 
-def test_metadata_are_the_signatures_of_the_file(version):
-    definitions = protobufs.signature_definitions(version)
+def test_metadata_are_the_signatures_of_the_file(exported):
+    definitions = protobufs.signature_definitions(exported / "1")
     ask = functools.partial(protobufs.metadata, definitions=definitions, name="cpmn", version=3)
     request = get_model_metadata_pb2.GetModelMetadataRequest
     response = ask(request(metadata_field=["signature_def"]))

@@ -28,13 +28,6 @@ from cpmn_tf.training.model_folder import ModelManifest
 
 
 @pytest.fixture(scope="module")
-def exported(model_dir, tmp_path_factory) -> pathlib.Path:
-    folder = tmp_path_factory.mktemp("export") / "versions"
-    assert export.main([f"--model_dir={model_dir}", f"--export_dir={folder}"]) == 0
-    return folder
-
-
-@pytest.fixture(scope="module")
 def loaded(exported):
     """What other programs load; its signatures live as long as it does."""
     return tf.saved_model.load(str(exported / "1"))

@@ -34,7 +34,7 @@ from tensorflow_serving.apis import (
 from cpmn_tf import inference
 from cpmn_tf.data.pipeline import Split
 from cpmn_tf.errors import UserError
-from cpmn_tf.serving import Client, saved_model
+from cpmn_tf.serving import Client
 from cpmn_tf.serving.protobufs import fill_tensor, predict_request
 from cpmn_tf.training import load_model
 from experiments.benchmarks import serving
@@ -129,9 +129,9 @@ def model(model_dir):
 
 
 @pytest.fixture(scope="module")
-def server(model, tmp_path_factory) -> Iterator[Server]:
+def server(exported, tmp_path_factory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("server")
-    saved_model.export(model, folder / "versions")
+    shutil.copytree(exported, folder / "versions")
     server = Server(folder)
     expected = f"serving cpmn on 127.0.0.1:{server.port} (gRPC), 127.0.0.1:{server.rest} (REST)\n"
     assert server.ready == expected, server.log.read_text()

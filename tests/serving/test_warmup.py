@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from cpmn_tf.serving import saved_model, warmup
+from cpmn_tf.serving import warmup
 from cpmn_tf.training import load_model
 
 
-def test_every_request_runs_and_fits_a_batch(drawn_model_dir, tmp_path):
+def test_every_request_runs_and_fits_a_batch(exported):
     reason = "the extra [serving] is not installed"
     log = pytest.importorskip("tensorflow_serving.apis.prediction_log_pb2", reason=reason)
-    folder = saved_model.export(load_model(drawn_model_dir), tmp_path)
+    folder = exported / "1"
     signatures = tf.saved_model.load(str(folder)).signatures
     most = int(re.search(r"max_batch_size { value: (\d+) }", warmup.BATCHING)[1])
     run, units = [], []
