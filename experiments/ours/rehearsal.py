@@ -27,7 +27,7 @@ from cpmn_tf.data import pipeline
 from cpmn_tf.files import read_json, write_json
 from cpmn_tf.inference import localize
 from cpmn_tf.training import load_model, train
-from experiments.benchmarks.training import cascade_operations, make_product
+from experiments.benchmarks.training import PRODUCTS, cascade_operations, make_product
 from experiments.harness.lab import Lab
 
 
@@ -63,7 +63,7 @@ def now() -> np.ndarray:
 
 def product_rates() -> np.ndarray:
     """Operations a second of the matrix product: by the clock, and by processor time; medians."""
-    product, operations = make_product()
+    product, operations = make_product(*PRODUCTS["cascade"])
     product().numpy()
     seconds = []
     for _ in range(20):
