@@ -190,7 +190,7 @@ def open_distribution(strategy: str = "default", devices: Sequence[str] = ()) ->
       UserError: if a device is not there or TensorFlow has begun, or TF_CONFIG does not fit.
     """
     if strategy not in STRATEGIES:
-        raise UserError(f"`strategy={strategy}` is not one of {', '.join(STRATEGIES)}")
+        raise UserError(f"`strategy={strategy}` is not {' or '.join(STRATEGIES)}; give one")
     return _opened(strategy, tuple(devices))
 
 

@@ -79,7 +79,7 @@ def measure(data: pathlib.Path, folder: pathlib.Path, workers: int, profile: str
     if any(process.returncode for process in processes):
         raise RuntimeError("a worker failed")
     times = json.loads(outputs[0].splitlines()[-1])
-    (first, begin), (last, end) = times[len(times) // EPOCHS], times[-1]
+    (first, begin), (last, end) = times[len(times) // 4], times[-1]
     return (last - first) * batch / (end - begin)
 
 
@@ -91,6 +91,7 @@ def main() -> None:
     rates: dict[int, list[float]] = {1: [], 2: []}
     with tempfile.TemporaryDirectory() as folder:
         data = pathlib.Path(folder, "data")
+        data.mkdir()
         write_data(data, VIDEOS)
         for number in range(ROUNDS):
             for workers in rates:

@@ -230,7 +230,7 @@ def test_a_chief_is_a_worker():
 @pytest.mark.parametrize(
     "strategy, devices, message",
     [
-        ("several", [], "`strategy=several` is not one of default, mirrored, multi_worker"),
+        ("several", [], "`strategy=several` is not default or mirrored or multi_worker; give one"),
         ("default", ["gpu:99"], "`devices=gpu:99`: there are 0 GPUs"),
         ("default", ["tpu:0"], "`devices=tpu:0` names no devices of one kind"),
         ("mirrored", ["cpu:0", "cpu:0"], "names no devices of one kind, each once"),
