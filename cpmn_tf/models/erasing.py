@@ -90,7 +90,7 @@ def random_mask(
 
     Args:
       valid: [batch, units] bool; padding is never erased.
-      seed: of :func:`~cpmn_tf.models.layers.uniform_draws`.
+      seed: as in ``layers.uniform_draws``.
       segment: units per segment.
       rate: probability.
 

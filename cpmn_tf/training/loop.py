@@ -170,7 +170,7 @@ class ModuleTrainer:
         before, now = self._replicas_before, self._distribution.replicas
         if before == now:
             return ""
-        return f", on {now} devices where it were {before}: the same but for rounding"
+        return f", on {now} instead of {before} devices: the same but for rounding"
 
     @property
     def finished(self) -> bool:

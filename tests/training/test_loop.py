@@ -298,6 +298,21 @@ def test_progress_tells_the_first_and_the_last_step(data_set, tmp_path, small_se
     assert len(told) == len({step for _, step, _, _ in told}) < 15  # twice a second
 
 
+def test_a_change_of_the_number_of_devices_is_said(data_set, tmp_path, small_settings):
+    settings = [*small_settings, *FEW]
+    trained = trainer(data_set, tmp_path, settings, stop=stop_after(4))
+    assert trained.change_of_devices == ""
+    Recorder(trained)
+    with pytest.raises(Interrupted):
+        trained.run(nothing)
+    (tmp_path / "checkpoints" / "replicas.json").write_text("3")
+    resumed = trainer(data_set, tmp_path, settings)
+    assert resumed.change_of_devices == ", on 1 instead of 3 devices: the same but for rounding"
+    Recorder(resumed)
+    resumed.run(nothing)
+    assert trainer(data_set, tmp_path, settings).change_of_devices == ""
+
+
 def test_without_epochs_the_model_is_saved_as_it_was_drawn(data_set, tmp_path, small_settings):
     settings = [*small_settings, "training.epochs=0", "training.final_epochs=0"]
     trained = trainer(data_set, tmp_path, settings)
