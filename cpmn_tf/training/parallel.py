@@ -46,7 +46,7 @@ Work = Callable[[Job, Callable, Callable, Callable], None]
 def places() -> list[str]:
     """Where processes run: on each GPU, or on each core of the processor where there is none."""
     gpus = [f"gpu:{number}" for number, _ in enumerate(tf.config.list_physical_devices("GPU"))]
-    return gpus or ["cpu:0"] * len(os.sched_getaffinity(0))
+    return gpus or ["cpu:0"] * (os.cpu_count() or 1)
 
 
 def run_jobs(
