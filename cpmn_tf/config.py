@@ -246,7 +246,6 @@ class TrainingConfig(_Section):
     )
     validate_every: int = setting(10, "epochs between validations", low=1)
     pictures: int = setting(3, "recordings whose T-CAS TensorBoard follows", low=0)
-    checkpoint_every: int = setting(5, "epochs between checkpoints", low=1)
 
     def __post_init__(self) -> None:
         """Checks each value, and that batches hold whole groups where there need be some."""
@@ -403,8 +402,12 @@ class Config:
                 if section not in SECTIONS or not isinstance(fields, dict):
                     raise UserError(f"{section!r} is not a section of settings")
                 settings |= {f"{section}.{field}": item for field, item in fields.items()}
-            # A removed setting does no harm where it says what is now done always.
-            removed = [name for name in REMOVED if settings.get(name) == REMOVED[name]]
+            # A removed setting does no harm where it says what is done always now.
+            removed = [
+                name
+                for name in REMOVED
+                if name in settings and REMOVED[name] in (None, settings[name])
+            ]
             if removed:
                 names = ", ".join(removed)
                 logging.warning("%s: ignored, as they were removed since: %s", source, names)
@@ -414,12 +417,14 @@ class Config:
             raise UserError(f"{source}: {error}") from error
 
 
-# Settings of earlier versions, and the values that they always have now.
+# Settings of earlier versions, and the values that they always have now; None where no result
+# depended on the value.
 REMOVED = {
     "cascade.chunk_units": 4096,
     "training.shuffle_buffer": 4096,
     "localization.soft_nms_sigma": 0.3,
     "localization.min_score": 1e-4,
+    "training.checkpoint_every": None,
 }
 
 SECTIONS = {name: type(value) for name, value in vars(Config()).items() if name != "preset"}
@@ -554,6 +559,10 @@ def parse_settings(assignments: Iterable[str]) -> dict[str, Any]:
 
 def _field(name: str) -> dataclasses.Field:
     """The field of ``section.field``."""
+    if name in REMOVED and REMOVED[name] is None:
+        raise UserError(
+            f"the setting {name} was removed, and no result depended on it; leave it out"
+        )
     if name in REMOVED:
         raise UserError(
             f"the setting {name} was removed and is always {REMOVED[name]} now; leave it out, or "

@@ -101,7 +101,6 @@ SMALL = [
     "training.final_epochs=2",
     "training.learning_rate=0.01",
     "training.validate_every=8",
-    "training.checkpoint_every=3",
     "data.train_split=training",
     "data.test_split=testing",
 ]

@@ -165,7 +165,7 @@ def test_a_removed_setting_is_named(caplog):
     older = Config().to_dict()
     for name, always in REMOVED.items():
         section, field = name.split(".")
-        older[section][field] = always
+        older[section][field] = 7 if always is None else always
     assert Config.from_dict(older, source="model.json") == Config()
     (line,) = caplog.messages
     assert line.startswith("model.json: ignored, as they were removed since: cascade.chunk_units,")
@@ -173,5 +173,6 @@ def test_a_removed_setting_is_named(caplog):
     message = r"^model\.json: the setting cascade\.chunk_units was removed and is always 4096 now; "
     with pytest.raises(UserError, match=message):
         Config.from_dict(older, source="model.json")
-    with pytest.raises(UserError, match=r"^--set=training\.shuffle_buffer=9: .* was removed and"):
-        with_overrides(Config(), ["training.shuffle_buffer=9"])
+    for setting in ("training.shuffle_buffer=9", "training.checkpoint_every=9"):
+        with pytest.raises(UserError, match=rf"^--set={setting}: .* was removed.*; leave it out"):
+            with_overrides(Config(), [setting])

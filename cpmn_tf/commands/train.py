@@ -30,6 +30,24 @@ def define_flags(values: cli.Flags) -> None:
         "set",
         "Change one setting, as section.field=value; may be repeated. --print_config lists them.",
     )
+    values.choice(
+        "strategy",
+        ["default", "mirrored", "multi_worker"],
+        "How many devices share each batch: one; all of this machine (mirrored); or those of all "
+        "machines that the environment variable TF_CONFIG names, each running this command.",
+        default="default",
+    )
+    values.separated(
+        "devices",
+        "Devices to train on, such as gpu:0,gpu:1; by default every GPU, or the processor if there "
+        "is none. Without --strategy or --streams_in_parallel, one.",
+    )
+    values.boolean(
+        "streams_in_parallel",
+        "Train the streams at the same time, each in a process of its own on a core or GPU; and "
+        "their modules too with --set training.pictures=0 and without validation. The result is "
+        "the same.",
+    )
     values.string("split", "Split to train on; the preset's by default.", default="")
     values.string(
         "validation_split",
@@ -64,7 +82,9 @@ def run(values: cli.Flags) -> None:
         print(describe(config))
         return
     cli.require(values, "data_dir", "model_dir")
-    cli.load_tensorflow()
+    one_device = values.strategy == "default" and not values.devices
+    # Devices and strategies are chosen before the first computation.
+    cli.load_tensorflow(compute=one_device and not values.streams_in_parallel)
 
     import tensorflow as tf
 
@@ -73,7 +93,7 @@ def run(values: cli.Flags) -> None:
 
     if values.deterministic:
         tf.config.experimental.enable_op_determinism()
-    bar = ProgressBar()
+    bar = ProgressBar(several=values.streams_in_parallel)
     with _stop_requests() as requested:
         try:
             train(
@@ -86,6 +106,9 @@ def run(values: cli.Flags) -> None:
                 seed=values.seed,
                 precision=values.precision,
                 xla=values.xla,
+                strategy=values.strategy,
+                devices=values.devices,
+                streams_in_parallel=values.streams_in_parallel,
                 stop=lambda: bool(requested),
                 progress=bar.update,
                 report=bar.report,
@@ -93,7 +116,8 @@ def run(values: cli.Flags) -> None:
         except Interrupted:
             bar.end()
             print(f"saved in {values.model_dir}; the same command goes on from here", flush=True)
-            raise cli.Stopped(requested[0]) from None
+            # Another worker may have been asked, or a process of this one.
+            raise cli.Stopped((requested or [signal.SIGTERM])[0]) from None
     bar.end()
     print(f"model: {values.model_dir}")
     print(f"TensorBoard: tensorboard --logdir={os.path.join(values.model_dir, TENSORBOARD)}")

@@ -219,6 +219,69 @@ def _skipped(epoch: tf.Tensor, first: int, count: int) -> tf.Tensor:
     return tf.where(epoch == first, tf.constant(count, tf.int64), 0)
 
 
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """The rows of every batch that one input pipeline feeds, a replica's after the other's.
+
+    All batches are then full: the last one of an epoch is filled up with rows of zeros.
+
+    Attributes:
+      first, end: its rows of each batch, ``end`` excluded.
+      replica_rows: rows of each of its replicas.
+      size: rows of a whole batch.
+    """
+
+    first: int
+    end: int
+    replica_rows: int
+    size: int
+
+    def own(self, dataset: tf.data.Dataset, total: int, skip: tf.Tensor) -> tf.data.Dataset:
+        """The part's rows of an epoch of ``total`` rows, each with the rows of its whole batch.
+
+        Args:
+          dataset: all rows of the epoch, as they are.
+          total: their number.
+          skip: whole batches to leave out.
+
+        Returns:
+          ``(rows, row)``, rows int32.
+        """
+        numbered = dataset.enumerate().skip(self.size * skip)
+        mine = numbered.filter(
+            lambda place, _: (place % self.size >= self.first) & (place % self.size < self.end)
+        )
+        return mine.map(
+            lambda place, row: (
+                tf.cast(tf.minimum(total - place // self.size * self.size, self.size), tf.int32),
+                row,
+            )
+        )
+
+    def batched(self, dataset: tf.data.Dataset, total: int, samples: int) -> tf.data.Dataset:
+        """The part's rows of an epoch in replicas' batches, of one shape all.
+
+        Args:
+          dataset: rows of :meth:`own`, decoded; ``rows`` says how many the whole batch has.
+          total: rows of the epoch.
+          samples: to pad to.
+        """
+        spec = dataset.element_spec
+        shapes = {
+            name: [samples if size is None else size for size in part.shape]
+            for name, part in spec.items()
+        }
+        beyond = range(total, -(-total // self.size) * self.size)
+        missing = sum(self.first <= place % self.size < self.end for place in beyond)
+        # Valid zeros: of a video without a valid unit some means would be of nothing.
+        filling = {
+            name: tf.fill(shapes[name], tf.cast(name == "valid", part.dtype))
+            for name, part in spec.items()
+        }
+        filled = dataset.concatenate(tf.data.Dataset.from_tensors(filling).repeat(missing))
+        return filled.padded_batch(self.replica_rows, shapes, drop_remainder=True)
+
+
 def cascade_batches(
     split: Split,
     stream: str,
@@ -228,6 +291,7 @@ def cascade_batches(
     first_epoch: int = 0,
     last_epoch: int = 1,
     skip: int = 0,
+    part: Part | None = None,
 ) -> tf.data.Dataset:
     """Batches of sampled units for one stream's cascade.
 
@@ -238,11 +302,14 @@ def cascade_batches(
       seed: of order and sampling.
       first_epoch, last_epoch: epochs to run, the last one excluded.
       skip: batches of the first epoch to leave out, when training is resumed there.
+      part: the rows that are wanted of each batch; all by default.
 
     Returns:
       ``features`` [batch, samples, G] in the stored dtype, ``valid`` [batch, samples] bool and
       ``labels`` [batch, C] float32; the last batch of an epoch may be short. With
-      ``training.group_size``, each so many rows from the first on are a group.
+      ``training.group_size``, each so many rows from the first on are a group. With ``part``
+      batches are its replicas', and ``rows`` [batch] int32 says how many rows the whole batch has,
+      0 in padding.
     """
     size, group = config.training.batch_size, config.training.group_size
 
@@ -253,6 +320,16 @@ def cascade_batches(
         else:
             order = tf.constant(seed, tf.int64) * 2**20 + epoch
             dataset = split.shuffled(order, SHUFFLE_BUFFER)
+        if part:
+            total = len(split.lengths)
+            dataset = part.own(dataset, total, _skipped(epoch, first_epoch, skip)).map(
+                lambda rows, serialized: _sampled(serialized, epoch) | {"rows": rows},
+                num_parallel_calls=tf.data.AUTOTUNE,
+            )
+            longest = max(split.lengths.values())
+            if config.data.resize_modules == "both":
+                longest = config.data.resize_units or longest
+            return part.batched(dataset, total, -(-longest // max(config.cascade.interval, 1)))
         dataset = dataset.skip(_skipped(epoch, first_epoch, size * skip))
         dataset = dataset.map(
             lambda serialized: _sampled(serialized, epoch), num_parallel_calls=tf.data.AUTOTUNE
@@ -335,6 +412,7 @@ def pyramid_batches(
     first_epoch: int = 0,
     last_epoch: int = 1,
     skip: int = 0,
+    part: Part | None = None,
 ) -> tf.data.Dataset:
     """Batches of sliding windows for one stream's pyramid; arguments as in :func:`cascade_batches`.
 
@@ -343,7 +421,7 @@ def pyramid_batches(
 
     Returns:
       ``features`` [batch, T_w, G] in the stored dtype, ``valid`` [batch, T_w] bool and ``labels``
-      [batch, C] float32.
+      [batch, C] float32; with ``part`` as in :func:`cascade_batches`.
     """
     size, window = config.training.batch_size, config.pyramid.window
 
@@ -375,6 +453,11 @@ def pyramid_batches(
         dataset = dataset.interleave(
             lambda serialized: windows_of(serialized, epoch), cycle_length=size, block_length=1
         )
+        if part:
+            total = training_windows(split.lengths.values(), config)
+            dataset = part.own(dataset, total, _skipped(epoch, first_epoch, skip))
+            dataset = dataset.map(lambda rows, windows: windows | {"rows": rows})
+            return part.batched(dataset, total, window)
         return dataset.batch(size).skip(_skipped(epoch, first_epoch, skip))
 
     return _epochs(epoch_of, first_epoch, last_epoch)

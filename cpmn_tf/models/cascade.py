@@ -11,6 +11,7 @@ from cpmn_tf.models import erasing
 from cpmn_tf.models.layers import (
     Linear,
     TemporalConvolution,
+    dropout,
     masked_mean,
     pool_attention,
     pool_softmax,
@@ -268,7 +269,8 @@ class CascadedClassifier(keras.Model):
           classes: [batch, classes], non-zero where a class's regions are erased: the video's
             labels in training, its selected classes at inference.
           per_class: one erased copy per video and class instead of their union.
-          seed: [2] integers of at least 0 for the random policy and dropout, in training only.
+          seed: [2] integers of at least 0 for the random policy and dropout, in training only; [4]
+            for a part of a batch (``layers.uniform_draws``).
           training: whether the random policy hides anything, and dropout drops.
 
         Returns:
@@ -300,7 +302,7 @@ class CascadedClassifier(keras.Model):
     def _random_mask(self, valid: tf.Tensor, seed: tf.Tensor | None, stage: int) -> tf.Tensor:
         """Each stage has other segments hidden."""
         assert seed is not None
-        own = tf.stack([seed[0], seed[1] * 64 + stage])
+        own = tf.stack([seed[0], seed[1] * 64 + stage, *tf.unstack(seed[2:])])
         return erasing.random_mask(valid, own, self.config.random_segment, self.config.random_rate)
 
     def _classify(
@@ -324,8 +326,9 @@ class CascadedClassifier(keras.Model):
         tcas = stage.tcas(encoded, seen)
         if rate := config.mining_dropout if number else config.dropout:
             assert seed is not None
-            own = tf.stack([-1 - seed[0], seed[1] * 64 + number])  # none that random erasing has
-            encoded = tf.nn.experimental.stateless_dropout(encoded, rate, own)
+            # None that random erasing has.
+            own = tf.stack([-1 - seed[0], seed[1] * 64 + number, *tf.unstack(seed[2:])])
+            encoded = dropout(encoded, rate, own)
         return Stage(stage.scores(encoded, seen), tcas, erased, video, encoded)
 
     def seen(self, valid: tf.Tensor, erased: tf.Tensor) -> tf.Tensor:

@@ -6,6 +6,8 @@ left, it cannot teach the first what to hide.
 
 import tensorflow as tf
 
+from cpmn_tf.models.layers import uniform_draws
+
 
 def extremes(values: tf.Tensor, valid: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Minimum and maximum over the units, and whether they differ by more than rounding.
@@ -80,7 +82,7 @@ def erasing_mask(
     return tf.reduce_any(found & classes[:, tf.newaxis, :], axis=-1) & valid
 
 
-@tf.function(autograph=False, reduce_retracing=True)
+@tf.function(autograph=False)  # `reduce_retracing` would forget how long the seed is
 def random_mask(
     valid: tf.Tensor, seed: tf.Tensor, segment: int = 16, rate: float = 0.5
 ) -> tf.Tensor:
@@ -88,7 +90,7 @@ def random_mask(
 
     Args:
       valid: [batch, units] bool; padding is never erased.
-      seed: [2] integers, stateless.
+      seed: as in ``layers.uniform_draws``.
       segment: units per segment.
       rate: probability.
 
@@ -96,7 +98,7 @@ def random_mask(
       [batch, units] bool.
     """
     batch, units = tf.shape(valid)[0], tf.shape(valid)[1]
-    draws = tf.random.stateless_uniform([batch, (units + segment - 1) // segment], seed)
+    draws = uniform_draws([batch, (units + segment - 1) // segment], seed)
     return tf.repeat(draws < rate, segment, axis=1)[:, :units] & valid
 
 

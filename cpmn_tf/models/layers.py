@@ -1,4 +1,6 @@
-"""Layers that the modules share: masked pooling, convolution, the linear classifier."""
+"""Layers that the modules share: masked pooling, convolution, the linear classifier, draws."""
+
+from collections.abc import Sequence
 
 import keras
 import tensorflow as tf
@@ -67,6 +69,26 @@ def masked_softmax(values: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:
     inside = valid[..., tf.newaxis]
     values = tf.where(inside, values, values.dtype.min)
     return tf.where(inside, tf.nn.softmax(values, axis=1), 0.0)
+
+
+def uniform_draws(shape: Sequence[int | tf.Tensor], seed: tf.Tensor) -> tf.Tensor:
+    """Random numbers in [0, 1) of a batch's rows, or of a part of its rows.
+
+    Args:
+      shape: the rows' number first.
+      seed: [2] integers; for a part [4], followed by its first row's place and the whole batch's
+        rows. What a row draws is the same in the part and in the whole.
+    """
+    if seed.shape[0] == 2:
+        return tf.random.stateless_uniform(shape, seed)
+    first, batch = tf.unstack(tf.cast(seed[2:], tf.int32))
+    return tf.random.stateless_uniform([batch, *shape[1:]], seed[:2])[first : first + shape[0]]
+
+
+def dropout(values: tf.Tensor, rate: float, seed: tf.Tensor) -> tf.Tensor:
+    """TensorFlow's ``stateless_dropout``, of a batch or of a part of it (:func:`uniform_draws`)."""
+    draws = uniform_draws(tf.unstack(tf.shape(values)), seed)
+    return tf.where(draws >= rate, values * (1 / (1 - rate)), 0.0)
 
 
 class Linear(keras.layers.Dense):

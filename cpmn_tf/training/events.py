@@ -41,11 +41,14 @@ def purge_events(folder: str | os.PathLike, step: int) -> None:
 
 
 class EventWriter:
-    """A TensorBoard writer of one module, from ``resume_step`` on."""
+    """A TensorBoard writer of one module, from ``resume_step`` on; without a folder of nothing."""
 
-    def __init__(self, folder: str | os.PathLike, resume_step: int = 0):
-        purge_events(folder, resume_step)
-        self._writer = tf.summary.create_file_writer(str(folder))
+    def __init__(self, folder: str | os.PathLike | None, resume_step: int = 0):
+        if folder is None:
+            self._writer = tf.summary.create_noop_writer()
+        else:
+            purge_events(folder, resume_step)
+            self._writer = tf.summary.create_file_writer(str(folder))
         self._since = (time.monotonic(), resume_step)
 
     def scalars(self, step: int, values: dict[str, float]) -> None:

@@ -141,6 +141,7 @@ def coactivity_loss(
     valid: tf.Tensor,
     labels: tf.Tensor,
     groups: tf.Tensor,
+    weights: tf.Tensor | None = None,
 ) -> tf.Tensor:
     """The mean over groups of the mean over their classes with a pair; a group without one has 0.
 
@@ -150,6 +151,7 @@ def coactivity_loss(
 
     Args:
       tcas, encoded, valid, labels, groups: as in :func:`coactivity_terms`.
+      weights: [rows], of each row's group; by default every group counts the same.
 
     Returns:
       A scalar.
@@ -158,6 +160,8 @@ def coactivity_loss(
     count = tf.reduce_sum(tf.cast(shared, terms.dtype), axis=1)
     of_group = tf.math.divide_no_nan(tf.reduce_sum(terms, axis=1), count)
     members = tf.reduce_sum(tf.cast(groups[:, tf.newaxis] == groups, terms.dtype), axis=1)
+    if weights is not None:
+        return tf.reduce_sum(of_group * weights / members)
     return tf.reduce_sum(of_group / members) / tf.reduce_sum(1 / members)
 
 
@@ -177,7 +181,9 @@ def cascade_loss(
 
     Args:
       model: the cascade.
-      batch: ``features`` [batch, samples, G], ``valid`` and ``labels`` [batch, C].
+      batch: ``features`` [batch, samples, G], ``valid`` and ``labels`` [batch, C]; ``rows`` [batch]
+        where it is a part of one (:class:`~cpmn_tf.data.pipeline.Part`): the parts' losses then add
+        up to the whole batch's.
       config: the kind of loss, how classes are reduced and erased, λ.
       seed: [2] integers, for random erasing and dropout.
     """
@@ -186,11 +192,12 @@ def cascade_loss(
     stages = model(features, batch["valid"], labels, per_class=per_class, seed=seed, training=True)
     section = config.training
     entropy = functools.partial(cross_entropy, reduction=section.class_reduction, loss=section.loss)
-    losses = [entropy(stages[0].logits, labels)]
+    weights = _weights(batch)
+    losses = [entropy(stages[0].logits, labels, weights=weights)]
     for stage in stages[1:]:
-        weights = None
         if per_class:  # a video's copies share its weight
-            copies = tf.reduce_sum(labels, axis=1) * tf.cast(tf.shape(labels)[0], tf.float32)
+            rows = tf.cast(batch.get("rows", tf.shape(labels)[0]), tf.float32)
+            copies = tf.reduce_sum(labels, axis=1) * rows
             weights = tf.gather(tf.math.divide_no_nan(1.0, copies), stage.video)
         losses.append(entropy(stage.logits, tf.gather(labels, stage.video), weights=weights))
     coactivity = None
@@ -203,13 +210,24 @@ def cascade_loss(
             seen = model.seen(tf.gather(batch["valid"], stage.video), stage.erased)
             tcas = classifier.tcas(stage.encoded, seen)
             groups = stage.video // section.group_size
-            similar.append(coactivity_loss(tcas, stage.encoded, seen, shown, groups))
+            shares = _weights(batch, section.group_size)
+            if shares is not None:  # each row has its group's
+                shares = tf.gather(shares, groups * section.group_size)
+            similar.append(coactivity_loss(tcas, stage.encoded, seen, shown, groups, shares))
         coactivity = section.coactivity * tf.add_n(similar)
     mining = [variable for stage in model.stages[1:] for variable in stage.trainable_variables]
     beyond = section.cascade_l2 * (section.mining_l2 - 1)
     regularization = l2_penalty(model.trainable_variables, section.cascade_l2)
     regularization += l2_penalty(mining, beyond)
     return Loss(tf.add_n(losses), regularization, coactivity)
+
+
+def _weights(batch: dict[str, tf.Tensor], size: int = 1) -> tf.Tensor | None:
+    """1 / (groups of ``size`` in the whole batch), by row, 0 in padding; None for whole batches."""
+    if "rows" not in batch:
+        return None
+    groups = tf.cast((batch["rows"] + size - 1) // size, tf.float32)
+    return tf.math.divide_no_nan(1.0, groups)
 
 
 def pyramid_loss(
@@ -220,7 +238,8 @@ def pyramid_loss(
     features = tf.cast(batch["features"], model.compute_dtype)
     logits, _ = model(features, batch["valid"])
     section = config.training
+    reduced = section.class_reduction, _weights(batch), section.loss
     return Loss(
-        cross_entropy(logits, batch["labels"], section.class_reduction, loss=section.loss),
+        cross_entropy(logits, batch["labels"], *reduced),
         l2_penalty(model.trainable_variables, section.pyramid_l2),
     )

@@ -3,7 +3,7 @@
 import functools
 import operator
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import keras
 import tensorflow as tf
@@ -67,6 +67,17 @@ def learning_rate(
     )
 
 
+class AdamOfSums(keras.optimizers.Adam):
+    """Adam for gradients that are summed over the replicas already.
+
+    Keras sums them itself, but only when it updates: too late for a barrier before all updates, and
+    for loss scaling, which then looks at the first replica's own gradients (Keras 3.15).
+    """
+
+    def _all_reduce_sum_gradients(self, grads_and_vars: Iterable[tuple]) -> list[tuple]:
+        return list(grads_and_vars)
+
+
 def make_optimizer(
     config: Config, steps_per_epoch: int, variables: list, precision: str = "float32"
 ) -> keras.optimizers.Optimizer:
@@ -74,7 +85,8 @@ def make_optimizer(
 
     Section 4.1 names no optimizer: Adam, with Keras' defaults, is an assumption.
     """
-    optimizer = keras.optimizers.Adam(learning_rate(config, steps_per_epoch))
+    kind = AdamOfSums if tf.distribute.has_strategy() else keras.optimizers.Adam
+    optimizer = kind(learning_rate(config, steps_per_epoch))
     if precision == "mixed_float16":
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     optimizer.build(variables)
@@ -123,5 +135,62 @@ def make_step(
         with tf.control_dependencies([total, *gradients]):
             optimizer.apply(gradients, variables)
         return tf.stack(loss.parts())
+
+    return step
+
+
+def make_replicated_step(
+    model: keras.Model,
+    optimizer: keras.optimizers.Optimizer,
+    loss_of: Callable[..., Loss],
+    config: Config,
+    *,
+    seed: int,
+    xla: bool = False,
+) -> Callable[[dict[str, tf.Tensor], tf.Tensor, tf.Tensor], tf.Tensor]:
+    """:func:`make_step` for the replicas of the strategy whose scope model and optimizer are of.
+
+    Each replica has a part of the batch (:class:`~cpmn_tf.data.pipeline.Part`). What it draws is
+    what one device would draw for these rows, and losses and gradients are added up over the
+    replicas, so that they are those of the whole batch but for rounding.
+
+    Returns:
+      A function of a distributed batch, the step's number and whether this worker was asked to
+      stop (bool scalar). It returns what :func:`make_step`'s does, followed by the number of
+      replicas whose worker was.
+    """
+    strategy = tf.distribute.get_strategy()
+    replicas = strategy.num_replicas_in_sync
+
+    @tf.function(jit_compile=xla, autograph=False)
+    def backward(batch: dict[str, tf.Tensor], draws: tf.Tensor) -> tuple[list, list]:
+        with tf.GradientTape() as tape:
+            loss = loss_of(model, batch, config, draws)
+            parts = loss._replace(regularization=loss.regularization / replicas).parts()
+            scaled = optimizer.scale_loss(functools.reduce(operator.add, parts))
+        return parts, tape.gradient(scaled, model.trainable_variables)
+
+    def update(batch: dict[str, tf.Tensor], number: tf.Tensor, stop: tf.Tensor) -> tf.Tensor:
+        context = tf.distribute.get_replica_context()
+        rows = batch["labels"].shape[0]
+        place = tf.cast(context.replica_id_in_sync_group, tf.int64) * rows
+        draws = tf.stack([tf.constant(seed, tf.int64), number, place, replicas * rows])
+        parts, gradients = backward(batch, draws)
+        # One sum of everything, which no update precedes: it is make_step's barrier, too.
+        told = tf.stack([*parts, tf.cast(stop, tf.float32)])
+        vectors = [told, *(tf.reshape(gradient, [-1]) for gradient in gradients)]
+        total = context.all_reduce(tf.distribute.ReduceOp.SUM, tf.concat(vectors, axis=0))
+        told, *sums = tf.split(total, [vector.shape[0] for vector in vectors])
+        sums = [
+            tf.reshape(vector, gradient.shape)
+            for vector, gradient in zip(sums, gradients, strict=True)
+        ]
+        optimizer.apply(sums, model.trainable_variables)
+        return told
+
+    @tf.function(autograph=False)
+    def step(batch: dict[str, tf.Tensor], number: tf.Tensor, stop: tf.Tensor) -> tf.Tensor:
+        told = strategy.run(update, args=(batch, number, stop))
+        return strategy.experimental_local_results(told)[0]
 
     return step

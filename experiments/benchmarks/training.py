@@ -150,10 +150,10 @@ def measure_steps(module: str, variants: Mapping[str, Variant]) -> tuple[dict[st
     return rates, operations / medians[""]
 
 
-def write_data(folder: pathlib.Path) -> pipeline.Split:
+def write_data(folder: pathlib.Path, videos: int = 0) -> pipeline.Split:
     """Shards of THUMOS14's form: median 150 s, 5th to 95th percentile 31 to 700 s, 6 units/s."""
     rng = np.random.default_rng(0)
-    lengths = np.clip(rng.lognormal(np.log(900), 0.95, VIDEOS), 60, 9000).astype(int)
+    lengths = np.clip(rng.lognormal(np.log(900), 0.95, videos or VIDEOS), 60, 9000).astype(int)
     classes = tuple(f"class_{number:02d}" for number in range(CLASSES))
     manifest = Manifest(
         streams=(StreamSpec("rgb", WIDTH),), dtype="float16", rate=6.0, classes=classes, splits={}

@@ -25,7 +25,7 @@ from cpmn_tf.training.resolve import resolve
 _SECONDS = "seconds.json"  # of the processor, that it took to make what is in the folder
 
 # Settings that a module's weights do not depend on, besides those that act at inference only.
-_WATCHING = ("preset", "training.validate_every", "training.checkpoint_every", "training.pictures")
+_WATCHING = ("preset", "training.validate_every", "training.pictures")
 _FOREIGN = {
     "cascade": (*_WATCHING, "pyramid.", "training.pyramid_l2"),
     "pyramid": (

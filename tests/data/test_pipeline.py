@@ -74,6 +74,62 @@ def test_epochs_and_seeds_differ(split, config, make):
     assert not same(first, other)
 
 
+@pytest.mark.parametrize(
+    "make, setting",
+    [
+        (pipeline.cascade_batches, "cascade.sampling=sparse"),
+        (pipeline.cascade_batches, "training.group_size=2"),
+        (pipeline.cascade_batches, "cascade.sampling=shot"),
+        (pipeline.pyramid_batches, "pyramid.train_stride=13"),
+    ],
+)
+def test_the_parts_of_a_batch_are_its_rows(split, config, make, setting):
+    """Two workers of two replicas each; the first epoch is entered at its second batch."""
+    config = with_overrides(config, [setting, "training.batch_size=8"])
+    whole = arrays(make(split, "rgb", config, seed=3, last_epoch=2, skip=1))
+    parts = [pipeline.Part(0, 4, 2, 8), pipeline.Part(4, 8, 2, 8)]
+    fed = [arrays(make(split, "rgb", config, seed=3, last_epoch=2, skip=1, part=p)) for p in parts]
+    assert len(fed[0]) == len(fed[1]) == 2 * len(whole)
+    for number, batch in enumerate(whole):
+        replicas = [part[2 * number + place] for part in fed for place in (0, 1)]
+        joined = {key: np.concatenate([one[key] for one in replicas]) for key in replicas[0]}
+        rows = len(batch["labels"])
+        assert joined.pop("rows").tolist() == [rows] * rows + [0] * (8 - rows)
+        for key, value in joined.items():
+            np.testing.assert_array_equal(value[:rows], batch[key])
+        assert not joined["labels"][rows:].any() and not joined["features"][rows:].any()
+    assert {len(batch["labels"]) for batch in whole} > {8}  # and short ones
+
+
+def test_parts_have_one_shape_whatever_the_videos_lengths(split, config):
+    """Workers that traced another graph each would wait for each other for ever."""
+    config = with_overrides(config, ["cascade.sampling=uniform", "cascade.interval=3"])
+    part = pipeline.Part(2, 4, 1, 4)
+    dataset = pipeline.cascade_batches(split, "rgb", config, seed=0, part=part)
+    longest = -(-max(split.lengths.values()) // 3)
+    assert dataset.element_spec["features"].shape.as_list() == [1, longest, 12]
+    whole = arrays(pipeline.cascade_batches(split, "rgb", config, seed=0))[0]
+    (third, fourth) = arrays(dataset)[:2]
+    for place, row in ((2, third), (3, fourth)):
+        valid = whole["valid"][place]
+        assert row["valid"].sum() == valid.sum()
+        np.testing.assert_array_equal(
+            row["features"][0, : valid.sum()], whole["features"][place, valid]
+        )
+
+
+def test_a_worker_decodes_its_own_records_only(split, config, monkeypatch):
+    decoded, parse = [], records.parse_training
+
+    def counted(serialized, *arguments):
+        tf.py_function(lambda: decoded.append(1), [], [])
+        return parse(serialized, *arguments)
+
+    monkeypatch.setattr(records, "parse_training", counted)
+    arrays(pipeline.cascade_batches(split, "rgb", config, seed=0, part=pipeline.Part(0, 1, 1, 4)))
+    assert len(decoded) == 3  # the first of 4, 4 and 2
+
+
 # What is random, one source at a time: with one video, or videos that are alike, or nothing drawn,
 # no other source can hide that one is lost.
 

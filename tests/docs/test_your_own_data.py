@@ -33,7 +33,6 @@ SETTINGS = [
         "training.batch_size=4",
         "training.epochs=1",
         "training.final_epochs=1",
-        "training.checkpoint_every=2",
     )
 ]
 CLASSES = ("Dive", "Jump")

@@ -24,7 +24,7 @@ from cpmn_tf.models.fusion import (
     curve_to_cut,
     select_classes,
 )
-from cpmn_tf.models.layers import pool_attention, pool_top
+from cpmn_tf.models.layers import dropout, pool_attention, pool_top
 from cpmn_tf.models.pyramid import attention_map
 from cpmn_tf.training.objectives import cross_entropy, l2_penalty
 
@@ -526,3 +526,13 @@ def test_equations_7_and_8(paper):
         p_act = sum((phi[0, 0, t] + phi[0, 1, t]) / (2 * len(units)) for t in units)
         np.testing.assert_allclose(score, p_act * 0.6, rtol=1e-5)
         assert (phi[0, :, int(start) : int(end)] > 0.5 * phi[0].max(axis=1)[:, None]).all(1).any()
+
+
+def test_what_a_row_draws_does_not_depend_on_the_rows_beside_it():
+    """A part of a batch draws what it would in the whole; the whole draws as TensorFlow does."""
+    seed, values = tf.constant([3, 5], tf.int64), tf.ones([7, 6, 5])
+    whole = dropout(values, 0.4, seed)
+    np.testing.assert_array_equal(whole, tf.nn.experimental.stateless_dropout(values, 0.4, seed))
+    for rows in (7, 9):  # of a short batch, too, which is filled up
+        part = dropout(values[2:5], 0.4, tf.constant([3, 5, 2, rows], tf.int64))
+        np.testing.assert_array_equal(part, whole[2:5])

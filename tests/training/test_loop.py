@@ -16,6 +16,7 @@ import tensorflow as tf
 from cpmn_tf.config import Config, with_overrides
 from cpmn_tf.data.pipeline import Split
 from cpmn_tf.errors import UserError
+from cpmn_tf.training import loop
 from cpmn_tf.training.events import EventWriter
 from cpmn_tf.training.loop import Interrupted, ModuleTrainer, Runtime
 
@@ -117,12 +118,7 @@ def events(folder, *prefixes: str) -> dict[tuple[str, int], float | None]:
 
 
 def test_resumed_curves_are_those_of_an_uninterrupted_run(data_set, tmp_path, small_settings):
-    settings = [
-        *small_settings,
-        "training.epochs=4",
-        "training.final_epochs=0",
-        "training.checkpoint_every=2",
-    ]
+    settings = [*small_settings, "training.epochs=4", "training.final_epochs=0"]
     trainer(data_set, tmp_path / "whole", settings).run(nothing)
 
     # A kill without warning after epoch 3 (9 steps): the last checkpoint is that of epoch 2.
@@ -151,9 +147,12 @@ class Recorder:
 
     def __init__(self, trained: ModuleTrainer):
         self.trained, self.numbers, self.batches = trained, [], []
+        self.killed_at: int | None = None
         trained._step_function = self
 
     def __call__(self, batch, number):
+        if int(number) == self.killed_at:
+            raise RuntimeError("killed")
         self.numbers.append(int(number))
         self.batches.append(batch)
         return tf.stack([tf.cast(number, tf.float32), 10.0])
@@ -210,27 +209,42 @@ def test_validation_is_every_few_epochs_and_after_the_last(data_set, tmp_path, s
     assert seen == [(2, 6), (4, 12), (5, 15)]
 
 
-def test_checkpoints_are_every_few_epochs(data_set, tmp_path, small_settings):
+@pytest.mark.parametrize("last, step", [(1, 0), (2, 3), (5, 12)])
+def test_a_checkpoint_is_written_after_each_epoch(data_set, tmp_path, small_settings, last, step):
     """A kill without warning goes back to the last of them."""
-    settings = [*small_settings, *FEW, "training.checkpoint_every=2", "training.validate_every=1"]
+    settings = [*small_settings, *FEW, "training.validate_every=1"]
 
     def kill(_events, epoch, _step):
         if epoch == last:
             raise RuntimeError("killed")
 
-    for last, step in ((2, 0), (3, 6), (5, 12)):
-        killed = trainer(data_set, tmp_path / str(last), settings)
-        Recorder(killed)
-        with pytest.raises(RuntimeError):
-            killed.run(kill)
-        assert trainer(data_set, tmp_path / str(last), settings).step == step
+    killed = trainer(data_set, tmp_path, settings)
+    Recorder(killed)
+    with pytest.raises(RuntimeError):
+        killed.run(kill)
+    assert trainer(data_set, tmp_path, settings).step == step
+
+
+def test_a_checkpoint_is_written_within_an_epoch_when_it_is_long(
+    data_set, tmp_path, small_settings, monkeypatch
+):
+    settings = [*small_settings, *FEW]
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0)
+    killed = trainer(data_set, tmp_path, settings)
+    recorder = Recorder(killed)
+    recorder.killed_at = 4  # of an epoch's steps 3, 4 and 5
+    with pytest.raises(RuntimeError, match="killed"):
+        killed.run(nothing)
+    resumed = trainer(data_set, tmp_path, settings)
+    assert resumed.step == 4
+    assert resumed._totals.numpy().tolist() == [3, 10]  # of step 3, the first of its epoch
 
 
 def test_curves_are_on_the_disk_before_the_checkpoint(
     data_set, tmp_path, small_settings, monkeypatch
 ):
     """A kill then leaves no gap in them; what is beyond the checkpoint is dropped."""
-    trained = trainer(data_set, tmp_path, [*small_settings, *FEW, "training.checkpoint_every=1"])
+    trained = trainer(data_set, tmp_path, [*small_settings, *FEW])
     Recorder(trained)
     flush, seen = EventWriter.flush, []
 
@@ -282,6 +296,21 @@ def test_progress_tells_the_first_and_the_last_step(data_set, tmp_path, small_se
     assert told[0] == ("rgb cascade", 1, 15, {"loss": 10.0})
     assert told[-1] == ("rgb cascade", 15, 15, {"loss": 24.0})
     assert len(told) == len({step for _, step, _, _ in told}) < 15  # twice a second
+
+
+def test_a_change_of_the_number_of_devices_is_said(data_set, tmp_path, small_settings):
+    settings = [*small_settings, *FEW]
+    trained = trainer(data_set, tmp_path, settings, stop=stop_after(4))
+    assert trained.change_of_devices == ""
+    Recorder(trained)
+    with pytest.raises(Interrupted):
+        trained.run(nothing)
+    (tmp_path / "checkpoints" / "replicas.json").write_text("3")
+    resumed = trainer(data_set, tmp_path, settings)
+    assert resumed.change_of_devices == ", on 1 instead of 3 devices: the same but for rounding"
+    Recorder(resumed)
+    resumed.run(nothing)
+    assert trainer(data_set, tmp_path, settings).change_of_devices == ""
 
 
 def test_without_epochs_the_model_is_saved_as_it_was_drawn(data_set, tmp_path, small_settings):

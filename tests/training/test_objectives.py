@@ -128,6 +128,54 @@ def test_later_classifiers_have_their_own_lambda(batch):
             np.testing.assert_allclose(gradient, scale * variable.numpy(), rtol=1e-6)
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        [],
+        ["cascade.erased_classes=per_class"],
+        ["cascade.erasing=hide_and_seek", "cascade.dropout=0.5", "cascade.mining_dropout=0.3"],
+        ["training.coactivity=2", "training.group_size=2", "training.loss=both"],
+        [
+            "training.coactivity=2",
+            "training.group_size=2",
+            "cascade.erased_classes=per_class",
+            "cascade.pooling=soft_selection",
+            "training.loss=softmax",
+        ],
+    ],
+)
+def test_the_losses_of_a_batchs_parts_add_up_to_its_own(settings):
+    """What is drawn included, and in a last batch that is filled up: 5 videos in 4 parts of 2."""
+    settings = config("cascade.random_segment=4", "training.batch_size=8", *settings)
+    rng = np.random.default_rng(0)
+    whole = {
+        "features": tf.constant(rng.normal(size=(5, 16, 5)), tf.float16),
+        "valid": tf.sequence_mask([16, 9, 4, 12, 7], 16),
+        "labels": tf.constant([[1.0, 0, 1], [1, 1, 0], [1, 1, 1], [0, 1, 0], [0, 0, 1]]),
+    }
+    filled = {
+        "features": tf.pad(whole["features"], [[0, 3], [0, 0], [0, 0]]),
+        "valid": tf.pad(whole["valid"], [[0, 3], [0, 0]], constant_values=True),
+        "labels": tf.pad(whole["labels"], [[0, 3], [0, 0]]),
+        "rows": tf.constant([5] * 5 + [0] * 3),
+    }
+    model = cascade(settings)
+
+    def losses(batch, seed):
+        with tf.GradientTape() as tape:
+            loss = objectives.cascade_loss(model, batch, settings, tf.constant(seed, tf.int64))
+            drawn = loss.classification + (0.0 if loss.coactivity is None else loss.coactivity)
+        gradients = tape.gradient(drawn, model.trainable_variables)
+        return [drawn.numpy(), *(gradient.numpy() for gradient in gradients)]
+
+    parts = [
+        losses({key: value[first : first + 2] for key, value in filled.items()}, [3, 9, first, 8])
+        for first in (0, 2, 4, 6)
+    ]
+    for wanted, *found in zip(losses(whole, [3, 9]), *parts, strict=True):
+        np.testing.assert_allclose(sum(found), wanted, rtol=1e-4, atol=1e-6)
+
+
 @pytest.mark.parametrize("kind", ["softmax", "both"])
 @pytest.mark.parametrize("module", ["cascade", "pyramid"])
 def test_the_softmax_loss_is_that_of_both_modules(batch, module, kind):

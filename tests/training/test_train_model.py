@@ -20,7 +20,7 @@ class Recorded:
     def __init__(self, log: list, kind: str, given: dict):
         self.kind, self.given, self.calls = kind, given, []
         self.step = self.steps = 12
-        self.finished = False
+        self.finished, self.change_of_devices = False, ""
         self.label = f"{given['stream']} {given.get('module')}"
         self.module = given.get("module")
         self.model = self.label

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cpmn_tf.evaluation import evaluate
-from experiments.benchmarks import evaluation, records, training
+from experiments.benchmarks import evaluation, records, training, workers
 
 
 def test_both_evaluators_give_the_same():
@@ -32,6 +32,14 @@ def test_waiting_for_input(tmp_path, monkeypatch):
     assert list(split.lengths) == ["video_0000", "video_0001"]
     share, steps = training.measure_waiting(split, "pyramid", 1)
     assert steps > 0 and 0 < share < 1
+
+
+def test_workers(tmp_path, monkeypatch):
+    small = ["cascade.filters=4", "cascade.units=20", *workers.SETTINGS]
+    for name, value in {"BATCH": 1, "SETTINGS": small}.items():
+        monkeypatch.setattr(workers, name, value)
+    training.write_data(tmp_path, 2)
+    assert workers.measure(tmp_path, tmp_path / "model", 1) > 0
 
 
 def test_encoding(tmp_path, monkeypatch):
