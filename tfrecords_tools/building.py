@@ -22,6 +22,7 @@ from cpmn_tf.data.schema import DTYPES
 from cpmn_tf.errors import UserError
 from cpmn_tf.files import replaced, write_json
 from cpmn_tf.formats.annotations import Annotations
+from cpmn_tf.shards import parse_shard, share
 from tfrecords_tools.checks import (
     First,
     check_labels,
@@ -40,7 +41,6 @@ from tfrecords_tools.parts import (
     joined,
     load_part,
     load_parts,
-    parse_shard,
     part_path,
     remove_parts,
 )
@@ -215,9 +215,7 @@ def build_part(
     output = pathlib.Path(output_dir)
     _check_output(output, overwrite)
     plan = _Plan.make(**options)
-    wanted = list(plan.splits)[number - 1 :: total]
-    if not wanted:
-        raise UserError(f"`shard={shard}`: there are {len(plan.splits)} videos; make fewer parts")
+    wanted = share(list(plan.splits), shard)
     path = part_path(output, number, total)
     if path.is_dir():
         try:

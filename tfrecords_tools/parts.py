@@ -22,7 +22,6 @@ from cpmn_tf.files import read_json
 from tfrecords_tools.findings import listed
 
 FILE, RECORDS = "part.json", "records.tfrecord"
-MAX_PARTS = 1000  # each is an open file while they are joined
 _NAME = re.compile(r"(\d{5})-of-(\d{5})")
 
 
@@ -51,21 +50,6 @@ class Part:
     streams: Mapping[str, tuple[int, int, str]]
     tallies: Mapping[str, int]
     counts: tuple[tuple[str, str, int], ...]
-
-
-def parse_shard(shard: str) -> tuple[int, int]:
-    """K and N of ``K/N``.
-
-    Raises:
-      UserError: if it is not that, or not in 1 ≤ K ≤ N ≤ ``MAX_PARTS``.
-    """
-    found = re.fullmatch(r"(\d{1,9})/(\d{1,9})", shard)
-    number, total = map(int, found.groups()) if found else (0, 0)
-    if not 1 <= number <= total <= MAX_PARTS:
-        raise UserError(
-            f"`shard={shard}` is not K/N with 1 ≤ K ≤ N ≤ {MAX_PARTS}; write it as 3/64"
-        )
-    return number, total
 
 
 def parts_folder(output: pathlib.Path) -> pathlib.Path:

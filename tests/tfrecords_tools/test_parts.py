@@ -9,7 +9,7 @@ import pytest
 
 from cpmn_tf.errors import UserError
 from tfrecords_tools.building import build_part, build_records
-from tfrecords_tools.parts import RECORDS, parse_shard, part_path, parts_folder
+from tfrecords_tools.parts import RECORDS, part_path, parts_folder
 
 
 def options(folders) -> dict:
@@ -151,12 +151,6 @@ def test_widths_of_two_parts_must_agree(folders):
         build_records(join=True, **options(folders))
     assert str(of_parts.value) == str(of_one.value)
     assert not folders.output.exists()
-
-
-@pytest.mark.parametrize("shard", ["0/2", "3/2", "1", "1/1001", "a/b", "-1/2"])
-def test_shards_that_are_none(shard):
-    with pytest.raises(UserError, match="is not K/N with 1 ≤ K ≤ N ≤ 1000; write it as 3/64"):
-        parse_shard(shard)
 
 
 def test_more_parts_than_videos(folders):
