@@ -13,12 +13,12 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tfrecords_tools.building import build_records
+    from tfrecords_tools.building import build_part, build_records
     from tfrecords_tools.validation import validate_records
 
-__all__ = ["build_records", "validate_records"]
+__all__ = ["build_part", "build_records", "validate_records"]
 
-_HOMES = {"build_records": "building", "validate_records": "validation"}
+_HOMES = {"build_part": "building", "build_records": "building", "validate_records": "validation"}
 
 
 def __getattr__(name: str) -> Any:

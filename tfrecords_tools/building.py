@@ -1,24 +1,28 @@
 """Turns a source into a data set: splits, trimming, the type on disk, one record a video."""
 
 import concurrent.futures
+import contextlib
 import dataclasses
+import hashlib
 import itertools
 import os
 import pathlib
 import re
+import shutil
 import time
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import Any, TypeVar
 
 import numpy as np
 import tensorflow as tf
 
 from cpmn_tf.data.manifest import Manifest, StreamSpec, check_split
-from cpmn_tf.data.records import VideoRecord
+from cpmn_tf.data.records import VideoRecord, encode
 from cpmn_tf.data.schema import DTYPES
 from cpmn_tf.errors import UserError
-from cpmn_tf.files import replaced
-from cpmn_tf.formats.annotations import Annotations, Video
+from cpmn_tf.files import replaced, write_json
+from cpmn_tf.formats.annotations import Annotations
+from cpmn_tf.shards import parse_shard, share
 from tfrecords_tools.checks import (
     First,
     check_labels,
@@ -30,9 +34,20 @@ from tfrecords_tools.checks import (
     training_split,
 )
 from tfrecords_tools.findings import raise_errors
+from tfrecords_tools.parts import (
+    FILE,
+    RECORDS,
+    Part,
+    joined,
+    load_part,
+    load_parts,
+    part_path,
+    remove_parts,
+)
 from tfrecords_tools.sources import Source, SourceSettings, SourceVideo, open_source
-from tfrecords_tools.writing import write_metadata, write_shards
+from tfrecords_tools.writing import write_metadata, write_serialized, write_shards
 
+Result = TypeVar("Result")
 PROGRESS = 5.0  # seconds between two lines of progress
 MAX_SHARDS = 1000  # per split: each is an open file while records are written
 
@@ -90,6 +105,31 @@ class BuiltRecords:
         return "\n".join([*lines, *self.notes, f"records are in {manifest.folder}"])
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BuiltPart:
+    """What :func:`build_part` wrote or found; prints as a summary.
+
+    Attributes:
+      shard: K/N.
+      folder: where the part is.
+      videos: how many it holds.
+      kept: whether it was there already.
+
+    >>> data = {"features_dir": "features", "annotations": "labels.json", "unit_frames": 16}
+    >>> build_part(source="folders", output_dir="built", shard="1/1", **data).videos
+    1
+    """
+
+    shard: str
+    folder: pathlib.Path
+    videos: int
+    kept: bool
+
+    def __str__(self) -> str:
+        kept = "was there already and is kept" if self.kept else "is"
+        return f"part {self.shard}: {self.videos} videos; it {kept} in {self.folder}"
+
+
 def build_records(
     *,
     output_dir: str | os.PathLike,
@@ -101,6 +141,7 @@ def build_records(
     holdout_to: str = "validation",
     overwrite: bool = False,
     allow_empty_classes: bool = False,
+    join: bool = False,
     **settings: Any,
 ) -> BuiltRecords:
     """Builds a data set of records from a source's features and annotations.
@@ -117,51 +158,191 @@ def build_records(
       overwrite: whether a data set that is in the folder is replaced.
       allow_empty_classes: whether classes without a labelled video in the training split, such as
         ``training``, are no error.
+      join: whether the data set is put together of the parts that :func:`build_part` wrote, given
+        the same arguments. It is the same bytes; the parts are removed at the end.
       **settings: fields of :class:`tfrecords_tools.sources.SourceSettings`, such as
         ``features_dir``, ``annotations``, ``unit_frames`` and ``fps``.
 
     Raises:
       UserError: naming the file, the video and the fix.
     """
-    if dtype not in ("auto", *DTYPES):
-        raise UserError(f"`dtype={dtype}` is none of auto, {', '.join(DTYPES)}")
     if shards is not None and not 1 <= shards <= MAX_SHARDS:
         raise UserError(f"`shards={shards}` is not in 1..{MAX_SHARDS}")
     output = pathlib.Path(output_dir)
     _check_output(output, overwrite)
-    opened = open_source(source, SourceSettings(**settings))
-    check_names(opened.annotations, raise_errors)
-    durations = [video.duration for video in opened.annotations.videos.values() if video.duration]
-    check_segments(opened.annotations, durations, raise_errors)
-    splits = assign_splits(opened.annotations, holdout, holdout_from, holdout_to)
-    notes = list(opened.annotations.notes)
-
-    def told(kind: str, message: str, video: str = "") -> None:
-        raise_errors(kind, message, video)
-        notes.append(message.partition("; ")[0])
-
-    training = training_split(list(splits.values()))
-    check_labels(opened.annotations, splits, training, allow_empty_classes, told)
-    facts = dict(opened.facts)
-    if holdout is not None:
-        facts["holdout"] = {"pattern": holdout, "from": holdout_from, "to": holdout_to}
+    plan = _Plan.make(
+        source=source,
+        dtype=dtype,
+        holdout=holdout,
+        holdout_from=holdout_from,
+        holdout_to=holdout_to,
+        allow_empty_classes=allow_empty_classes,
+        **settings,
+    )
+    parts = load_parts(output, plan.settings) if join else []
     with replaced(output) as folder:
-        folder.mkdir()
-        try:
-            try:
-                built = _Build(opened, splits, dtype).write(folder, shards, facts)
-            except _NeedsFloat32 as lost:
-                print(f"float32 it is, since {lost}; starting over", flush=True)
-                for path in folder.iterdir():
-                    path.unlink()
-                built = _Build(opened, splits, "float32", str(lost)).write(folder, shards, facts)
-        except (OSError, tf.errors.OpError) as error:
-            reason = error.strerror if isinstance(error, OSError) else error.message
-            raise UserError(f"{output}: cannot be written ({reason}); check its disk") from error
+        with _disk(output):
+            folder.mkdir()
+            if join:
+                built = _join(plan, output, parts).join(output, parts, folder, shards)
+            else:
+                built = _in_float16(plan, folder, lambda build: build.write(folder, shards))
         if output.exists():  # only with `overwrite`; the old folder goes away with the scratch
             os.replace(output, folder.parent / "old")
+    if join:
+        remove_parts(output)
     manifest = dataclasses.replace(built.manifest, folder=output)
-    return dataclasses.replace(built, manifest=manifest, notes=(*notes, *built.notes))
+    return dataclasses.replace(built, manifest=manifest, notes=(*plan.notes, *built.notes))
+
+
+def build_part(
+    *, output_dir: str | os.PathLike, shard: str, overwrite: bool = False, **options: Any
+) -> BuiltPart:
+    """Builds one part of a data set, for ``build_records(join=True)``; parts are built anywhere.
+
+    A part that is there already is kept.
+
+    Args:
+      output_dir: the data set's folder; parts are in ``OUTPUT_DIR-parts`` beside it.
+      shard: K/N: every N-th video, from the K-th on.
+      overwrite: whether a part of other settings is replaced; the data set may be there then.
+      **options: as :func:`build_records` takes them; ``shards`` is for joining.
+
+    Raises:
+      UserError: naming the file, the video and the fix.
+    """
+    number, total = parse_shard(shard)
+    output = pathlib.Path(output_dir)
+    _check_output(output, overwrite)
+    plan = _Plan.make(**options)
+    wanted = share(list(plan.splits), shard)
+    path = part_path(output, number, total)
+    if path.is_dir():
+        try:
+            load_part(path, plan.settings)
+        except UserError:
+            if not overwrite:
+                raise
+            shutil.rmtree(path)
+        else:
+            return BuiltPart(shard=shard, folder=path, videos=len(wanted), kept=True)
+    with replaced(path) as folder, _disk(path):
+        folder.mkdir()
+        _in_float16(plan, folder, lambda build: build.write_part(folder), wanted)
+    return BuiltPart(shard=shard, folder=path, videos=len(wanted), kept=False)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Plan:
+    """What is to be built of an opened source; ``settings`` is all that the records depend on."""
+
+    source: Source
+    splits: Mapping[str, str]
+    dtype: str
+    facts: Mapping[str, Any]
+    notes: list[str]
+    settings: Mapping[str, Any]
+
+    @classmethod
+    def make(
+        cls,
+        *,
+        source: str = "folders",
+        dtype: str = "auto",
+        holdout: str | None = None,
+        holdout_from: str = "training",
+        holdout_to: str = "validation",
+        allow_empty_classes: bool = False,
+        **settings: Any,
+    ) -> "_Plan":
+        """Opens the source and checks what can be checked without its features."""
+        if dtype not in ("auto", *DTYPES):
+            raise UserError(f"`dtype={dtype}` is none of auto, {', '.join(DTYPES)}")
+        given = SourceSettings(**settings)
+        opened = open_source(source, given)
+        known = opened.annotations
+        check_names(known, raise_errors)
+        durations = [video.duration for video in known.videos.values() if video.duration]
+        check_segments(known, durations, raise_errors)
+        splits = assign_splits(known, holdout, holdout_from, holdout_to)
+        notes = list(known.notes)
+
+        def told(kind: str, message: str, video: str = "") -> None:
+            raise_errors(kind, message, video)
+            notes.append(message.partition("; ")[0])
+
+        training = training_split(list(splits.values()))
+        check_labels(known, splits, training, allow_empty_classes, told)
+        facts = dict(opened.facts)
+        if holdout is not None:
+            facts["holdout"] = {"pattern": holdout, "from": holdout_from, "to": holdout_to}
+        own = {name: getattr(given, name) for name in sorted(given.given() - {"drop_labels"})}
+        own = {
+            name: value if type(value) in (int, float) else str(value)
+            for name, value in own.items()
+        }
+        annotated = repr((known.classes, known.videos, splits, sorted(facts.items()))).encode()
+        return cls(
+            source=opened,
+            splits=splits,
+            dtype=dtype,
+            facts=facts,
+            notes=notes,
+            settings={
+                "source": source,
+                "dtype": dtype,
+                **own,
+                "annotated": hashlib.sha256(annotated).hexdigest(),
+            },
+        )
+
+
+@contextlib.contextmanager
+def _disk(path: pathlib.Path) -> Iterator[None]:
+    """Names ``path`` where the disk refuses it."""
+    try:
+        yield
+    except (OSError, tf.errors.OpError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error.message
+        raise UserError(f"{path}: cannot be written ({reason}); check its disk") from error
+
+
+def _in_float16(
+    plan: _Plan,
+    folder: pathlib.Path,
+    write: "Callable[[_Build], Result]",
+    wanted: Collection[str] | None = None,
+) -> Result:
+    """What ``write`` returns, float32 being taken if that is allowed and float16 loses a value."""
+    try:
+        return write(_Build(plan, plan.dtype, wanted=wanted))
+    except _NeedsFloat32 as lost:
+        print(f"float32 it is, since {lost}; starting over", flush=True)
+        for path in folder.iterdir():
+            path.unlink()
+        return write(_Build(plan, "float32", lost, wanted=wanted))
+
+
+def _join(plan: _Plan, output: pathlib.Path, parts: list[Part]) -> "_Build":
+    """The build that parts are joined by, in their type.
+
+    Raises:
+      UserError: if one part needs float32 and another is in float16.
+    """
+    order = {key: place for place, key in enumerate(plan.splits)}
+    reasons = [part.reason for part in parts if part.reason]
+    if not reasons:
+        return _Build(plan, parts[0].dtype)
+    lost = _NeedsFloat32(*min(reasons, key=lambda reason: order[reason[0]]))
+    narrow = [place for place, part in enumerate(parts, 1) if part.dtype == "float16"]
+    if narrow:
+        total = len(parts)
+        raise UserError(
+            f"{part_path(output, narrow[0], total)}: part {narrow[0]}/{total} is in float16, but "
+            f"float32 is needed, since {lost}; build all parts with `dtype=float32` and "
+            "`overwrite=True`"
+        )
+    return _Build(plan, "float32", lost)
 
 
 def _check_output(output: pathlib.Path, overwrite: bool) -> None:
@@ -176,7 +357,15 @@ def _check_output(output: pathlib.Path, overwrite: bool) -> None:
 
 
 class _NeedsFloat32(Exception):
-    """A value met while float16 was tried."""
+    """A video's values that were lost while float16 was tried."""
+
+    def __init__(self, video: str, what: str):
+        super().__init__(video, what)
+        self.reason = (video, what)
+
+    def __str__(self) -> str:
+        video, what = self.reason
+        return f"in video {video!r}, {what}"
 
 
 def assign_splits(
@@ -213,47 +402,115 @@ class _Build:
     With dtype ``auto``, a value that float16 would lose raises :class:`_NeedsFloat32`.
     """
 
-    def __init__(self, source: Source, splits: Mapping[str, str], dtype: str, reason: str = ""):
-        self._source, self._splits, self._reason = source, splits, reason
+    def __init__(
+        self,
+        plan: _Plan,
+        dtype: str,
+        lost: _NeedsFloat32 | None = None,
+        *,
+        wanted: Collection[str] | None = None,
+    ):
+        self._plan, self._source, self._splits = plan, plan.source, plan.splits
+        self._lost, self._wanted = lost, wanted
         self._strict = dtype == "auto"
         self._dtype = "float16" if self._strict else dtype
-        self._index = {name: place for place, name in enumerate(source.annotations.classes)}
+        self._index = {name: place for place, name in enumerate(self._source.annotations.classes)}
         self._first: First = {}
-        self._written: dict[str, Video] = {}
+        self._written: dict[str, tuple[int, float]] = {}  # units and duration
         self._rates: set[float] = set()
         self._counts = {"trimmed": 0, "zeros": 0, "odd_lengths": 0}
         self._told = time.monotonic()
 
-    def write(self, folder: pathlib.Path, shards: int | None, facts: dict) -> BuiltRecords:
+    def write(self, folder: pathlib.Path, shards: int | None) -> BuiltRecords:
         """Writes shards and metadata into an empty folder."""
-        videos = self._source.videos(self._splits)
-        first = next(videos)
-        widths = {name: values.shape[1] for name, values in first.features.items()}
-        manifest = Manifest(
+        manifest, records = self._records()
+        return self._finish(folder, write_shards(folder, manifest, records, shards=shards))
+
+    def write_part(self, folder: pathlib.Path) -> None:
+        """Writes the wanted videos' records and their description into an empty folder."""
+        manifest, records = self._records()
+        with tf.io.TFRecordWriter(str(folder / RECORDS)) as writer:
+            for _, record in records:
+                writer.write(encode(record, manifest))
+        part = Part(
+            settings=self._plan.settings,
+            dtype=self._dtype,
+            reason=self._lost.reason if self._lost else None,
+            bytes=(folder / RECORDS).stat().st_size,
+            videos=self._written,
+            rates=tuple(sorted(self._rates)),
+            streams=self._first,
+            tallies=self._counts,
+            counts=tuple((*key, count) for key, count in self._source.counts.items()),
+        )
+        write_json(folder / FILE, dataclasses.asdict(part))
+
+    def join(
+        self, output: pathlib.Path, parts: list[Part], folder: pathlib.Path, shards: int | None
+    ) -> BuiltRecords:
+        """Writes what :meth:`write` would into an empty folder, of the parts' records."""
+        for part in parts:
+            self._rates.update(part.rates)
+            self._written.update(part.videos)
+            for name, count in part.tallies.items():
+                self._counts[name] += count
+            for subject, made, count in part.counts:
+                self._source.counts[subject, made] += count
+            streams = {
+                name: np.broadcast_to(np.float16(0), (units, width))
+                for name, (width, units, _) in part.streams.items()
+            }
+            check_streams(next(iter(part.videos)), streams, self._first, raise_errors)
+        records = (
+            (self._splits[key], record, units) for key, record, units in joined(output, parts)
+        )
+        widths = {name: width for name, (width, _, _) in self._first.items()}
+        manifest = write_serialized(folder, self._manifest(widths), records, shards=shards)
+        return self._finish(folder, manifest)
+
+    def _manifest(self, widths: Mapping[str, int]) -> Manifest:
+        return Manifest(
             streams=tuple(StreamSpec(*item) for item in widths.items()),
             dtype=self._dtype,
             rate=None,
             classes=self._source.annotations.classes,
             splits={},
-            source=facts,
+            source=self._plan.facts,
         )
+
+    def _records(self) -> tuple[Manifest, Iterator[tuple[str, VideoRecord]]]:
+        """A manifest without splits, and the videos' splits and records."""
+        videos = self._source.videos(self._splits, self._wanted)
+        first = next(videos)
+        widths = {name: values.shape[1] for name, values in first.features.items()}
         records = _ahead(map(self._record, itertools.chain([first], videos)))
-        manifest = write_shards(folder, manifest, records, shards=shards)
+        return self._manifest(widths), records
+
+    def _finish(self, folder: pathlib.Path, manifest: Manifest) -> BuiltRecords:
+        """Writes the metadata beside the shards."""
         if len(self._rates) == 1:
             manifest = dataclasses.replace(manifest, rate=self._rates.pop())
         # In the annotations' order, so that the file does not depend on the source's.
-        written = {key: self._written[key] for key in self._splits if key in self._written}
-        write_metadata(folder, manifest, written)
-        notes = tuple(self._source.notes)
+        known = self._source.annotations.videos
+        videos = {
+            key: dataclasses.replace(known[key], subset=split, duration=self._written[key][1])
+            for key, split in self._splits.items()
+            if key in self._written
+        }
+        write_metadata(folder, manifest, videos)
         return BuiltRecords(
-            manifest=manifest, notes=notes, dtype_reason=self._reason, **self._counts
+            manifest=manifest,
+            notes=tuple(self._source.notes),
+            dtype_reason=str(self._lost or ""),
+            **self._counts,
         )
 
     def _record(self, video: SourceVideo) -> tuple[str, VideoRecord]:
         """A video's split and record."""
         if time.monotonic() - self._told >= PROGRESS:
             self._told = time.monotonic()
-            print(f"{len(self._written)} of {len(self._splits)} videos", flush=True)
+            number = len(self._splits if self._wanted is None else self._wanted)
+            print(f"{len(self._written)} of {number} videos", flush=True)
         known, split = self._source.annotations.videos[video.id], self._splits[video.id]
         check_streams(video.id, video.features, self._first, raise_errors)
         units = common_units(video.id, video.features, raise_errors)
@@ -265,7 +522,7 @@ class _Build:
         self._counts["trimmed"] += any(len(values) > units for values in video.features.values())
         self._counts["odd_lengths"] += odd_length(units, video.rate, duration)
         self._rates.add(video.rate)
-        self._written[video.id] = dataclasses.replace(known, subset=split, duration=duration)
+        self._written[video.id] = units, duration
         return split, VideoRecord(
             id=video.id,
             duration=duration,
@@ -282,7 +539,7 @@ class _Build:
         half = to_float16(values)
         overflow, zeros = float16_losses(values, half)
         if self._strict and (overflow or zeros):
-            raise _NeedsFloat32(f"in video {key!r}, {name}, {overflow or zeros}")
+            raise _NeedsFloat32(key, f"{name}, {overflow or zeros}")
         if overflow:
             raise UserError(f"video {key!r}: {name}: {overflow}; use `dtype=float32`")
         self._counts["zeros"] += bool(zeros)

@@ -100,14 +100,28 @@ def write_shards(
     Returns:
       The manifest with the splits' shards.
     """
+    serialized = (
+        (split, encode(record, manifest), len(next(iter(record.features.values()))))
+        for split, record in records
+    )
+    return write_serialized(folder, manifest, serialized, shards=shards)
+
+
+def write_serialized(
+    folder: pathlib.Path,
+    manifest: Manifest,
+    records: Iterable[tuple[str, bytes, int]],
+    *,
+    shards: int | None = None,
+) -> Manifest:
+    """Does :func:`write_shards` with (split, record, its units) of records that are encoded."""
     writers: dict[str, SplitWriter] = {}
     with contextlib.ExitStack() as stack:
-        for split, record in records:
+        for split, record, units in records:
             if split not in writers:
                 writers[split] = SplitWriter(folder=folder, split=split, shards=shards)
                 stack.callback(writers[split].close)
-            units = len(next(iter(record.features.values())))
-            writers[split].write(encode(record, manifest), units)
+            writers[split].write(record, units)
         splits = {split: writer.finish() for split, writer in writers.items()}
     return dataclasses.replace(manifest, splits=splits, folder=folder)
 

@@ -63,6 +63,11 @@ def define_flags(values: cli.Flags) -> None:
         default=str(CROPS[0]),
     )
     values.integer("batch_size", "Units at a time, also of several videos.", default=16, least=1)
+    values.string(
+        "shard",
+        "K/N, such as 3/64: encodes every N-th video, from the K-th on; other processes take the "
+        "others, into the same folder.",
+    )
     values.choice(
         "precision",
         ["float32", "mixed_float16", "mixed_bfloat16"],
@@ -110,6 +115,7 @@ def run(values: cli.Flags) -> None:
         streams=encoder.streams,
         settings=settings,
         batch_size=values.batch_size,
+        shard=values.shard,
         report=functools.partial(print, flush=True),
     )
     counts = {"encoded": done.encoded, "finished before": done.finished, "failed": done.failed}

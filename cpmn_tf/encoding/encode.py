@@ -24,6 +24,7 @@ from cpmn_tf.encoding.inputs import find_videos
 from cpmn_tf.encoding.outputs import FeatureFolder
 from cpmn_tf.encoding.units import StreamEncoder, read_units, short_side
 from cpmn_tf.errors import Problem, UserError, raise_first
+from cpmn_tf.shards import share
 
 Item = TypeVar("Item")
 
@@ -139,6 +140,7 @@ def encode_videos(
     streams: Mapping[str, StreamEncoder],
     settings: EncodingSettings,
     batch_size: int = 16,
+    shard: str | None = None,
     report: Callable[[str], None] = lambda line: None,
 ) -> EncodedFolder:
     """Encodes videos into a folder; those that are finished there are not encoded again.
@@ -149,6 +151,8 @@ def encode_videos(
       streams: the networks by stream.
       settings: how units are drawn.
       batch_size: units per call of a network.
+      shard: K/N, such as ``3/64``: only every N-th video is encoded, from the K-th on;
+        other processes take the others, into the same folder.
       report: takes a line for each video.
 
     Raises:
@@ -156,6 +160,8 @@ def encode_videos(
         disk refuses. A video that cannot be read is in the result, and the others go on.
     """
     found = find_videos(videos)
+    if shard is not None:
+        found = dict(share(list(found.items()), shard))
     folder = FeatureFolder(output_dir, settings.describe(streams))
     finished = [key for key in found if folder.finished(key)]
     todo = {key: path for key, path in found.items() if key not in finished}

@@ -5,13 +5,17 @@
     encoder.json             how they were made
 
 A video is finished when its line is in ``videos.csv``, which is written after its features; each
-file is written whole or not at all.
+file is written whole or not at all. Many processes may write into one folder: each adds its line to
+those that are there while it holds the lock on ``encoder.json``.
 """
 
+import contextlib
 import csv
+import fcntl
 import io
 import os
 import pathlib
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -54,10 +58,21 @@ class FeatureFolder:
                 )
         else:
             write_json(path, description)
-        self._rows: dict[str, tuple[str, ...]] = {}
-        if self.table.exists():
-            for _, row in read_table(self.table, {name: (name,) for name in COLUMNS}):
-                self._rows[row["video"]] = tuple(row[name] for name in COLUMNS)
+        self._rows = self._read()
+
+    def _read(self) -> dict[str, tuple[str, ...]]:
+        """The lines that are in the table now, by video."""
+        if not self.table.exists():
+            return {}
+        rows = read_table(self.table, {name: (name,) for name in COLUMNS})
+        return {row["video"]: tuple(row[name] for name in COLUMNS) for _, row in rows}
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Keeps other processes, of other machines too where the disk can, from the table."""
+        with open(self.folder / FILE, "r+b") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)  # until the file is closed
+            yield
 
     def path(self, stream: str, video_id: str) -> pathlib.Path:
         """The file of a video's features."""
@@ -75,7 +90,8 @@ class FeatureFolder:
             with replaced(self.path(stream, video.id)) as temporary:
                 np.save(temporary, values)
         row = (video.id, repr(video.fps), repr(round(video.duration, 6)), str(video.frames))
-        self._rows[video.id] = row
-        text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows([COLUMNS, *self._rows.values()])
-        write_text(self.table, text.getvalue())
+        with self._locked():
+            self._rows = {**self._read(), video.id: row}
+            text = io.StringIO()
+            csv.writer(text, lineterminator="\n").writerows([COLUMNS, *self._rows.values()])
+            write_text(self.table, text.getvalue())

@@ -212,6 +212,14 @@ def test_a_killed_run_leaves_nothing_half_written(clips, mean_color, tmp_path, a
     assert folders.present() == set(LENGTHS) and not problems
 
 
+def test_shards_fill_one_folder(clips, mean_color, tmp_path):
+    streams, settings = {"rgb": mean_color(28, 3)}, EncodingSettings(unit_frames=5)
+    given = {"output_dir": tmp_path / "out", "streams": streams, "settings": settings}
+    assert encode_videos(clips.values(), shard="2/2", **given).encoded == ["-b ü"]
+    assert encode_videos(clips.values(), shard="1/2", **given).encoded == ["a", "c"]
+    assert encode_videos(clips.values(), **given).finished == ["a", "-b ü", "c"]
+
+
 def test_other_settings_are_refused(clips, streams, tmp_path):
     given = {"output_dir": tmp_path / "out", "streams": streams}
     encode_videos([clips["a"]], settings=EncodingSettings(unit_frames=5), **given)

@@ -1,6 +1,9 @@
 """The features' folder: what counts as finished, and what is refused."""
 
 import json
+import pathlib
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -46,6 +49,32 @@ def test_a_video_is_finished_with_its_line_and_all_its_files(tmp_path):
     assert not again.finished("a")
     again.add(video("a", 4))  # its line is replaced
     assert (tmp_path / "out" / "videos.csv").read_text().count("\na,") == 1
+
+
+def test_many_processes_write_into_one_folder(tmp_path):
+    code = f"""
+import sys
+sys.path.insert(0, {str(pathlib.Path(__file__).parent)!r})
+from test_outputs import DESCRIPTION, FeatureFolder, video
+folder = FeatureFolder(sys.argv[1], DESCRIPTION)
+print("open", flush=True)
+sys.stdin.readline()  # all are open before the first writes
+for number in range(20):
+    folder.add(video(f"{{sys.argv[2]}}-{{number}}"))
+"""
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    started = [
+        subprocess.Popen([sys.executable, "-c", code, str(tmp_path), name], **pipes)
+        for name in "ab"
+    ]
+    for child in started:
+        assert child.stdout.readline() == "open\n"
+    for child in started:
+        child.stdin.write("\n")
+        child.stdin.flush()
+    assert [child.wait() for child in started] == [0, 0]
+    folder = FeatureFolder(tmp_path, DESCRIPTION)
+    assert all(folder.finished(f"{name}-{number}") for name in "ab" for number in range(20))
 
 
 def test_features_without_a_line_are_not_finished(tmp_path):

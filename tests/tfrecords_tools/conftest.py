@@ -12,7 +12,8 @@ from tfrecords_tools.sources import SourceSettings
 from tfrecords_tools.sources.folders import FoldersSource
 
 # What a build can be refused for beside its data.
-BUILDING = ("output_dir", "dtype", "shards", "holdout", "holdout_from", "holdout_to", "overwrite")
+BUILDING = ("output_dir", "dtype", "shards", "join", "overwrite")
+BUILDING += ("holdout", "holdout_from", "holdout_to")
 IDS = ("-first", "sec ond", "thi'r\"d", "vierte Ü動画")
 
 

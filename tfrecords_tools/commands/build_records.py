@@ -23,6 +23,8 @@ an example of each.
 import functools
 import sys
 
+from absl import flags
+
 from cpmn_tf.commands import cli
 from tfrecords_tools.source_flags import define_source_flags, source_settings
 
@@ -45,27 +47,41 @@ def define_flags(values: cli.Flags) -> None:
     )
     values.string("holdout_from", "Subset that --holdout takes from.", default="training")
     values.string("holdout_to", "New split of --holdout.", default="validation")
-    values.boolean("overwrite", "Replace a data set that is at --output_dir.")
+    values.string(
+        "shard",
+        "K/N, such as 3/64: builds part K of N, every N-th video, into OUTPUT_DIR-parts; part by "
+        "part in any process or machine, with the same flags.",
+    )
+    values.boolean("join", "Join the parts in OUTPUT_DIR-parts to the data set, then remove them.")
+    values.boolean(
+        "overwrite", "Replace a data set that is at --output_dir, or a part of other settings."
+    )
 
 
 def run(values: cli.Flags) -> None:
     """Builds the data set."""
     cli.require(values, "output_dir")
+    if values.shard is not None and values.join:
+        raise flags.ValidationError("--shard builds a part, --join joins all; give one of them")
     cli.load_tensorflow()
-    from tfrecords_tools.building import build_records
+    from tfrecords_tools import building
 
-    built = build_records(
-        output_dir=values.output_dir,
-        source=values.source,
-        dtype=values.dtype,
-        shards=values.shards,
-        holdout=values.holdout,
-        holdout_from=values.holdout_from,
-        holdout_to=values.holdout_to,
-        overwrite=values.overwrite,
-        allow_empty_classes=values.allow_empty_classes,
+    options = {
+        "output_dir": values.output_dir,
+        "source": values.source,
+        "dtype": values.dtype,
+        "holdout": values.holdout,
+        "holdout_from": values.holdout_from,
+        "holdout_to": values.holdout_to,
+        "overwrite": values.overwrite,
+        "allow_empty_classes": values.allow_empty_classes,
         **source_settings(values),
-    )
+    }
+    if values.shard is not None:
+        print(building.build_part(shard=values.shard, **options), end="")
+        print("; next, when all parts are there: the same flags with --join instead of --shard")
+        return
+    built = building.build_records(shards=values.shards, join=values.join, **options)
     print(cli.as_flags(str(built), values), end="")
     print(f"; next: cpmn-train --data_dir={values.output_dir} --model_dir=MODEL_DIR")
 

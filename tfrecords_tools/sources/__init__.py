@@ -10,7 +10,8 @@ import dataclasses
 import importlib
 import math
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -114,15 +115,22 @@ class Source(Protocol):
     facts: Mapping[str, Any]
 
     @property
+    def counts(self) -> Counter[tuple[str, str]]:
+        """What :meth:`videos` met, for the notes; the counts of several parts add up."""
+
+    @property
     def notes(self) -> list[str]:
         """Lines worth telling the user, complete once :meth:`videos` has run through."""
 
-    def videos(self, splits: Mapping[str, str]) -> Iterator[SourceVideo]:
+    def videos(
+        self, splits: Mapping[str, str], wanted: Collection[str] | None = None
+    ) -> Iterator[SourceVideo]:
         """Yields the videos one by one, in the annotations' order; may be called again.
 
         Args:
           splits: the split of each video, held-out ones set apart. Whatever is fitted to data is
             fitted to the videos of ``training`` here.
+          wanted: ids of ``splits`` that are yielded, and no other is read; None yields all.
 
         Raises:
           UserError: naming the file, the video and the fix.

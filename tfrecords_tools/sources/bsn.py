@@ -7,7 +7,8 @@ subsets; those are in ``video_info_new.csv``.
 """
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from cpmn_tf.errors import Problem, UserError, reported
@@ -69,14 +70,24 @@ class BsnSource:
         self.facts = {"source": "bsn"}
 
     @property
+    def counts(self) -> Counter[tuple[str, str]]:
+        """Files by what was made of them, for the notes."""
+        return self._folders.counts
+
+    @property
     def notes(self) -> list[str]:
         """Lines worth telling the user, complete once :meth:`videos` has run through."""
         return self._folders.notes
 
-    def videos(self, splits: Mapping[str, str]) -> Iterator[SourceVideo]:
+    def videos(
+        self, splits: Mapping[str, str], wanted: Collection[str] | None = None
+    ) -> Iterator[SourceVideo]:
         """Yields the videos; nothing is fitted, so that only the keys of ``splits`` matter."""
         rows = 0
-        for video in self._folders.videos(splits):
+        if wanted is not None:  # a part's tables have as many rows as the first of all
+            first = next(self._folders.videos(splits, {next(iter(splits))}))
+            rows = len(next(iter(first.features.values())))
+        for video in self._folders.videos(splits, wanted):
             units = len(next(iter(video.features.values())))
             rows = rows or units
             if units != rows:

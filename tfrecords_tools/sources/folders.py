@@ -6,7 +6,8 @@ The layouts are those of :mod:`tfrecords_tools.reading.feature_folders`, BaS-Net
 
 import dataclasses
 import pathlib
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from cpmn_tf.encoding.description import FILE, load_description
@@ -98,15 +99,22 @@ class FoldersSource:
         self.annotations = dataclasses.replace(known, videos=videos)
 
     @property
+    def counts(self) -> Counter[tuple[str, str]]:
+        """Files by what was made of them, for the notes."""
+        return self._reading.counts
+
+    @property
     def notes(self) -> list[str]:
         """Lines worth telling the user, complete once :meth:`videos` has run through."""
         return [*self._notes, *self._reading.notes()]
 
-    def videos(self, splits: Mapping[str, str]) -> Iterator[SourceVideo]:
+    def videos(
+        self, splits: Mapping[str, str], wanted: Collection[str] | None = None
+    ) -> Iterator[SourceVideo]:
         """Yields the videos; nothing is fitted, so that only the keys of ``splits`` matter."""
         self._reading.counts.clear()
         for video in self.annotations.videos.values():
-            if video.id in splits:
+            if video.id in (splits if wanted is None else wanted):
                 fps = self._settings.resampled_fps or video.fps or 0.0  # none is without
                 rate = fps / self._unit_frames
                 with reported(self._problem, "unreadable", video.id):

@@ -21,7 +21,8 @@ parameters were fixed before the first method was compared on the simulation and
 
 import dataclasses
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
 
 import numpy as np
 import scipy.signal
@@ -172,6 +173,7 @@ class SimulatedSource:
                     f"video {video.id!r}: has no duration; add it to the annotations to simulate"
                 )
         self.annotations = annotations
+        self.counts = Counter[tuple[str, str]]()
         self.notes = [f"features are SIMULATED along {timelines}; no camera saw them"]
         self.facts = {
             "source": "simulated",
@@ -188,10 +190,12 @@ class SimulatedSource:
             for place, name in enumerate(STREAMS)
         }
 
-    def videos(self, splits: Mapping[str, str]) -> Iterator[SourceVideo]:
+    def videos(
+        self, splits: Mapping[str, str], wanted: Collection[str] | None = None
+    ) -> Iterator[SourceVideo]:
         """Yields the videos; nothing is fitted to data."""
         for video in self.annotations.videos.values():
-            if video.id in splits:
+            if video.id in (splits if wanted is None else wanted):
                 rate = (video.fps or FPS) / UNIT_FRAMES
                 yield SourceVideo(id=video.id, rate=rate, features=self._features(video, rate))
 

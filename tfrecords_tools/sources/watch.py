@@ -34,7 +34,8 @@ people 7-10 test. What is cut from a set is cut at random.
 import dataclasses
 import importlib.util
 import pathlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
 import numpy as np
 
@@ -232,6 +233,7 @@ class WatchSource:
     def __init__(self, *, seed: int, recipe: str = "long"):
         """Composes and describes all recordings; the same seed gives the same recordings."""
         chosen = RECIPES[recipe]
+        self.counts = Counter[tuple[str, str]]()
         self.notes = [chosen.note]
         self.facts = {
             "source": "watch",
@@ -255,7 +257,9 @@ class WatchSource:
             videos[key] = Video(key, subset, labels, instances, duration=duration, fps=float(FPS))
         self.annotations = Annotations(videos, chosen.classes)
 
-    def videos(self, splits: Mapping[str, str]) -> Iterator[SourceVideo]:
+    def videos(
+        self, splits: Mapping[str, str], wanted: Collection[str] | None = None
+    ) -> Iterator[SourceVideo]:
         """Yields the recordings, standardised with the statistics of the split ``training``."""
         fitted = [
             values for key, values in self._descriptors.items() if splits.get(key) == "training"
@@ -267,7 +271,7 @@ class WatchSource:
             units = np.concatenate([values[name] for values in fitted])
             scales[name] = units.mean(axis=0), np.maximum(units.std(axis=0), 1e-6)
         for key, values in self._descriptors.items():
-            if key in splits:
+            if key in (splits if wanted is None else wanted):
                 # To a ten-thousandth, well below the noise, so that float16 makes nothing zero.
                 features = {
                     name: np.round((values[name] - mean) / deviation, 4).astype(np.float32)

@@ -8,7 +8,8 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -46,6 +47,7 @@ class WtalcSource:
         names = self._texts("videoname")
         database = fill_in(self._database(names), settings.video_info, problem)
         fps, resampled_fps = settings.fps, settings.resampled_fps
+        self.counts = Counter[tuple[str, str]]()
         self.notes = settle_fps(database, problem, fps=fps, resampled_fps=resampled_fps)
         for key, entry in database.items():
             entry["fps"] = resampled_fps or entry.get("fps") or fps
@@ -59,10 +61,12 @@ class WtalcSource:
         self.annotations = dataclasses.replace(known, videos=videos)
         self.facts = {"source": "wtalc", "unit_frames": settings.unit_frames}
 
-    def videos(self, splits: Mapping[str, str]) -> Iterator[SourceVideo]:
+    def videos(
+        self, splits: Mapping[str, str], wanted: Collection[str] | None = None
+    ) -> Iterator[SourceVideo]:
         """Yields the videos; nothing is fitted, so that only the keys of ``splits`` matter."""
         for video in self.annotations.videos.values():
-            if video.id in splits:
+            if video.id in (splits if wanted is None else wanted):
                 rate = (video.fps or 1.0) / (self._settings.unit_frames or 1)
                 with reported(self._problem, "unreadable", video.id):
                     yield SourceVideo(id=video.id, rate=rate, features=self._load(video.id))

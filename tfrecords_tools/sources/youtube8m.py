@@ -8,7 +8,8 @@ q·4/255 − 2 + 4/512, as the data set's starter code has it.
 
 import os
 import pathlib
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
 
 import numpy as np
 import tensorflow as tf
@@ -62,15 +63,18 @@ class Youtube8mSource:
         classes = tuple(used[label] for label in sorted(used))
         self.annotations = Annotations(videos, classes)
         self.facts = {"source": "youtube8m"}
+        self.counts = Counter[tuple[str, str]]()
         self.notes: list[str] = []
 
-    def videos(self, splits: Mapping[str, str]) -> Iterator[SourceVideo]:
+    def videos(
+        self, splits: Mapping[str, str], wanted: Collection[str] | None = None
+    ) -> Iterator[SourceVideo]:
         """Yields the videos; nothing is fitted, so that only the keys of ``splits`` matter."""
         done = set()
         for path, _ in self._files:
             for _, example in _examples(path, Findings().add):  # told when it was opened
                 key = _id(example)
-                if key in splits and key not in done:
+                if key in (splits if wanted is None else wanted) and key not in done:
                     done.add(key)
                     with reported(self._problem, "unreadable", key):
                         features = _features(f"{path}: video {key!r}", example)

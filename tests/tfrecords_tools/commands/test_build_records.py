@@ -238,8 +238,8 @@ def test_failed_overwrite_keeps_the_old(folders, capsys):
 
 
 def test_interrupted_build_leaves_nothing(folders, monkeypatch, capsys):
-    def interrupted(self, splits, videos=FoldersSource.videos):
-        yield next(videos(self, splits))
+    def interrupted(self, *given, videos=FoldersSource.videos):
+        yield next(videos(self, *given))
         raise KeyboardInterrupt
 
     monkeypatch.setattr(FoldersSource, "videos", interrupted)
@@ -349,6 +349,21 @@ def test_commands_load_tensorflow_only_when_it_is_needed():
     )
     code = f"import sys, {names}; sys.exit('tensorflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_parts(folders, capsys):
+    assert build_records.main(folders.flags("--shard=1/2", "--join")) == 2
+    assert "--shard builds a part, --join joins all; give one" in capsys.readouterr().err
+    assert build_records.main(folders.flags("--shard=1/2")) == 0
+    assert capsys.readouterr().out == (
+        f"part 1/2: 2 videos; it is in {folders.output}-parts/00001-of-00002; next, when all parts "
+        "are there: the same flags with --join instead of --shard\n"
+    )
+    assert build_records.main(folders.flags("--join")) == 1
+    line = capsys.readouterr().err
+    assert "1 of 2 parts are missing: 2/2; build each with the same flags and --shard=2/2" in line
+    assert build_records.main(folders.flags("--shard=2/2")) == 0
+    assert build(folders, "--join").num_videos("training") == 3
 
 
 def test_float16_limits():

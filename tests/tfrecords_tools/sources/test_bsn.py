@@ -90,6 +90,17 @@ def test_what_is_read(data):
         np.testing.assert_array_equal(video.features["flow"], values[:, 200:])
 
 
+def test_parts_are_held_against_the_first_table_of_all(data):
+    source = data.open()
+    splits = {key: video.subset for key, video in source.annotations.videos.items()}
+    (video,) = source.videos(splits, {data.ids[1]})
+    assert video.id == data.ids[1] and sum(source.counts.values()) == 1
+    path = data.features / f"{data.ids[1]}.csv"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
+    with pytest.raises(UserError, match="its table has 99 rows, the first video's 100"):
+        list(source.videos(splits, {data.ids[1]}))
+
+
 def test_build_and_validate(data, capsys):
     assert validate_records.main(data.flags()) == 0
     assert "3 videos (training 1, validation 1, testing 1), 300 units" in capsys.readouterr().out
