@@ -49,6 +49,20 @@ def test_labels_and_contents(tmp_path, dataset_writer):
     assert whole.hold_out(0.4)[0].contents() == ours
 
 
+def test_the_digests_of_models_made_before_stay(tmp_path, dataset_writer):
+    write, make = dataset_writer
+    videos = make(3, lengths=(5, 6))
+    videos[1]["id"] = 'naïve "clip"'  # JSON escapes both
+    whole = pipeline.Split.open(
+        write(tmp_path / "a", {"training": videos}, num_shards=2), "training"
+    )
+    assert whole.contents() == {
+        "videos": 3,
+        "ids": "8e07891e19c180901aea8f76618015f9d722a6af88216f4de70ee5e655069f80",
+        "labels": "c2b7413e476c845d06167aa58b2f649ba2a1274c172e2714c169874ceecc9fe7",
+    }
+
+
 @pytest.mark.parametrize(
     "make, group",
     [(pipeline.cascade_batches, 0), (pipeline.cascade_batches, 2), (pipeline.pyramid_batches, 0)],
@@ -282,6 +296,33 @@ def test_shards_are_shuffled(numbered):
         assert sorted(pairs) == [(number, number + 8) for number in range(8)]
         orders.append([one for one, _ in pairs])
     assert len(set(map(tuple, [*orders, list(range(8))]))) == 3
+
+
+def order_by_hand(shards: list[list[str]], chosen: set[str], seed: int, buffer: int) -> list[str]:
+    """The order that published figures were made with: of shards, then within each block."""
+
+    def drawn(names: list, key: int) -> list:
+        seeds = tf.constant([seed, key], tf.int64)
+        order = tf.random.experimental.stateless_shuffle(tf.range(len(names)), seeds)
+        return [names[number] for number in order.numpy()]
+
+    names = [name for shard in drawn(shards, 0) for name in shard if name in chosen]
+    blocks = [names[start : start + buffer] for start in range(0, len(names), buffer)]
+    return [name for number, block in enumerate(blocks) for name in drawn(block, number + 1)]
+
+
+@pytest.mark.parametrize("fraction", [0, 0.3])
+def test_the_order_of_a_data_set_and_seed_stays(numbered, fraction):
+    split = numbered(*[5] * 23, num_shards=3)
+    shards = [[f"video_{number:03d}" for number in range(first, 23, 3)] for first in range(3)]
+    for part in split.hold_out(fraction):
+        if part is None:
+            continue
+        chosen = set(part.lengths)
+        for seed, epoch, buffer in ((0, 0, 4), (0, 1, 4), (7, 2, 10), (7, 2, 4096)):
+            order = seed * 2**20 + epoch
+            dataset = part.shuffled(tf.constant(order, tf.int64), buffer)
+            assert ids(dataset, split) == order_by_hand(shards, chosen, order, buffer)
 
 
 def test_global_seeds_change_nothing(split, config):
