@@ -3,6 +3,7 @@
 import collections
 import contextlib
 import errno
+import fcntl
 import hashlib
 import json
 import os
@@ -11,6 +12,8 @@ import re
 import tempfile
 from collections.abc import Iterator
 from typing import Any
+
+from absl import logging
 
 from cpmn_tf.errors import Problem, UserError, raise_first
 
@@ -58,6 +61,34 @@ def replaced(path: str | os.PathLike) -> Iterator[pathlib.Path]:
             raise
         text = f"{path}: cannot be written ({error.strerror}); make room, or choose another path"
         raise UserError(text) from error
+
+
+@contextlib.contextmanager
+def alone_in(folder: str | os.PathLike) -> Iterator[None]:
+    """Keeps a folder, which is made, from other processes that ask for it.
+
+    One that dies lets go of it. A file system without locks keeps nobody out, which is logged.
+
+    Raises:
+      UserError: if another process has the folder.
+    """
+    with contextlib.ExitStack() as stack:
+        os.makedirs(folder, exist_ok=True)
+        descriptor = os.open(folder, os.O_RDONLY)
+        stack.callback(os.close, descriptor)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(
+                f"{folder}: another process is writing here; wait until it ends, or stop it"
+            ) from None
+        except OSError as error:
+            logging.warning(
+                "%s: its file system has no locks (%s); start nothing else that writes there",
+                folder,
+                error.strerror,
+            )
+        yield
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:

@@ -1,9 +1,14 @@
 """Files are written whole or not at all, and what cannot be read is named."""
 
+import errno
+import fcntl
+import subprocess
+import sys
+
 import pytest
 
 from cpmn_tf.errors import UserError
-from cpmn_tf.files import read_json, replaced, write_json
+from cpmn_tf.files import alone_in, read_json, replaced, write_json
 
 
 def test_a_file_is_replaced_only_when_the_block_succeeds(tmp_path):
@@ -45,3 +50,36 @@ def test_what_cannot_be_read_is_named_in_one_line(tmp_path, content, told):
 def test_a_byte_order_mark_is_no_part_of_the_text(tmp_path):
     (tmp_path / "value.json").write_bytes(b"\xef\xbb\xbf1")
     assert read_json(tmp_path / "value.json") == 1
+
+
+def test_a_folder_is_had_by_one_process(tmp_path):
+    program = f"""
+from cpmn_tf.errors import UserError
+from cpmn_tf.files import alone_in
+try:
+    with alone_in({str(tmp_path)!r}):
+        print("had")
+except UserError as error:
+    print(error)
+"""
+
+    def another() -> str:
+        return subprocess.run(
+            [sys.executable, "-c", program], capture_output=True, text=True, check=True
+        ).stdout.strip()
+
+    with alone_in(tmp_path):
+        assert another() == (
+            f"{tmp_path}: another process is writing here; wait until it ends, or stop it"
+        )
+    assert another() == "had"
+
+
+def test_without_locks_it_is_said(tmp_path, monkeypatch, caplog):
+    def none(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", none)
+    with alone_in(tmp_path):
+        pass
+    assert f"{tmp_path}: its file system has no locks (No locks available)" in caplog.text

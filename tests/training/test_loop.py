@@ -474,3 +474,16 @@ def test_a_killed_command_goes_on_to_the_same_bits(data_set, model_dir, tmp_path
     assert subprocess.run(command, stdout=subprocess.DEVNULL, env=environment).returncode == 0
     ours, theirs = digest(tmp_path / "m"), digest(model_dir)
     assert ours and ours == theirs
+
+
+def test_two_trainings_do_not_write_into_one_folder(data_set, tmp_path, small_settings):
+    first, second = (trainer(data_set, tmp_path, small_settings) for _ in range(2))
+    refused = []
+
+    def try_it(events, epoch, step):
+        with pytest.raises(UserError, match="checkpoints: another process is writing here"):
+            second.run(nothing)
+        refused.append(epoch)
+
+    first.run(try_it)
+    assert refused and first.finished and not second.finished

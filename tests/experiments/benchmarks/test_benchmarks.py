@@ -15,6 +15,11 @@ def test_both_evaluators_give_the_same():
     assert ours[0] > ours[1] > 0
 
 
+def test_the_loop_localizes_as_we_do():
+    ours, theirs, found = localization.compare(300, 1)  # which compares them
+    assert ours > 0 and theirs > 0 and found > 100
+
+
 def test_records(tmp_path, monkeypatch):
     monkeypatch.setattr(records, "VIDEOS", 35)
     monkeypatch.setattr(records, "LISTED", 2)
