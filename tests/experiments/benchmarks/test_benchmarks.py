@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cpmn_tf.evaluation import evaluate
-from experiments.benchmarks import evaluation, records, training, workers
+from experiments.benchmarks import evaluation, localization, records, training, workers
 
 
 def test_both_evaluators_give_the_same():
