@@ -43,6 +43,12 @@ class Gate:
         if scope["type"] != "http":
             await send({"type": "websocket.close", "code": 1000})  # before it is accepted: 403
             return
+        if not scope["path"].startswith(
+            "/"
+        ):  # such as `*`, for which the engine has no application
+            text = f"{scope['path'][:100]!r}: there is no such path; see docs/serving.md"
+            await JSONResponse({"error": text}, 404)(scope, receive, send)
+            return
         headers = [
             (name, value)
             for name, value in scope["headers"]

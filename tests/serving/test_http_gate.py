@@ -14,7 +14,7 @@ NEVER = b"this is not received"
 
 
 def passed(
-    headers: dict[bytes, bytes], *parts: bytes, kind: str = "http"
+    headers: dict[bytes, bytes], *parts: bytes, kind: str = "http", path: str = "/"
 ) -> tuple[list[dict], dict[bytes, bytes], bytes]:
     """What is answered; the headers and the body that got through."""
     messages = [
@@ -41,7 +41,7 @@ def passed(
     async def send(message):
         answers.append(message)
 
-    scope = {"type": kind, "headers": list(headers.items())}
+    scope = {"type": kind, "path": path, "headers": list(headers.items())}
     asyncio.run(Gate(app, LIMIT)(scope, receive, send))
     return answers, found["headers"], found["body"]
 
@@ -79,6 +79,12 @@ def test_a_client_does_not_steer_the_engine():
         b"accept": b"*/*",
     }
     assert passed(headers)[1] == {b"accept": b"*/*"}
+
+
+def test_a_path_that_is_none_is_not_found():
+    answers, headers, _ = passed({b"accept": b"*/*"}, path="*")
+    assert answers[0]["status"] == 404 and not headers
+    assert b"'*': there is no such path" in answers[1]["body"]
 
 
 def test_websockets_are_closed():
