@@ -46,16 +46,11 @@ def test_saved_model_gives_the_model_folders_detections(data_set, model_dir, exp
     assert results(ours) == results(theirs)
 
 
-@pytest.mark.parametrize(
-    "settings",
-    [
-        ["cascade.inference_erasing=per_class", "localization.fusion=raw"],
-        ["cascade.inference=every_unit", "localization.nms=soft"],
-    ],
-)
 def test_so_it_does_with_class_scores_and_other_settings(
-    data_set, model_dir, tmp_path, settings, monkeypatch
+    data_set, model_dir, tmp_path, monkeypatch
 ):
+    settings = ["cascade.inference_erasing=per_class", "localization.fusion=raw"]
+    settings += ["cascade.inference=every_unit", "localization.nms=soft"]
     monkeypatch.setattr("cpmn_tf.models.cpmn.CHUNK_UNITS", 16)
     scores = {f"video_{number:03d}": [0.2, 0.9, 0.4] for number in range(10, 15)}
     model = load_model(model_dir, dict(item.split("=") for item in settings))

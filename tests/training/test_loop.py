@@ -54,16 +54,15 @@ def stop_after(steps: int):
 @pytest.mark.parametrize(
     "module, extra",
     [
-        ("cascade", []),
         (
             "cascade",
             [
                 "cascade.erasing=hide_and_seek",
                 "cascade.pooling=soft_selection",
+                "cascade.sampling=shot",
                 "training.loss=softmax",
             ],
         ),
-        ("cascade", ["cascade.sampling=shot"]),
         (
             "cascade",
             [
