@@ -5,13 +5,14 @@ import contextlib
 import errno
 import fcntl
 import hashlib
+import io
 import json
 import os
 import pathlib
 import re
 import tempfile
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, BinaryIO
 
 from absl import logging
 
@@ -39,6 +40,71 @@ def disk_error(error: BaseException) -> str | None:
 
 
 @contextlib.contextmanager
+def _remote(path: str) -> Iterator[Any]:
+    """Yields ``tf.io.gfile``, whose errors become those of a disk."""
+    import tensorflow as tf  # seconds to import, and most paths are local
+
+    try:
+        yield tf.io.gfile
+    except tf.errors.UnimplementedError:
+        scheme = path.partition("://")[0]
+        raise UserError(
+            f"{path}: TensorFlow opens no paths of {scheme}:// here; copy the folder to a disk, or "
+            "install what registers them"
+        ) from None
+    except tf.errors.OpError as error:
+        line = " ".join(str(error.message).split())[:200]
+        raise OSError(errno.EIO, line or type(error).__name__) from error
+
+
+def _scheme(path: str | os.PathLike) -> bool:
+    return "://" in os.fspath(path)
+
+
+@contextlib.contextmanager
+def opened(path: str | os.PathLike) -> Iterator[BinaryIO]:
+    """Opens a file to be read as bytes, on any file system that ``tf.io.gfile`` knows.
+
+    Raises:
+      OSError: if it cannot be read.
+      UserError: if TensorFlow does not know the path's scheme.
+    """
+    if not _scheme(path):
+        with open(path, "rb") as file:
+            yield file
+        return
+    with _remote(os.fspath(path)) as gfile, gfile.GFile(os.fspath(path), "rb") as file:
+        yield file
+
+
+def is_file(path: str | os.PathLike) -> bool:
+    """Whether there is such a file, on any file system as of :func:`opened`."""
+    if not _scheme(path):
+        return os.path.isfile(path)
+    with _remote(os.fspath(path)) as gfile:
+        return gfile.exists(os.fspath(path)) and not gfile.isdir(os.fspath(path))
+
+
+def file_size(path: str | os.PathLike) -> int:
+    """The bytes of a file, on any file system as of :func:`opened`."""
+    if not _scheme(path):
+        return os.path.getsize(path)
+    with _remote(os.fspath(path)) as gfile:
+        return gfile.stat(os.fspath(path)).length
+
+
+def local(path: str | os.PathLike) -> pathlib.Path:
+    """The path, of what is written or kept locally only, such as a model's folder.
+
+    Raises:
+      UserError: if it is on another file system; ``pathlib`` would make a folder ``gs:`` of it.
+    """
+    if _scheme(path):
+        raise UserError(f"{path}: only records are read from elsewhere; give a local path")
+    return pathlib.Path(path)
+
+
+@contextlib.contextmanager
 def replaced(path: str | os.PathLike) -> Iterator[pathlib.Path]:
     """Yields a temporary path beside ``path`` and renames it to ``path`` if the block succeeds.
 
@@ -47,7 +113,7 @@ def replaced(path: str | os.PathLike) -> Iterator[pathlib.Path]:
     Raises:
       UserError: if the parent folder cannot be made or written, or the disk is full.
     """
-    path = pathlib.Path(path)
+    path = local(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         prefix = f".{path.name[:100]}-"
@@ -73,7 +139,7 @@ def alone_in(folder: str | os.PathLike) -> Iterator[None]:
       UserError: if another process has the folder.
     """
     with contextlib.ExitStack() as stack:
-        os.makedirs(folder, exist_ok=True)
+        os.makedirs(local(folder), exist_ok=True)
         descriptor = os.open(folder, os.O_RDONLY)
         stack.callback(os.close, descriptor)
         try:
@@ -110,7 +176,8 @@ def read_text(path: str | os.PathLike) -> str:
       UserError: if the file cannot be read or is not UTF-8.
     """
     try:
-        return pathlib.Path(path).read_text(encoding="utf-8-sig")
+        with opened(path) as file:
+            return io.TextIOWrapper(io.BytesIO(file.read()), "utf-8-sig").read()
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: is not UTF-8 text ({error.reason}); save it as UTF-8") from error
     except OSError as error:
@@ -155,7 +222,10 @@ def file_sha256(path: str | os.PathLike) -> str:
       UserError: if it cannot be read.
     """
     try:
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        with opened(path) as file:
+            digest = hashlib.sha256()
+            while block := file.read(1 << 20):
+                digest.update(block)
+            return digest.hexdigest()
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); check the path") from error

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import tensorflow as tf
 
-from cpmn_tf.data import pipeline
+from cpmn_tf.data import pipeline, records
 from cpmn_tf.errors import Problem, UserError, raise_first
 from cpmn_tf.formats.detections import Detections
 from cpmn_tf.localization import Detected
@@ -201,7 +201,7 @@ def batches(
     dataset = pipeline.whole_videos(
         split, batch_size=batch_size, segments=segments, streams=streams
     )
-    for batch in pipeline.readable(dataset, split.manifest, split.name):
+    for batch in records.readable(dataset, split.manifest, split.name):
         features = {name: tf.cast(value, tf.float32) for name, value in batch["features"].items()}
         yield {**batch, "features": features}
 

@@ -2,7 +2,6 @@
 
 import dataclasses
 import fractions
-import hashlib
 import json
 import os
 import pathlib
@@ -44,47 +43,36 @@ def write_data_set(
     folder: pathlib.Path, splits: dict[str, list[dict]], rate: float = 10.0, num_shards: int = 1
 ):
     """Writes shards, manifest and annotations of :func:`make_videos` splits."""
-    import tensorflow as tf
-
-    from cpmn_tf.data import records
-    from cpmn_tf.data.manifest import Manifest, Shard, StreamSpec
+    from cpmn_tf.data.manifest import Manifest, StreamSpec
+    from cpmn_tf.data.records import VideoRecord
     from cpmn_tf.formats.annotations import Annotations, Instance, Video, save_annotations
+    from tfrecords_tools.writing import write_shards
 
     folder.mkdir(parents=True)
-    streams = tuple(StreamSpec(name, width) for name, width in STREAMS.items())
-    plan = {"streams": streams, "dtype": "float16", "rate": rate, "classes": CLASSES}
-    manifest = Manifest(splits={}, **plan)
-    shards, known = {}, {}
+    pairs, known = [], {}
     for split, videos in splits.items():
-        shards[split] = ()
-        for number in range(num_shards):
-            part = videos[number::num_shards]
-            name = f"{split}-{number:05d}-of-{num_shards:05d}.tfrecord"
-            with tf.io.TFRecordWriter(str(folder / name)) as writer:
-                for video in part:
-                    units, label = len(video["rgb"]), video["label"]
-                    segments = [(s / rate, e / rate) for s, e in video["spans"]]
-                    record = records.VideoRecord(
-                        id=video["id"],
-                        duration=units / rate,
-                        rate=rate,
-                        labels=(label,),
-                        segments=tuple((start, end, label) for start, end in segments),
-                        features={stream: video[stream] for stream in STREAMS},
-                    )
-                    writer.write(records.encode(record, manifest))
-                    known[video["id"]] = Video(
-                        id=video["id"],
-                        subset=split,
-                        labels=(CLASSES[label],),
-                        instances=tuple(Instance(*segment, CLASSES[label]) for segment in segments),
-                        duration=units / rate,
-                    )
-            data = (folder / name).read_bytes()
-            units = sum(len(video["rgb"]) for video in part)
-            digest = hashlib.sha256(data).hexdigest()
-            shards[split] += (Shard(name, len(part), units, len(data), digest),)
-    Manifest(splits=shards, **plan).save(folder)
+        for video in videos:
+            units, label = len(video["rgb"]), video["label"]
+            segments = tuple((start / rate, end / rate) for start, end in video["spans"])
+            record = VideoRecord(
+                id=video["id"],
+                duration=units / rate,
+                rate=rate,
+                labels=(label,),
+                segments=tuple((start, end, label) for start, end in segments),
+                features={stream: video[stream] for stream in STREAMS},
+            )
+            pairs.append((split, record))
+            known[video["id"]] = Video(
+                id=video["id"],
+                subset=split,
+                labels=(CLASSES[label],),
+                instances=tuple(Instance(*segment, CLASSES[label]) for segment in segments),
+                duration=units / rate,
+            )
+    streams = tuple(StreamSpec(name, width) for name, width in STREAMS.items())
+    plan = Manifest(streams=streams, dtype="float16", rate=rate, classes=CLASSES, splits={})
+    write_shards(folder, plan, pairs, shards=num_shards).save(folder)
     save_annotations(folder / "annotations.json", Annotations(known, CLASSES))
     return folder
 

@@ -2,13 +2,23 @@
 
 import errno
 import fcntl
+import hashlib
 import subprocess
 import sys
 
 import pytest
+import tensorflow as tf
 
 from cpmn_tf.errors import UserError
-from cpmn_tf.files import alone_in, read_json, replaced, write_json
+from cpmn_tf.files import (
+    alone_in,
+    file_sha256,
+    file_size,
+    is_file,
+    read_json,
+    replaced,
+    write_json,
+)
 
 
 def test_a_file_is_replaced_only_when_the_block_succeeds(tmp_path):
@@ -83,3 +93,34 @@ def test_without_locks_it_is_said(tmp_path, monkeypatch, caplog):
     with alone_in(tmp_path):
         pass
     assert f"{tmp_path}: its file system has no locks (No locks available)" in caplog.text
+
+
+def test_files_of_other_file_systems_are_read(tmp_path):
+    """``ram://`` is TensorFlow's own, within a process."""
+    content = b'\xef\xbb\xbf{"a": 1}'
+    (tmp_path / "there.json").write_bytes(content)
+    tf.io.gfile.makedirs("ram://files")
+    tf.io.gfile.copy(str(tmp_path / "there.json"), "ram://files/there.json")
+    there = "ram://files/there.json"
+    assert read_json(there) == {"a": 1}
+    assert file_size(there) == len(content)
+    assert file_sha256(there) == hashlib.sha256(content).hexdigest()
+    assert is_file(there) and not is_file("ram://files") and not is_file("ram://files/none")
+    with pytest.raises(UserError, match=r"ram://files/none\.json: cannot be read"):
+        read_json("ram://files/none.json")
+
+
+def test_what_no_file_system_opens_is_named():
+    with pytest.raises(UserError, match=r"moon://a/b\.json: TensorFlow opens no paths of moon://"):
+        is_file("moon://a/b.json")
+
+
+def test_nothing_is_written_elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for write in (replaced, alone_in):
+        with (
+            pytest.raises(UserError, match="gs://bucket/model: only records"),
+            write("gs://bucket/model"),
+        ):
+            pass
+    assert not list(tmp_path.iterdir())

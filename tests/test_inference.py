@@ -354,12 +354,12 @@ def test_wrong_use_of_a_data_set_is_named(model, data_set, split):
         localize(model, data_set, rate=10.0)
     with pytest.raises(UserError, match="`rate` and `duration` are given with arrays"):
         localize(model, data_set, duration=10.0)
-    scores = dict.fromkeys(list(split.lengths)[:-1], (0.1, 0.2, 0.3))
+    scores = dict.fromkeys(split.ids[:-1], (0.1, 0.2, 0.3))
     with pytest.raises(UserError, match="`class_scores` has none of the video 'video_014'"):
         localize(model, data_set, class_scores=scores)
     with pytest.raises(UserError, match="`class_scores` has none of the video 'video_010'"):
         localize(model, data_set, class_scores={})
-    scores = dict.fromkeys(split.lengths, (0.1, 0.2))
+    scores = dict.fromkeys(split.ids, (0.1, 0.2))
     with pytest.raises(UserError, match=r"class_scores\['video_010'\]: its shape is \[2\]"):
         localize(model, data_set, class_scores=scores)
 

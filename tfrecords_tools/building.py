@@ -16,11 +16,12 @@ from typing import Any, TypeVar
 import numpy as np
 import tensorflow as tf
 
+from cpmn_tf.data.index import Entry
 from cpmn_tf.data.manifest import Manifest, StreamSpec, check_split
 from cpmn_tf.data.records import VideoRecord, encode
 from cpmn_tf.data.schema import DTYPES
 from cpmn_tf.errors import UserError
-from cpmn_tf.files import replaced, write_json
+from cpmn_tf.files import local, replaced, write_json
 from cpmn_tf.formats.annotations import Annotations
 from cpmn_tf.shards import parse_shard, share
 from tfrecords_tools.checks import (
@@ -168,7 +169,7 @@ def build_records(
     """
     if shards is not None and not 1 <= shards <= MAX_SHARDS:
         raise UserError(f"`shards={shards}` is not in 1..{MAX_SHARDS}")
-    output = pathlib.Path(output_dir)
+    output = local(output_dir)
     _check_output(output, overwrite)
     plan = _Plan.make(
         source=source,
@@ -191,7 +192,7 @@ def build_records(
             os.replace(output, folder.parent / "old")
     if join:
         remove_parts(output)
-    manifest = dataclasses.replace(built.manifest, folder=output)
+    manifest = dataclasses.replace(built.manifest, folder=str(output))
     return dataclasses.replace(built, manifest=manifest, notes=(*plan.notes, *built.notes))
 
 
@@ -212,7 +213,7 @@ def build_part(
       UserError: naming the file, the video and the fix.
     """
     number, total = parse_shard(shard)
-    output = pathlib.Path(output_dir)
+    output = local(output_dir)
     _check_output(output, overwrite)
     plan = _Plan.make(**options)
     wanted = share(list(plan.splits), shard)
@@ -462,7 +463,8 @@ class _Build:
             }
             check_streams(next(iter(part.videos)), streams, self._first, raise_errors)
         records = (
-            (self._splits[key], record, units) for key, record, units in joined(output, parts)
+            (self._splits[key], record, Entry(key, units, self._labels(key), len(record)))
+            for key, record, units in joined(output, parts)
         )
         widths = {name: width for name, (width, _, _) in self._first.items()}
         manifest = write_serialized(folder, self._manifest(widths), records, shards=shards)
@@ -527,10 +529,14 @@ class _Build:
             id=video.id,
             duration=duration,
             rate=video.rate,
-            labels=tuple(self._index[label] for label in known.labels),
+            labels=self._labels(video.id),
             segments=tuple((i.start, i.end, self._index[i.label]) for i in known.instances),
             features=features,
         )
+
+    def _labels(self, key: str) -> tuple[int, ...]:
+        """A video's classes, as indices."""
+        return tuple(self._index[name] for name in self._source.annotations.videos[key].labels)
 
     def _stored(self, key: str, name: str, values: np.ndarray) -> np.ndarray:
         """The values in float16 where that is the type, unless it would lose them."""

@@ -9,9 +9,10 @@ from typing import Any
 import tensorflow as tf
 
 from cpmn_tf.data import records
+from cpmn_tf.data.index import Index, path_of
 from cpmn_tf.data.manifest import Manifest, Shard
 from cpmn_tf.errors import UserError, reported
-from cpmn_tf.files import file_sha256
+from cpmn_tf.files import file_sha256, is_file
 from cpmn_tf.formats.annotations import Annotations, Video
 from tfrecords_tools.checks import Checker, check_names, training_split
 from tfrecords_tools.findings import ERROR, WARNING, Findings
@@ -130,23 +131,35 @@ def _check_records(data_dir: str | os.PathLike, checker: Checker) -> tuple[Annot
         problem("source", str(error))
         return Annotations({}, ()), []
     with reported(problem, "source"):
-        path = manifest.folder / ANNOTATIONS
+        path = os.path.join(manifest.folder, ANNOTATIONS)
         videos |= parse(path, read_database(path, problem), problem).videos
     listed = set()
     for split, shards in manifest.splits.items():
+        entries: list[tuple[str, int, list[int]]] = []
         for shard in shards:
-            path = manifest.folder / shard.file
+            path = os.path.join(manifest.folder, shard.file)
             listed.add(shard.file)
             with reported(problem, "unreadable"):
                 for record in shard_records(manifest, split, shard):
                     _check_record(manifest, split, record, videos, checker)
+                    labels = record["labels"].nonzero()[0].tolist()
+                    entries.append((record["id"].decode(), int(record["length"]), labels))
                 if file_sha256(path) != shard.sha256:
                     raise UserError(
                         f"{path}: its SHA-256 is not the manifest's; copy or build it anew"
                     )
-    for name in sorted(os.listdir(manifest.folder)):
+        path = path_of(manifest, split)
+        if len(entries) == manifest.num_videos(split) and is_file(path):  # else it is said above
+            with reported(problem, "unreadable"):
+                index = Index.open(manifest, split)
+                names = (name.decode() for name in index.ids_as_bytes())
+                classes = (sorted(row) for row in index.labels_of(range(len(entries))))
+                if entries != list(zip(names, index.units.tolist(), classes, strict=True)):
+                    raise UserError(f"{path}: is not of these records; copy or build them anew")
+    for name in sorted(tf.io.gfile.listdir(manifest.folder)):
         if name.endswith((".tfrecord", ".part")) and name not in listed:
-            problem("surplus", f"{manifest.folder / name}: the manifest does not list this file")
+            path = os.path.join(manifest.folder, name)
+            problem("surplus", f"{path}: the manifest does not list this file")
     for key in (key for key in videos if key not in checker.videos):
         text = f"{manifest.folder}: video {key!r} of {ANNOTATIONS} has no record"
         problem("missing", text, key)

@@ -1,15 +1,16 @@
-"""Writes a data set's folder: shards, manifest, annotations and TFDS metadata."""
+"""Writes a data set's folder: shards and their index, manifest, annotations, TFDS metadata."""
 
 import concurrent.futures
 import contextlib
 import dataclasses
 import pathlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from cpmn_tf.data.index import Entry, Index
 from cpmn_tf.data.manifest import Manifest, Shard
 from cpmn_tf.data.records import VideoRecord, encode
 from cpmn_tf.data.schema import SEGMENTS, VIDEO, stream_fields
@@ -24,8 +25,7 @@ SHARD_BYTES = 128 << 20  # a shard by size is closed when it reaches this
 class _OpenShard:
     path: pathlib.Path
     writer: tf.io.TFRecordWriter
-    videos: int = 0
-    units: int = 0
+    entries: list[Entry] = dataclasses.field(default_factory=list)
     bytes: int = 0
 
 
@@ -41,12 +41,11 @@ class SplitWriter:
         self._shards: list[_OpenShard] = []
         self._count = 0
 
-    def write(self, serialized: bytes, units: int) -> None:
+    def write(self, serialized: bytes, entry: Entry) -> None:
         """Appends one record."""
         shard = self._next()
         shard.writer.write(serialized)
-        shard.videos += 1
-        shard.units += units
+        shard.entries.append(entry)
         shard.bytes += len(serialized)
         self._count += 1
 
@@ -66,8 +65,8 @@ class SplitWriter:
         for shard in self._shards:
             shard.writer.close()
 
-    def finish(self) -> tuple[Shard, ...]:
-        """Closes the shards and gives them their final names."""
+    def finish(self) -> tuple[tuple[Shard, ...], Index]:
+        """Closes the shards and gives them their final names; returns them and their index."""
         self.close()
         total = len(self._shards)
         paths = [
@@ -76,10 +75,17 @@ class SplitWriter:
         ]
         with concurrent.futures.ThreadPoolExecutor() as pool:
             digests = pool.map(file_sha256, paths)
-            return tuple(
-                Shard(path.name, shard.videos, shard.units, path.stat().st_size, digest)
+            shards = tuple(
+                Shard(
+                    path.name,
+                    len(shard.entries),
+                    sum(entry.units for entry in shard.entries),
+                    path.stat().st_size,
+                    digest,
+                )
                 for path, shard, digest in zip(paths, self._shards, digests, strict=True)
             )
+        return shards, Index.of([entry for shard in self._shards for entry in shard.entries])
 
 
 def write_shards(
@@ -98,32 +104,38 @@ def write_shards(
       shards: number of shards per split; None decides by size.
 
     Returns:
-      The manifest with the splits' shards.
+      The manifest with the splits' shards; their index is beside them.
     """
-    serialized = (
-        (split, encode(record, manifest), len(next(iter(record.features.values()))))
-        for split, record in records
-    )
-    return write_serialized(folder, manifest, serialized, shards=shards)
+
+    def encoded() -> Iterator[tuple[str, bytes, Entry]]:
+        for split, record in records:
+            units, serialized = len(next(iter(record.features.values()))), encode(record, manifest)
+            yield split, serialized, Entry(record.id, units, record.labels, len(serialized))
+
+    return write_serialized(folder, manifest, encoded(), shards=shards)
 
 
 def write_serialized(
     folder: pathlib.Path,
     manifest: Manifest,
-    records: Iterable[tuple[str, bytes, int]],
+    records: Iterable[tuple[str, bytes, Entry]],
     *,
     shards: int | None = None,
 ) -> Manifest:
-    """Does :func:`write_shards` with (split, record, its units) of records that are encoded."""
+    """Does :func:`write_shards` with (split, record, its entry) of records that are encoded."""
     writers: dict[str, SplitWriter] = {}
     with contextlib.ExitStack() as stack:
-        for split, record, units in records:
+        for split, record, entry in records:
             if split not in writers:
                 writers[split] = SplitWriter(folder=folder, split=split, shards=shards)
                 stack.callback(writers[split].close)
-            writers[split].write(record, units)
-        splits = {split: writer.finish() for split, writer in writers.items()}
-    return dataclasses.replace(manifest, splits=splits, folder=folder)
+            writers[split].write(record, entry)
+        found = {split: writer.finish() for split, writer in writers.items()}
+    splits = {split: shards for split, (shards, _) in found.items()}
+    manifest = dataclasses.replace(manifest, splits=splits, folder=str(folder))
+    for split, (_, index) in found.items():
+        index.save(manifest, split)
+    return manifest
 
 
 def write_metadata(folder: pathlib.Path, manifest: Manifest, videos: Mapping[str, Video]) -> None:

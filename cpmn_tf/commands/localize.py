@@ -167,7 +167,7 @@ def run(values: cli.Flags) -> None:
     annotations = os.path.join(values.data_dir, "annotations.json")
     scores = None
     if values.class_scores:
-        ids = list(split.lengths)
+        ids = split.ids
         with cli.renamed(SCORES):
             table = load_class_scores(
                 values.class_scores,

@@ -11,10 +11,10 @@ A picture is named after its recording; characters that a file's name should not
 as %XX, as in URLs.
 """
 
-import dataclasses
 import difflib
 import functools
 import hashlib
+import os
 import pathlib
 import sys
 import urllib.parse
@@ -73,19 +73,17 @@ def chosen(split: "Split", ids: Sequence[str], count: int) -> "Split":
     Raises:
       UserError: naming an id that is not there, and some that are.
     """
-    names = list(split.lengths)
+    names = split.ids
     for video_id in ids:
-        if video_id not in split.lengths:
+        if video_id not in names:
             near = difflib.get_close_matches(video_id, names, 3) or names[:3]
             folder = split.manifest.folder
             raise UserError(
                 f"--ids={video_id}: the split {split.name!r} of {folder} holds no such recording; "
                 f"of its {len(names)} try {', '.join(map(repr, near))}; "
-                f"{folder / 'annotations.json'} lists them all"
+                f"{os.path.join(folder, 'annotations.json')} lists them all"
             )
-    wanted = set(ids or names[: count or None])
-    lengths = {name: units for name, units in split.lengths.items() if name in wanted}
-    return dataclasses.replace(split, lengths=lengths)
+    return split.only(ids) if ids else split.first(count or len(split))
 
 
 def run(values: cli.Flags) -> None:

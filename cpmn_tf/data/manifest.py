@@ -16,7 +16,7 @@ from typing import Any
 
 from cpmn_tf.data.schema import DTYPES, SCHEMA_VERSION, VIDEO
 from cpmn_tf.errors import UserError
-from cpmn_tf.files import read_json, write_json
+from cpmn_tf.files import file_size, is_file, read_json, write_json
 
 FILE = "manifest.json"
 # Names that are taken beside the streams' under feature/.
@@ -115,7 +115,7 @@ class StreamSpec:
             raise UserError(f"stream {self.name!r}: width {self.width!r} is not in 1..{MAX_WIDTH}")
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, slots=True)  # 10 TB have 80,000 of them
 class Shard:
     """One file of a split: how many videos, units (of all its videos) and bytes it holds."""
 
@@ -146,7 +146,7 @@ class Manifest:
       splits: shards by split.
       source: how the records came to be, as free plain values (source, seed, recipe).
       schema_version: version of the record schema.
-      folder: where the shards are.
+      folder: where the shards are: a path that `tf.io.gfile` opens.
 
     >>> manifest = Manifest.load("records")
     >>> manifest.rate, manifest.num_videos("training")
@@ -160,7 +160,7 @@ class Manifest:
     splits: Mapping[str, tuple[Shard, ...]]
     source: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
-    folder: pathlib.Path = dataclasses.field(default=pathlib.Path("."), compare=False)
+    folder: str = dataclasses.field(default=".", compare=False)
 
     def __post_init__(self) -> None:
         """Checks the values; a :class:`UserError` names the one that is wrong."""
@@ -183,9 +183,9 @@ class Manifest:
         Raises:
           UserError: if there is none, it is broken, or of another schema version.
         """
-        folder = pathlib.Path(data_dir)
-        path = folder / FILE
-        if not path.is_file():
+        folder = os.fspath(data_dir)
+        path = os.path.join(folder, FILE)
+        if not is_file(path):
             raise UserError(f"{path}: there is no such file; give a folder of cpmn-build-records")
         value = read_json(path)
         try:
@@ -251,15 +251,15 @@ class Manifest:
         """
         paths = []
         for shard in self.shards(split):
-            path = self.folder / shard.file
-            if not path.is_file():
+            path = os.path.join(self.folder, shard.file)
+            if not is_file(path):
                 raise UserError(f"{path}: this shard is missing; copy or build the records anew")
-            size = path.stat().st_size
+            size = file_size(path)
             if size != shard.bytes:
                 raise UserError(
                     f"{path}: has {size} bytes instead of {shard.bytes}; copy or build it anew"
                 )
-            paths.append(str(path))
+            paths.append(path)
         return paths
 
     def num_videos(self, split: str) -> int:

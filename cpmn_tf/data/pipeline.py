@@ -1,8 +1,8 @@
 """Shards to what each module is fed: cascade batches, pyramid windows, whole videos (tf.data).
 
 Everything random comes from (seed, epoch, video id) by stateless ops, so that an epoch can be
-entered at any batch and gives the same bits as if it had been run from its start. Serialized
-records are shuffled, never decoded ones.
+entered at any batch and gives the same bits as if it had been run from its start. Numbers of
+records are shuffled, and each record is read where it stands: what waits in memory is a few.
 """
 
 import dataclasses
@@ -10,12 +10,15 @@ import hashlib
 import itertools
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from cpmn_tf.config import Config
-from cpmn_tf.data import records, sampling, schema
+from cpmn_tf.data import records, sampling
+from cpmn_tf.data.index import FRAME, Index
 from cpmn_tf.data.manifest import Manifest
 from cpmn_tf.errors import UserError
 
@@ -25,81 +28,81 @@ _plainly = tf.autograph.experimental.do_not_convert
 # Distinct streams of random numbers for distinct uses of the same (seed, epoch, video).
 _SAMPLE, _WINDOWS = 1, 2
 
-SHUFFLE_BUFFER = 4096  # serialized records that are shuffled together
+SHUFFLED_TOGETHER = 4096  # records; with another number published figures would change
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Split:
-    """A split's videos: ids and lengths of those that take part.
+    """The videos of a split that take part.
 
     Attributes:
       manifest: of the data set.
       name: of the split on disk.
-      lengths: units by video id, in the order of the shards.
-      total: videos the split holds on disk.
-      labels: classes of every video on disk, as indices.
-      places: shard and offset in bytes of every record.
+      index: all records on disk, in the order of the shards.
+      chosen: [videos] int64, the numbers among them of those that take part, ascending.
 
     >>> split = Split.open("records", "testing")
-    >>> split.total, list(split.lengths)[:2]
+    >>> len(split), split.ids[:2]
     (5, ['video_010', 'video_011'])
     """
 
     manifest: Manifest
     name: str
-    lengths: Mapping[str, int]
-    total: int
-    labels: Mapping[str, list[int]]
-    places: Mapping[str, tuple[str, int]]
+    index: Index
+    chosen: np.ndarray
 
     @classmethod
     def open(cls, data_dir: str | os.PathLike, name: str) -> "Split":
-        """Reads a split's ids, lengths and labels; every record is parsed once.
+        """Opens all of a split, by its index.
 
         Raises:
           UserError: naming what is missing or broken.
         """
         manifest = Manifest.load(data_dir)
-        _, dimensions = schema.stream_fields(manifest.streams[0].name)
-        spec = records.parsers([schema.ID, dimensions])
-        spec[schema.LABEL_INDEX.key] = tf.io.RaggedFeature(tf.int64)
-        paths = manifest.shard_paths(name)
-        dataset = tf.data.TFRecordDataset(paths).batch(64)
-        parse = _plainly(lambda batch: (tf.io.parse_example(batch, spec), tf.strings.length(batch)))
-        dataset = dataset.map(parse)
-        lengths: dict[str, int] = {}
-        labels: dict[str, list[int]] = {}
-        sizes: list[int] = []
-        for parsed, read in readable(dataset, manifest, name):
-            sizes += read.numpy().tolist()
-            ids, units = parsed[schema.ID.key].numpy(), parsed[dimensions.key].numpy()[:, 0]
-            shown = parsed[schema.LABEL_INDEX.key].to_list()
-            for video_id, count, classes in zip(ids.tolist(), units.tolist(), shown, strict=True):
-                if video_id.decode() in lengths:
-                    raise UserError(
-                        f"{data_dir}: video {video_id.decode()!r} is in {name!r} twice; "
-                        "build the records anew"
-                    )
-                lengths[video_id.decode()] = count
-                labels[video_id.decode()] = classes
-        if not lengths:
-            raise UserError(f"{data_dir}: the split {name!r} holds no video; add some")
-        places, records_left = {}, iter(zip(lengths, sizes, strict=True))
-        for path, shard in zip(paths, manifest.shards(name), strict=True):
-            offset = 0
-            for video_id, size in itertools.islice(records_left, shard.videos):
-                places[video_id] = path, offset
-                offset += size + 16  # of each record's length and checksums
-        return cls(manifest, name, lengths, len(lengths), labels, places)
+        manifest.shard_paths(name)  # all there, and of their size
+        index = Index.open(manifest, name)
+        return cls(manifest, name, index, np.arange(len(index.units)))
+
+    def __len__(self) -> int:
+        """The number of videos."""
+        return len(self.chosen)
+
+    @property
+    def ids(self) -> list[str]:
+        """The videos' ids, in the order of the shards."""
+        names = [name.decode() for name in self.index.ids_as_bytes()]
+        return [names[number] for number in self.chosen.tolist()]
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """[videos] int32, the units of each."""
+        return self.index.units[self.chosen]
+
+    def only(self, ids: Iterable[str]) -> "Split":
+        """The split of those of these videos that are in this one."""
+        wanted = set(ids)
+        return self._part(np.array([name in wanted for name in self.ids], bool))
+
+    def first(self, count: int) -> "Split":
+        """The split of the first so many videos."""
+        return self._part(slice(count))
+
+    def _part(self, places: Any) -> "Split":
+        return dataclasses.replace(self, chosen=self.chosen[places])
 
     def contents(self) -> dict[str, int | str]:
-        """What tells which part of the data changed: the videos' number, digests of ids, labels."""
-        ids = sorted(self.labels)
-        labels = [[key, *sorted(self.labels[key])] for key in ids]
-        digests = [
-            hashlib.sha256(json.dumps(value).encode()).hexdigest() for value in (ids, labels)
-        ]
-        return {"videos": len(ids), "ids": digests[0], "labels": digests[1]}
+        """What tells which part of the data changed: the number of the videos on disk, digests.
+
+        The digests are of JSON, which models made before hold; a million videos are never one text.
+        """
+        names = list(self.index.ids_as_bytes())
+        order = sorted(range(len(names)), key=names.__getitem__)  # in UTF-8 as of the characters
+        rows = zip(order, self.index.labels_of(order), strict=True)
+        return {
+            "videos": len(names),
+            "ids": _json_digest(names[number].decode() for number in order),
+            "labels": _json_digest([names[number].decode(), *sorted(row)] for number, row in rows),
+        }
 
     def hold_out(self, fraction: float) -> tuple["Split", "Split | None"]:
         """Splits off about ``fraction`` of the videos, chosen by a hash of their ids.
@@ -112,90 +115,90 @@ class Split:
         """
         if not fraction:
             return self, None
-        ranked = sorted(self.lengths, key=lambda name: hashlib.sha256(name.encode()).digest())
-        held = set(ranked[: round(len(ranked) * fraction)])
-        if not 0 < len(held) < len(ranked):
+        digests = [hashlib.sha256(name.encode()).digest() for name in self.ids]
+        ranked = sorted(range(len(self)), key=digests.__getitem__)
+        held = np.zeros(len(self), bool)
+        held[ranked[: round(len(self) * fraction)]] = True
+        if held.all() or not held.any():
             raise UserError(
-                f"training.validation_fraction={fraction} of {len(ranked)} videos leaves one part "
+                f"training.validation_fraction={fraction} of {len(self)} videos leaves one part "
                 "empty; change it"
             )
-        training, held_out = (
-            {name: units for name, units in self.lengths.items() if (name in held) is side}
-            for side in (False, True)
-        )
-        return dataclasses.replace(self, lengths=training), dataclasses.replace(
-            self, lengths=held_out
-        )
+        return self._part(~held), self._part(held)
 
     def serialized(self) -> tf.data.Dataset:
         """The serialized records of the videos that take part, in the order of the shards."""
-        return self._chosen(tf.data.TFRecordDataset(self.manifest.shard_paths(self.name)))
+        if len(self) == len(self.index.units):
+            return tf.data.TFRecordDataset(self.manifest.shard_paths(self.name))
+        return tf.data.Dataset.from_tensor_slices(self.chosen).map(
+            self.reader(), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
+        )
 
-    def shuffled(self, seed: tf.Tensor, buffer: int) -> tf.data.Dataset:
-        """The same records in an order that depends on ``seed``, a scalar int64, alone.
+    def reader(self) -> Callable[[tf.Tensor], tf.Tensor]:
+        """A graph's function of a record's number, which reads the record where it stands."""
+        paths = tf.constant(self.manifest.shard_paths(self.name))
+        counts = [shard.videos for shard in self.manifest.shards(self.name)]
+        ends = np.cumsum(counts)
+        offsets = np.cumsum(self.index.sizes + FRAME) - self.index.sizes - FRAME
+        begins = np.concatenate([offsets, offsets[:1]])[ends - counts]  # of the shards
+        offsets -= np.repeat(begins, counts)
 
-        Shards are shuffled, then blocks of ``buffer`` records. ``Dataset.shuffle`` is no help: its
+        @_plainly
+        def record(number: tf.Tensor) -> tf.Tensor:
+            shard = tf.searchsorted(ends, number[tf.newaxis], side="right")
+            # ``TFRecordDataset`` cannot begin within a file.
+            variant = tf.raw_ops.TFRecordDatasetV2(
+                filenames=tf.gather(paths, shard),
+                compression_type="",
+                buffer_size=tf.constant(0, tf.int64),
+                byte_offsets=tf.gather(offsets, number)[tf.newaxis],
+            )
+            spec = tf.TensorSpec([], tf.string)
+            return tf.data.experimental.from_variant(variant, spec).take(1).get_single_element()
+
+        return record
+
+    def shuffled(self, seed: tf.Tensor, block: int) -> tf.data.Dataset:
+        """The records' numbers in an order that depends on ``seed``, a scalar int64, alone.
+
+        Shards are shuffled, then blocks of so many numbers. ``Dataset.shuffle`` is no help: its
         order also depends on the global seed, which a resumed process would have to know.
         """
-        paths = tf.random.experimental.stateless_shuffle(
-            self.manifest.shard_paths(self.name), seed=tf.stack([seed, 0])
+        videos = [shard.videos for shard in self.manifest.shards(self.name)]
+        splits = np.searchsorted(self.chosen, np.cumsum([0, *videos]))
+        shards = tf.RaggedTensor.from_row_splits(self.chosen, splits)
+        order = tf.random.experimental.stateless_shuffle(
+            tf.range(len(videos)), seed=tf.stack([seed, 0])
         )
-        blocks = self._chosen(tf.data.TFRecordDataset(paths)).batch(min(buffer, self.total))
-        return blocks.enumerate().flat_map(
-            lambda number, block: tf.data.Dataset.from_tensor_slices(
-                tf.random.experimental.stateless_shuffle(block, tf.stack([seed, number + 1]))
+        numbers = tf.data.Dataset.from_tensor_slices(tf.gather(shards, order).flat_values)
+        return (
+            numbers.batch(min(block, len(self.index.units)))
+            .enumerate()
+            .flat_map(
+                lambda place, part: tf.data.Dataset.from_tensor_slices(
+                    tf.random.experimental.stateless_shuffle(part, tf.stack([seed, place + 1]))
+                )
             )
         )
 
     def grouped(self, seed: int, epoch: tf.Tensor, size: int) -> tf.data.Dataset:
-        """The same records, each once, in the order of :func:`~sampling.draw_groups`.
-
-        Groups are drawn from ids and labels; each record is then read where it stands.
-        """
-        names = list(self.lengths)
-        labels = [self.labels[name] for name in names]
-        paths, offsets = zip(*(self.places[name] for name in names), strict=True)
+        """The records' numbers in the order of :func:`~sampling.draw_groups`."""
+        labels = list(self.index.labels_of(self.chosen.tolist()))
         order = tf.numpy_function(
             lambda epoch: sampling.draw_groups(labels, size, (seed, int(epoch))), [epoch], tf.int64
         )
         order.set_shape([None])
-
-        def record(path: tf.Tensor, offset: tf.Tensor) -> tf.data.Dataset:
-            # ``TFRecordDataset`` cannot begin within a file.
-            variant = tf.raw_ops.TFRecordDatasetV2(
-                filenames=[path],
-                compression_type="",
-                buffer_size=tf.constant(0, tf.int64),
-                byte_offsets=[offset],
-            )
-            return tf.data.experimental.from_variant(variant, tf.TensorSpec([], tf.string)).take(1)
-
-        placed = tf.gather(tf.constant(paths), order), tf.gather(tf.constant(offsets), order)
-        return tf.data.Dataset.from_tensor_slices(placed).flat_map(record)
-
-    def _chosen(self, dataset: tf.data.Dataset) -> tf.data.Dataset:
-        if len(self.lengths) == self.total:
-            return dataset
-        spec = records.parsers([schema.ID])
-        chosen = tf.constant(list(self.lengths), tf.string)  # also of no video
-
-        def takes_part(serialized: tf.Tensor) -> tf.Tensor:
-            video_id = tf.io.parse_single_example(serialized, spec)[schema.ID.key]
-            return tf.reduce_any(chosen == video_id)
-
-        return dataset.filter(takes_part)
+        return tf.data.Dataset.from_tensor_slices(tf.gather(self.chosen, order))
 
 
-def readable(dataset: Iterable, manifest: Manifest, split: str) -> Iterator:
-    """Iterates; what reading broken shards raises becomes one line that names the shard.
-
-    Raises:
-      UserError: see :func:`cpmn_tf.data.records.explain_read_error`.
-    """
-    try:
-        yield from dataset
-    except records.READ_ERRORS as error:
-        raise records.explain_read_error(error, manifest, split) from error
+def _json_digest(items: Iterator[Any]) -> str:
+    """The SHA-256 of ``json.dumps(list(items))``."""
+    digest, before = hashlib.sha256(b"["), ""
+    while chunk := list(itertools.islice(items, 1000)):
+        digest.update((before + json.dumps(chunk)[1:-1]).encode())
+        before = ", "
+    digest.update(b"]")
+    return digest.hexdigest()
 
 
 def _seed(seed: int, epoch: tf.Tensor, video_id: tf.Tensor, use: int) -> tf.Tensor:
@@ -312,33 +315,32 @@ def cascade_batches(
       0 in padding.
     """
     size, group = config.training.batch_size, config.training.group_size
+    read = split.reader()
 
     @_plainly
     def epoch_of(epoch: tf.Tensor) -> tf.data.Dataset:
         if group > 1:
-            dataset = split.grouped(seed, epoch, group)
+            numbers = split.grouped(seed, epoch, group)
         else:
             order = tf.constant(seed, tf.int64) * 2**20 + epoch
-            dataset = split.shuffled(order, SHUFFLE_BUFFER)
+            numbers = split.shuffled(order, SHUFFLED_TOGETHER)
         if part:
-            total = len(split.lengths)
-            dataset = part.own(dataset, total, _skipped(epoch, first_epoch, skip)).map(
-                lambda rows, serialized: _sampled(serialized, epoch) | {"rows": rows},
+            dataset = part.own(numbers, len(split), _skipped(epoch, first_epoch, skip)).map(
+                lambda rows, number: _sampled(number, epoch) | {"rows": rows},
                 num_parallel_calls=tf.data.AUTOTUNE,
             )
-            longest = max(split.lengths.values())
+            longest = int(split.lengths.max())
             if config.data.resize_modules == "both":
                 longest = config.data.resize_units or longest
-            return part.batched(dataset, total, -(-longest // max(config.cascade.interval, 1)))
-        dataset = dataset.skip(_skipped(epoch, first_epoch, size * skip))
-        dataset = dataset.map(
-            lambda serialized: _sampled(serialized, epoch), num_parallel_calls=tf.data.AUTOTUNE
+            return part.batched(dataset, len(split), -(-longest // max(config.cascade.interval, 1)))
+        dataset = numbers.skip(_skipped(epoch, first_epoch, size * skip)).map(
+            lambda number: _sampled(number, epoch), num_parallel_calls=tf.data.AUTOTUNE
         )
         # Only uniform sampling with a fixed interval makes samples of different lengths.
         return dataset.padded_batch(size)
 
-    def _sampled(serialized: tf.Tensor, epoch: tf.Tensor) -> dict[str, tf.Tensor]:
-        video = records.parse_training(serialized, split.manifest, stream.split("+"))
+    def _sampled(number: tf.Tensor, epoch: tf.Tensor) -> dict[str, tf.Tensor]:
+        video = records.parse_training(read(number), split.manifest, stream.split("+"))
         features, length = sampling.join_streams(video["features"], stream), video["length"]
         if config.data.resize_units and config.data.resize_modules == "both":
             features, length = resized(features, config.data.resize_units)
@@ -394,13 +396,12 @@ def _positions(
     return positions[0], valid[0]
 
 
-def training_windows(lengths: Iterable[int], config: Config) -> int:
-    """How many windows an epoch of the pyramid has, from the videos' lengths in units."""
-    if config.data.resize_units:
-        lengths = [config.data.resize_units for _ in lengths]
+def training_windows(lengths: np.ndarray, config: Config) -> int:
+    """How many windows an epoch of the pyramid has, from the videos' [videos] lengths in units."""
+    units = np.full_like(lengths, config.data.resize_units) if config.data.resize_units else lengths
     window = config.pyramid.window
     stride = min(config.pyramid.train_stride, window)
-    return sum(1 + -(-max(length - window, 0) // stride) for length in lengths)
+    return len(units) + int((-(-np.maximum(units - window, 0) // stride)).sum())
 
 
 def pyramid_batches(
@@ -424,6 +425,7 @@ def pyramid_batches(
       [batch, C] float32; with ``part`` as in :func:`cascade_batches`.
     """
     size, window = config.training.batch_size, config.pyramid.window
+    read = split.reader()
 
     def windows_of(serialized: tf.Tensor, epoch: tf.Tensor) -> tf.data.Dataset:
         video = records.parse_training(serialized, split.manifest, stream.split("+"))
@@ -449,12 +451,12 @@ def pyramid_batches(
     @_plainly
     def epoch_of(epoch: tf.Tensor) -> tf.data.Dataset:
         order = tf.constant(seed, tf.int64) * 2**20 + epoch
-        dataset = split.shuffled(order, SHUFFLE_BUFFER)
-        dataset = dataset.interleave(
+        dataset = split.shuffled(order, SHUFFLED_TOGETHER)
+        dataset = dataset.map(read, num_parallel_calls=tf.data.AUTOTUNE).interleave(
             lambda serialized: windows_of(serialized, epoch), cycle_length=size, block_length=1
         )
         if part:
-            total = training_windows(split.lengths.values(), config)
+            total = training_windows(split.lengths, config)
             dataset = part.own(dataset, total, _skipped(epoch, first_epoch, skip))
             dataset = dataset.map(lambda rows, windows: windows | {"rows": rows})
             return part.batched(dataset, total, window)

@@ -5,7 +5,7 @@ Weak supervision is enforced here: :func:`parse_training` does not know the ``se
 
 import dataclasses
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -298,6 +298,18 @@ def _decode(parsed: dict, manifest: Manifest, streams: Sequence[str] | None) -> 
         "labels": labels,
         "features": features,
     }
+
+
+def readable(dataset: Iterable, manifest: Manifest, split: str) -> Iterator:
+    """Iterates; what reading broken shards raises becomes one line that names the shard.
+
+    Raises:
+      UserError: see :func:`explain_read_error`.
+    """
+    try:
+        yield from dataset
+    except READ_ERRORS as error:
+        raise explain_read_error(error, manifest, split) from error
 
 
 def explain_read_error(error: Exception, manifest: Manifest, split: str) -> UserError:

@@ -51,12 +51,11 @@ def of_data_set(data_dir: str | os.PathLike, video: str, model: ModelManifest) -
     manifest = Manifest.load(data_dir)
     model.check_data(manifest)
     for name in manifest.splits:
-        split = pipeline.Split.open(data_dir, name)
-        if video not in split.lengths:
+        split = pipeline.Split.open(data_dir, name).only([video])
+        if not len(split):
             continue
-        split = dataclasses.replace(split, lengths={video: split.lengths[video]})
         dataset = pipeline.whole_videos(split, segments=True)
-        (batch,) = pipeline.readable(dataset.as_numpy_iterator(), manifest, name)
+        (batch,) = records.readable(dataset.as_numpy_iterator(), manifest, name)
         times = zip(batch["segments"][0].tolist(), batch["segment_labels"][0].tolist(), strict=True)
         return VideoRecord(
             id=video,

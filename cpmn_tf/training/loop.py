@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 import tensorflow as tf
 
 from cpmn_tf.config import Config
-from cpmn_tf.data import pipeline
+from cpmn_tf.data import pipeline, records
 from cpmn_tf.errors import UserError
 from cpmn_tf.files import alone_in, read_json, write_json
 from cpmn_tf.models import CascadedClassifier, PyramidAttention
@@ -66,9 +66,9 @@ class Runtime:
 
 def steps_per_epoch(module: str, split: pipeline.Split, config: Config) -> int:
     """The steps of an epoch of a module."""
-    items = len(split.lengths)
+    items = len(split)
     if module == "pyramid":
-        items = pipeline.training_windows(split.lengths.values(), config)
+        items = pipeline.training_windows(split.lengths, config)
     return -(-items // config.training.batch_size)
 
 
@@ -227,7 +227,7 @@ class ModuleTrainer:
         """Trains to the end (True), or until it is asked to stop."""
         step, section, distribution = self.step, self._config.training, self._distribution
         shown, saved = 0.0, time.monotonic()
-        batches = pipeline.readable(self._batches(step), self._split.manifest, self._split.name)
+        batches = records.readable(self._batches(step), self._split.manifest, self._split.name)
         for batch in batches:
             number = tf.constant(step, tf.int64)
             if distribution.strategy:

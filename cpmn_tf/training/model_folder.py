@@ -19,7 +19,7 @@ from cpmn_tf.config import Config, with_settings
 from cpmn_tf.data.manifest import Manifest
 from cpmn_tf.encoding.description import first_difference
 from cpmn_tf.errors import UserError
-from cpmn_tf.files import read_json, write_json
+from cpmn_tf.files import local, read_json, write_json
 from cpmn_tf.models import CPMN
 
 FILE = "model.json"
@@ -103,7 +103,7 @@ class ModelManifest:
         Raises:
           UserError: if it is missing or damaged.
         """
-        path = pathlib.Path(model_dir) / FILE
+        path = local(model_dir) / FILE
         if not path.is_file():
             raise UserError(f"{path}: there is no such file; give a folder that cpmn-train made")
         value = read_json(path)
@@ -124,7 +124,7 @@ class ModelManifest:
           UserError: if the folder is another model's; names the first setting that differs, or
             what of the training data does.
         """
-        path = pathlib.Path(model_dir) / FILE
+        path = local(model_dir) / FILE
         if not path.is_file():
             write_json(path, {**self.to_dict(), "version": __version__})
             return

@@ -2,8 +2,8 @@
 
 import dataclasses
 import math
-import statistics
-from collections.abc import Collection
+
+import numpy as np
 
 from cpmn_tf.config import Config
 
@@ -11,7 +11,7 @@ SAMPLES_PER_SECOND = 2.0
 MIN_SAMPLES, MAX_SAMPLES = 200, 400
 
 
-def resolve(config: Config, lengths: Collection[int], rate: float | None) -> Config:
+def resolve(config: Config, lengths: np.ndarray, rate: float | None) -> Config:
     """The settings with those filled in that the training videos decide.
 
     - ``cascade.units=0`` becomes P, two samples per second of the median video, at least 200 (of a
@@ -21,16 +21,16 @@ def resolve(config: Config, lengths: Collection[int], rate: float | None) -> Con
 
     Args:
       config: settings, with or without what is to be filled in.
-      lengths: units of each training video.
+      lengths: [videos] int, units of each training video.
       rate: units per second, the same for all of them; None if it is not.
 
     >>> from cpmn_tf.config import preset
-    >>> resolve(preset("plus"), [1500, 1000], 10.0).cascade.units
+    >>> resolve(preset("plus"), np.array([1500, 1000]), 10.0).cascade.units
     250
     """
     cascade, training = config.cascade, config.training
     if not cascade.units:
-        median = statistics.median(lengths)
+        median = float(np.median(lengths))
         wanted = median if rate is None else SAMPLES_PER_SECOND * median / rate
         units = min(max(round(wanted), MIN_SAMPLES), MAX_SAMPLES)
         cascade = dataclasses.replace(cascade, units=units)

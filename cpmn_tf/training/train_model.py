@@ -103,7 +103,7 @@ def train(
             training, held_out = whole, Split.open(data_dir, validation_split)
         else:
             training, held_out = whole.hold_out(config.training.validation_fraction)
-        config = resolve(config, training.lengths.values(), data.rate)
+        config = resolve(config, training.lengths, data.rate)
         manifest = ModelManifest(
             config=config,
             streams={spec.name: spec.width for spec in data.streams},

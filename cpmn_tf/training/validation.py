@@ -1,7 +1,5 @@
 """What TensorBoard is told of whole videos while a module trains: mAP and T-CAS pictures."""
 
-import dataclasses
-import itertools
 import os
 from collections.abc import Mapping
 
@@ -22,7 +20,7 @@ from cpmn_tf.training.events import EventWriter
 def known_segments(split: Split) -> Annotations | None:
     """The annotations of a split's videos, or None unless every one of them has its segment."""
     annotations = load_annotations(os.path.join(split.manifest.folder, "annotations.json"))
-    videos = {name: annotations.videos[name] for name in split.lengths}
+    videos = {name: annotations.videos[name] for name in split.ids}
     bare = sum(len(video.bare_labels()) for video in videos.values())
     if not any(video.instances for video in videos.values()):
         return None
@@ -46,8 +44,7 @@ class Validator:
         self._held_out, self._stream, self._streams = held_out, stream, stream.split("+")
         self._truth = known_segments(held_out) if held_out else None
         looked_at = held_out or training
-        few = dict(itertools.islice(looked_at.lengths.items(), config.training.pictures))
-        self._pictured = dataclasses.replace(looked_at, lengths=few)
+        self._pictured = looked_at.first(config.training.pictures)
         self._tiou = parse_tiou(TIOU.get(config.preset, TIOU["thumos14"]))
         manifest = training.manifest
         self._models = {

@@ -62,7 +62,7 @@ def train_once(
     config = with_overrides(config, ["training.pictures=0"])
     split = Split.open(data_dir, config.data.train_split)
     manifest = split.manifest
-    config = resolve(config, split.lengths.values(), manifest.rate)
+    config = resolve(config, split.lengths, manifest.rate)
     common = [seed, precision, manifest.fingerprint(config.data.train_split)]
     model_dir = folder / "models" / f"{digest([differing(config), *common])}_seed{seed}"
     finished = model_dir / "in_the_bank"

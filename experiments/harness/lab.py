@@ -112,7 +112,7 @@ class Lab:
     def resolved(self, variant: Variant) -> Config:
         """The same, with what the training videos decide filled in."""
         training = self.training
-        return resolve(self.configured(variant), training.lengths.values(), training.manifest.rate)
+        return resolve(self.configured(variant), training.lengths, training.manifest.rate)
 
     def trained(self, variant: Variant, seed: int) -> tuple[pathlib.Path, list[str]]:
         """The folder of the variant's model, trained now if need be, and its inference settings."""

@@ -47,11 +47,11 @@ def floor_operations(split: pipeline.Split, config: Config, streams: list[str]) 
     """Floating-point operations of the whole training of some streams."""
     batch, classes = config.training.batch_size, len(split.manifest.classes)
     epochs = config.training.epochs + config.training.final_epochs
-    windows = pipeline.training_windows(split.lengths.values(), config)
+    windows = pipeline.training_windows(split.lengths, config)
     total = 0.0
     for name in streams:
         width = split.manifest.stream(name).width
-        total += -(-len(split.lengths) // batch) * cascade_operations(config, width, classes)
+        total += -(-len(split) // batch) * cascade_operations(config, width, classes)
         total += -(-windows // batch) * pyramid_operations(config, width, classes)
     return epochs * total
 

@@ -117,7 +117,7 @@ def variants(lab: Lab, others: bool = False) -> list[Variant]:
     """The rows: each rival by its published settings and `plus`, and ``others`` too, or CPMN."""
     split, rows = lab.training, []
     for name, rival in RIVALS.items():
-        settings = (*rival.schedule.settings(len(split.lengths)), *rival.of_data(split.manifest))
+        settings = (*rival.schedule.settings(len(split)), *rival.of_data(split.manifest))
         settings = (*settings, *rival.settings)
         base = {"base": rivals.BASE, "train": rival.train}
         rows.append(Variant(name, settings, **base))
@@ -129,7 +129,7 @@ def variants(lab: Lab, others: bool = False) -> list[Variant]:
             own = {"to": (PLUS,), "base": PRESETS[PLUS]}
             rows.append(Variant(f"{PLUS}: {what}", one_out.PARTS[what], **own))
     else:
-        schedule = Schedule().settings(len(split.lengths))
+        schedule = Schedule().settings(len(split))
         rows.append(Variant(CPMN, schedule, base=PRESETS["thumos14"]))
         if lab.flags.preset != "thumos14":
             rows.append(Variant(f"CPMN, --preset={lab.flags.preset}"))

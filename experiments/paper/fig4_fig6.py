@@ -13,7 +13,6 @@ Uses the model of Table 3, seed 0, and trains it if need be. Writes fig4.png, fi
 and fig6c.png.
 """
 
-import dataclasses
 import statistics
 
 from cpmn_tf import inference, plotting
@@ -58,8 +57,7 @@ def run(lab: Lab) -> None:
     model = load_model(folder)
     classes, simulated = model.manifest.classes, lab.split.manifest.simulated
     for name, video_id in chosen(lab.truth).items():
-        one = dataclasses.replace(lab.split, lengths={video_id: lab.split.lengths[video_id]})
-        batch = next(inference.batches(one, segments=True))
+        batch = next(inference.batches(lab.split.only([video_id]), segments=True))
         curves = plotting.collect_curves(model, batch, classes, simulated=simulated)
         path = lab.output / f"{name}.png"
         with replaced(path) as temporary:

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from cpmn_tf.config import Config, with_overrides
 from cpmn_tf.data import pipeline, records
+from cpmn_tf.data.manifest import Manifest
 from cpmn_tf.errors import UserError
 
 
@@ -37,7 +38,7 @@ def test_labels_and_contents(tmp_path, dataset_writer):
     write, make = dataset_writer
     videos = make(3, lengths=(5, 6))  # of the classes 0, 1 and 2
     whole = pipeline.Split.open(write(tmp_path / "a", {"training": videos}), "training")
-    assert whole.labels == {"video_000": [0], "video_001": [1], "video_002": [2]}
+    assert list(whole.index.labels_of([2, 0])) == [[2], [0]]
     other = pipeline.Split.open(
         write(tmp_path / "b", {"training": [{**videos[0], "label": 2}, *videos[:0:-1]]}), "training"
     )
@@ -120,7 +121,7 @@ def test_parts_have_one_shape_whatever_the_videos_lengths(split, config):
     config = with_overrides(config, ["cascade.sampling=uniform", "cascade.interval=3"])
     part = pipeline.Part(2, 4, 1, 4)
     dataset = pipeline.cascade_batches(split, "rgb", config, seed=0, part=part)
-    longest = -(-max(split.lengths.values()) // 3)
+    longest = -(-split.lengths.max() // 3)
     assert dataset.element_spec["features"].shape.as_list() == [1, longest, 12]
     whole = arrays(pipeline.cascade_batches(split, "rgb", config, seed=0))[0]
     (third, fourth) = arrays(dataset)[:2]
@@ -258,22 +259,24 @@ def test_groups_share_a_class_and_every_video_is_there_once(split, config):
 def test_grouped_records_are_those_of_the_split(numbered):
     """Each read where it stands, in any shard; part of a split too."""
     split = numbered(*range(40, 51), num_shards=3)
-    few = dict(list(split.lengths.items())[2:9])
-    for part in (split, dataclasses.replace(split, lengths=few)):
-        grouped = part.grouped(0, tf.constant(1, tf.int64), 2)
+    for part in (split, split.only(split.ids[2:9])):
+        grouped = part.grouped(0, tf.constant(1, tf.int64), 2).map(part.reader())
         assert sorted(grouped.as_numpy_iterator()) == sorted(part.serialized().as_numpy_iterator())
 
 
-def ids(dataset, split) -> list[str]:
-    parsed = dataset.map(lambda item: records.parse_training(item, split.manifest, ["rgb"])["id"])
+def ids(numbers, split) -> list[str]:
+    read = split.reader()
+    parsed = numbers.map(
+        lambda number: records.parse_training(read(number), split.manifest, ["rgb"])["id"]
+    )
     return [item.decode() for item in parsed.as_numpy_iterator()]
 
 
 def test_records_are_shuffled_within_a_shard(numbered):
     split = numbered(*[40] * 12)
     orders = [ids(split.shuffled(tf.constant(seed, tf.int64), 12), split) for seed in (0, 1)]
-    assert all(sorted(order) == list(split.lengths) for order in orders)
-    assert len(set(map(tuple, [*orders, list(split.lengths)]))) == 3
+    assert all(sorted(order) == split.ids for order in orders)
+    assert len(set(map(tuple, [*orders, split.ids]))) == 3
 
 
 def test_each_block_has_an_order_of_its_own(numbered):
@@ -318,7 +321,7 @@ def test_the_order_of_a_data_set_and_seed_stays(numbered, fraction):
     for part in split.hold_out(fraction):
         if part is None:
             continue
-        chosen = set(part.lengths)
+        chosen = set(part.ids)
         for seed, epoch, buffer in ((0, 0, 4), (0, 1, 4), (7, 2, 10), (7, 2, 4096)):
             order = seed * 2**20 + epoch
             dataset = part.shuffled(tf.constant(order, tf.int64), buffer)
@@ -397,7 +400,7 @@ def test_pyramid_windows_are_counted_right_and_cover_every_unit(tmp_path, datase
     batches = arrays(pipeline.pyramid_batches(split, "rgb", config, seed=0))
     windows = np.concatenate([batch["features"] for batch in batches]).astype(np.float32)
     valid = np.concatenate([batch["valid"] for batch in batches])
-    assert len(windows) == pipeline.training_windows(split.lengths.values(), config)
+    assert len(windows) == pipeline.training_windows(split.lengths, config)
     for number, video in enumerate(videos):
         mine = (windows[:, 0, 0] == number)[:, np.newaxis] & valid
         units = np.unique(windows[mine][:, 1] * 256)
@@ -427,15 +430,15 @@ def test_the_modules_whose_videos_are_resized(numbered, config, modules, cascade
 
 def test_hold_out_is_disjoint_complete_and_stable(split, config):
     training, held = split.hold_out(0.3)
-    assert set(training.lengths) | set(held.lengths) == set(split.lengths)
-    assert not set(training.lengths) & set(held.lengths)
-    assert len(held.lengths) == 3
+    assert set(training.ids) | set(held.ids) == set(split.ids)
+    assert not set(training.ids) & set(held.ids)
+    assert len(held) == 3
     # By a hash, so that neither the order of the shards nor that of the names decides.
-    ranked = sorted(split.lengths, key=lambda name: hashlib.sha256(name.encode()).digest())
-    assert set(held.lengths) == set(ranked[:3]) != set(sorted(split.lengths)[:3])
-    assert split.hold_out(0.3)[1].lengths == held.lengths
+    ranked = sorted(split.ids, key=lambda name: hashlib.sha256(name.encode()).digest())
+    assert set(held.ids) == set(ranked[:3]) != set(sorted(split.ids)[:3])
+    assert split.hold_out(0.3)[1].ids == held.ids
     batches = arrays(pipeline.whole_videos(held))
-    assert {batch["id"][0].decode() for batch in batches} == set(held.lengths)
+    assert {batch["id"][0].decode() for batch in batches} == set(held.ids)
     rows = sum(
         len(b["labels"]) for b in arrays(pipeline.cascade_batches(training, "rgb", config, seed=0))
     )
@@ -463,11 +466,31 @@ def test_a_broken_shard_is_named(tmp_path, dataset_writer, config):
     shard.write_bytes(data)
     batches = pipeline.cascade_batches(split, "rgb", config, seed=0)
     with pytest.raises(UserError, match=r"training-00000-of-00001\.tfrecord: record 1 is broken"):
-        list(pipeline.readable(batches, split.manifest, "training"))
+        list(records.readable(batches, split.manifest, "training"))
 
 
 def test_an_empty_split_is_refused(tmp_path, dataset_writer):
-    write, _ = dataset_writer
-    folder = write(tmp_path / "d", {"training": []})
+    write, make = dataset_writer
+    folder = write(tmp_path / "d", {"testing": make(1)})
+    manifest = dataclasses.replace(Manifest.load(folder), splits={"training": ()})
+    manifest.save(folder)
     with pytest.raises(UserError, match="holds no video"):
         pipeline.Split.open(folder, "training")
+
+
+@pytest.mark.parametrize("indexed", [True, False])
+def test_records_of_another_file_system_are_the_same(data_set, split, config, indexed):
+    folder = f"ram://records_{indexed}"
+    tf.io.gfile.makedirs(folder)
+    for path in data_set.iterdir():
+        if path.is_file() and (indexed or path.suffix != ".npz"):
+            tf.io.gfile.copy(str(path), f"{folder}/{path.name}")
+    there = pipeline.Split.open(folder, "training")
+    assert there.ids == split.ids and there.contents() == split.contents()
+    for make in (pipeline.cascade_batches, pipeline.pyramid_batches):
+        ours, theirs = (arrays(make(one, "rgb", config, seed=0)) for one in (split, there))
+        assert same(ours, theirs)
+    ours, theirs = (
+        arrays(pipeline.whole_videos(one, streams=["flow"])) for one in (split, there.first(7))
+    )
+    assert [one["id"] for one in theirs] == [one["id"] for one in ours[:7]]

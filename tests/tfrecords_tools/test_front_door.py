@@ -27,7 +27,7 @@ def test_records_from_python(folders, capsys):
         source="folders", **settings(folders), output_dir=folders.output
     )
     assert built.manifest == Manifest.load(folders.output)
-    assert built.manifest.folder == folders.output
+    assert built.manifest.folder == str(folders.output)
     lines = str(built).splitlines()
     assert lines[0].startswith("training: 3 videos, 21 units, 1 shards")
     assert lines[-1] == f"records are in {folders.output}"

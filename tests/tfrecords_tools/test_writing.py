@@ -9,6 +9,7 @@ import tensorflow as tf
 
 import tfrecords_tools
 from cpmn_tf.data import records
+from cpmn_tf.data.index import Entry
 from cpmn_tf.data.manifest import Manifest, StreamSpec
 from cpmn_tf.data.records import VideoRecord, encode
 from cpmn_tf.formats.annotations import Video, load_annotations
@@ -131,8 +132,9 @@ def test_a_number_of_shards_is_filled_in_turn(tmp_path):
     for shard in shards:
         data = (tmp_path / shard.file).read_bytes()
         assert (shard.bytes, shard.sha256) == (len(data), hashlib.sha256(data).hexdigest())
-    assert {path.name for path in tmp_path.iterdir()} == {shard.file for shard in shards}
-    assert manifest.folder == tmp_path and manifest.classes == PLAN.classes
+    files = {path.name for path in tmp_path.iterdir()}
+    assert files == {*(shard.file for shard in shards), "training.index.npz"}
+    assert manifest.folder == str(tmp_path) and manifest.classes == PLAN.classes
 
 
 def test_fewer_videos_than_shards(tmp_path):
@@ -195,10 +197,10 @@ def test_a_failure_closes_the_shards_and_names_none(tmp_path, monkeypatch):
 
 def test_closing_twice_is_no_error(tmp_path):
     writer = SplitWriter(folder=tmp_path, split="a", shards=None)
-    writer.write(b"one", 1)
+    writer.write(b"one", Entry("v", 1, (), 3))
     writer.close()
     writer.close()
-    (shard,) = writer.finish()
+    ((shard,), _) = writer.finish()
     assert contents(tmp_path / shard.file) == [b"one"]
 
 

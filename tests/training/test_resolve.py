@@ -44,7 +44,7 @@ def test_the_first_training_saves_it_and_a_second_call_goes_on(data_set, small_s
     wanted = {"data_dir": data_set, "model_dir": tmp_path / "model", "config": config}
     manifest = train(**wanted)
     split = Split.open(data_set, config.data.train_split)
-    assert manifest.config == resolve(config, split.lengths.values(), split.manifest.rate)
+    assert manifest.config == resolve(config, split.lengths, split.manifest.rate)
     assert manifest.config != config
     lines = []
     assert train(**wanted, report=lines.append).config == manifest.config

@@ -135,9 +135,10 @@ def test_nothing_is_told_of_a_module_that_begins(log, arguments, monkeypatch):
 def test_a_split_of_its_own_is_validated_on(log, arguments, data_set):
     manifest = train(**arguments, validation_split="testing", streams=["rgb"])
     training, testing = (Split.open(data_set, name) for name in ("training", "testing"))
-    assert all(given["split"] == training for given in trainers(log))
+    assert all(given["split"].ids == training.ids for given in trainers(log))
     (validator,) = validators(log)
-    assert validator.given["held_out"] == testing and validator.given["training"] == training
+    assert validator.given["held_out"].ids == testing.ids
+    assert validator.given["training"].ids == training.ids
     assert (manifest.train_split, manifest.validation_split) == ("training", "testing")
     assert validator.given["config"] == arguments["config"]
 
@@ -146,16 +147,17 @@ def test_held_out_videos_are_not_trained_on(log, arguments, data_set):
     train(**arguments, settings={"training.validation_fraction": 0.3}, streams=["rgb"])
     whole = Split.open(data_set, "training")
     training, held_out = whole.hold_out(0.3)
-    assert all(given["split"] == training for given in trainers(log))
+    assert all(given["split"].ids == training.ids for given in trainers(log))
     (validator,) = validators(log)
-    assert (validator.given["held_out"], validator.given["training"]) == (held_out, training)
+    assert validator.given["held_out"].ids == held_out.ids
+    assert validator.given["training"].ids == training.ids
 
 
 def test_without_validation_nothing_is_held_out(log, arguments, data_set):
     train(**arguments, streams=["rgb"])
     (validator,) = validators(log)
     assert validator.given["held_out"] is None
-    assert validator.given["training"] == Split.open(data_set, "training")
+    assert validator.given["training"].ids == Split.open(data_set, "training").ids
 
 
 def test_two_ways_of_holding_out_are_refused(log, arguments, tmp_path):
@@ -176,7 +178,7 @@ def test_settings_change_the_preset_and_the_split_the_configuration(log, data_se
     assert manifest.config.preset == "watch" and manifest.config.training.epochs == 7
     assert manifest.config.training.final_epochs == 10  # the preset's
     assert manifest.train_split == "testing"
-    assert trainers(log)[0]["split"] == Split.open(data_set, "testing")
+    assert trainers(log)[0]["split"].ids == Split.open(data_set, "testing").ids
     assert train(**given, model_dir=tmp_path / "b").config == Config()
     with pytest.raises(UserError, match=r"preset=.other. is not one of"):
         train(**given, model_dir=tmp_path / "c", preset="other")

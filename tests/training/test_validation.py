@@ -126,7 +126,7 @@ def test_without_videos_held_out_training_videos_are_drawn(trained, held_out, da
     )
     assert validate(cascade(trained), events, 4) == {}
     assert not events.values and events.flushed == 1
-    assert events.pictures == [(4, f"T-CAS/{name}") for name in list(training.lengths)[:2]]
+    assert events.pictures == [(4, f"T-CAS/{name}") for name in training.ids[:2]]
 
 
 def test_pictures_show_the_truth_where_it_is_known(trained, held_out, data_set, monkeypatch):
@@ -145,7 +145,7 @@ def test_pictures_show_the_truth_where_it_is_known(trained, held_out, data_set, 
         )
         validate(cascade(trained), Events(), 4)
     with_truth, without = (curves for curves, _ in drawn)
-    assert with_truth.id == next(iter(held_out.lengths))
+    assert with_truth.id == held_out.ids[0]
     assert any(item.truth is not None and len(item.truth) for item in with_truth.classes)
     assert all(item.truth is None for item in without.classes)
     assert [named["simulated"] for _, named in drawn] == [False, False]
@@ -153,10 +153,10 @@ def test_pictures_show_the_truth_where_it_is_known(trained, held_out, data_set, 
 
 def test_known_segments_are_of_the_splits_videos(held_out, data_set, tmp_path, capsys):
     known = known_segments(held_out)
-    assert list(known.videos) == list(held_out.lengths)
+    assert list(known.videos) == held_out.ids
     assert known.classes == held_out.manifest.classes
     text = json.loads((data_set / "annotations.json").read_text())
-    database = {name: text["database"][name] for name in held_out.lengths}
+    database = {name: text["database"][name] for name in held_out.ids}
 
     def without_segments(names) -> Split:
         for name in names:

@@ -8,6 +8,7 @@ Whether the records are whole, and training would go well, cpmn-validate-records
 
 import functools
 import json
+import os
 import statistics
 import sys
 from collections.abc import Sequence
@@ -43,7 +44,7 @@ def run(values: cli.Flags) -> None:
 
 def describe(manifest: Manifest) -> dict[str, Any]:
     """What is in the data set, as plain values; durations in seconds."""
-    annotated = load_annotations(manifest.folder / "annotations.json").videos.values()
+    annotated = load_annotations(os.path.join(manifest.folder, "annotations.json")).videos.values()
     splits = {}
     for split, shards in manifest.splits.items():
         manifest.shard_paths(split)  # all there, and of their size
@@ -71,7 +72,7 @@ def describe(manifest: Manifest) -> dict[str, Any]:
             },
         }
     return {
-        "data_dir": str(manifest.folder),
+        "data_dir": manifest.folder,
         "schema_version": manifest.schema_version,
         "source": dict(manifest.source),
         "streams": {spec.name: spec.width for spec in manifest.streams},

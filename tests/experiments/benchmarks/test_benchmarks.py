@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cpmn_tf.evaluation import evaluate
-from experiments.benchmarks import evaluation, localization, records, training, workers
+from experiments.benchmarks import evaluation, large_sets, localization, records, training, workers
 
 
 def test_both_evaluators_give_the_same():
@@ -34,7 +34,7 @@ def test_records(tmp_path, monkeypatch):
 def test_waiting_for_input(tmp_path, monkeypatch):
     monkeypatch.setattr(training, "VIDEOS", 2)
     split = training.write_data(tmp_path)
-    assert list(split.lengths) == ["video_0000", "video_0001"]
+    assert split.ids == ["video_0000", "video_0001"]
     share, steps = training.measure_waiting(split, "pyramid", 1)
     assert steps > 0 and 0 < share < 1
 
@@ -63,3 +63,10 @@ def test_encoding(tmp_path, monkeypatch):
     assert all(value > 0 for value in figures.values())
     seconds, used = encoding.peak(str(path), 56)
     assert seconds > 0 and used > 50
+
+
+def test_large_sets(tmp_path):
+    large_sets.write_set(tmp_path, 30)
+    assert len(list(tmp_path.glob("*.tfrecord"))) == 3
+    videos, seconds, memory = large_sets.start(str(tmp_path))
+    assert videos == 30 and seconds > 0 and memory >= 0

@@ -1,10 +1,12 @@
 """Validation names every defect at once, of a source and of records."""
 
+import dataclasses
 import json
 
 import numpy as np
 import pytest
 
+from cpmn_tf.data.index import Index
 from cpmn_tf.data.manifest import Manifest
 from tfrecords_tools.commands import build_records, validate_records
 
@@ -306,6 +308,25 @@ def test_records_are_held_against_the_annotations(built, capsys):
     content["database"]["-first"]["annotations"].append({"label": "run"})
     # the labels of the record, in another instance
     assert "['jump', 'run'] and 1; build" in message()
+
+
+def test_the_index_is_held_against_the_records(built, capsys):
+    manifest = Manifest.load(built.output)
+    index = Index.open(manifest, "training")
+    names = index.names.copy()
+    names[-1] ^= 1
+    dataclasses.replace(index, names=names).save(manifest, "training")
+    code, found = validate(capsys, f"--data_dir={built.output}")
+    (item,) = found["unreadable"]["findings"]
+    assert code == 1 and "training.index.npz: is not of these records" in item["message"]
+    dataclasses.replace(index, units=index.units + np.eye(1, len(index.units), dtype="i4")[0]).save(
+        manifest, "training"
+    )
+    _, found = validate(capsys, f"--data_dir={built.output}")
+    assert "does not fit the manifest" in found["unreadable"]["findings"][0]["message"]
+    (built.output / "training.index.npz").unlink()  # as records of earlier versions are
+    code, found = validate(capsys, f"--data_dir={built.output}")
+    assert code == 0 and "unreadable" not in found
 
 
 def test_all_defects_of_records_at_once(built, capsys):
