@@ -361,7 +361,7 @@ def test_parts(folders, capsys):
     )
     assert build_records.main(folders.flags("--join")) == 1
     line = capsys.readouterr().err
-    assert "1 of 2 parts are missing: 2/2; build each with the same flags and --shard=2/2" in line
+    assert "1 of 2 parts are missing: 2/2; make each with the same flags and --shard=2/2" in line
     assert build_records.main(folders.flags("--shard=2/2")) == 0
     assert build(folders, "--join").num_videos("training") == 3
 
