@@ -104,7 +104,7 @@ def define_flags(values: cli.Flags) -> None:
     )
     values.integer(
         "batch_size",
-        "Videos at a time, padded to the longest; more is faster on GPUs.",
+        "Videos at a time, at most, of like length; more is faster on GPUs.",
         default=1,
         least=1,
     )
@@ -167,7 +167,7 @@ def run(values: cli.Flags) -> None:
     annotations = os.path.join(values.data_dir, "annotations.json")
     scores = None
     if values.class_scores:
-        ids = list(split.lengths)
+        ids = split.ids
         with cli.renamed(SCORES):
             table = load_class_scores(
                 values.class_scores,

@@ -10,8 +10,9 @@ import hashlib
 import itertools
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
+import numpy as np
 import tensorflow as tf
 
 from cpmn_tf.config import Config
@@ -26,6 +27,7 @@ _plainly = tf.autograph.experimental.do_not_convert
 _SAMPLE, _WINDOWS = 1, 2
 
 SHUFFLE_BUFFER = 4096  # serialized records that are shuffled together
+PADDING = 0.1  # most of a batch of whole videos
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,9 +129,22 @@ class Split:
             self, lengths=held_out
         )
 
+    @property
+    def ids(self) -> list[str]:
+        """The videos that take part, in the order of the shards."""
+        return list(self.lengths)
+
+    def only(self, ids: Collection[str]) -> "Split":
+        """The split of these of its videos, in the order of the shards."""
+        wanted = set(ids)
+        lengths = {name: units for name, units in self.lengths.items() if name in wanted}
+        return dataclasses.replace(self, lengths=lengths)
+
     def serialized(self) -> tf.data.Dataset:
         """The serialized records of the videos that take part, in the order of the shards."""
-        return self._chosen(tf.data.TFRecordDataset(self.manifest.shard_paths(self.name)))
+        if len(self.lengths) == self.total:
+            return tf.data.TFRecordDataset(self.manifest.shard_paths(self.name))
+        return self.placed(tf.range(len(self.lengths)))
 
     def shuffled(self, seed: tf.Tensor, buffer: int) -> tf.data.Dataset:
         """The same records in an order that depends on ``seed``, a scalar int64, alone.
@@ -152,13 +167,18 @@ class Split:
 
         Groups are drawn from ids and labels; each record is then read where it stands.
         """
-        names = list(self.lengths)
-        labels = [self.labels[name] for name in names]
-        paths, offsets = zip(*(self.places[name] for name in names), strict=True)
+        labels = [self.labels[name] for name in self.lengths]
         order = tf.numpy_function(
             lambda epoch: sampling.draw_groups(labels, size, (seed, int(epoch))), [epoch], tf.int64
         )
         order.set_shape([None])
+        return self.placed(order)
+
+    def placed(self, order: tf.Tensor) -> tf.data.Dataset:
+        """The records of some places among :attr:`ids`, [N]; each is read where it stands."""
+        places = [self.places[name] for name in self.lengths]
+        paths = tf.constant([path for path, _ in places], tf.string)  # also of no video
+        offsets = tf.constant([offset for _, offset in places], tf.int64)
 
         def record(path: tf.Tensor, offset: tf.Tensor) -> tf.data.Dataset:
             # ``TFRecordDataset`` cannot begin within a file.
@@ -170,14 +190,14 @@ class Split:
             )
             return tf.data.experimental.from_variant(variant, tf.TensorSpec([], tf.string)).take(1)
 
-        placed = tf.gather(tf.constant(paths), order), tf.gather(tf.constant(offsets), order)
+        placed = tf.gather(paths, order), tf.gather(offsets, order)
         return tf.data.Dataset.from_tensor_slices(placed).flat_map(record)
 
     def _chosen(self, dataset: tf.data.Dataset) -> tf.data.Dataset:
         if len(self.lengths) == self.total:
             return dataset
         spec = records.parsers([schema.ID])
-        chosen = tf.constant(list(self.lengths), tf.string)  # also of no video
+        chosen = tf.constant(self.ids, tf.string)  # also of no video
 
         def takes_part(serialized: tf.Tensor) -> tf.Tensor:
             video_id = tf.io.parse_single_example(serialized, spec)[schema.ID.key]
@@ -472,9 +492,12 @@ def whole_videos(
 ) -> tf.data.Dataset:
     """Whole videos for inference, padded to the longest of their batch.
 
+    One by one they are in the split's order. Batches are of videos of like length, longest first,
+    so that the batch that takes most memory is the first.
+
     Args:
       split: the videos.
-      batch_size: videos per batch.
+      batch_size: videos per batch, at most; see :func:`batch_sizes`.
       segments: also parse the instances (never for training).
       streams: names of the streams wanted; all by default.
 
@@ -483,7 +506,10 @@ def whole_videos(
       ``segments`` [batch, N, 2] seconds and ``segment_labels`` [batch, N], -1 in padding.
     """
     parse = records.parse_with_segments if segments else records.parse_training
-    dataset = split.serialized().map(
+    units = np.fromiter(split.lengths.values(), np.int64)
+    order = np.argsort(-units, kind="stable")
+    serialized = split.serialized() if batch_size == 1 else split.placed(tf.constant(order))
+    dataset = serialized.map(
         _plainly(lambda serialized: parse(serialized, split.manifest, streams)),
         num_parallel_calls=tf.data.AUTOTUNE,
         deterministic=True,
@@ -492,4 +518,37 @@ def whole_videos(
     if segments:
         padding = {"segment_labels": -1}
         padding = tf.nest.map_structure(lambda _: None, dataset.element_spec) | padding
-    return dataset.padded_batch(batch_size, padding_values=padding).prefetch(2)
+    if batch_size == 1:
+        return dataset.padded_batch(1, padding_values=padding).prefetch(2)
+    sizes = tf.constant(batch_sizes(units[order].tolist(), batch_size), tf.int64)
+    numbers = tf.repeat(tf.range(len(sizes), dtype=tf.int64), sizes)
+    return (
+        dataset.enumerate()
+        .group_by_window(
+            lambda place, _: numbers[place],
+            lambda _, batch: batch.map(lambda _, video: video).padded_batch(
+                batch_size, padding_values=padding
+            ),
+            window_size_func=lambda number: sizes[number],
+        )
+        .prefetch(2)
+    )
+
+
+def batch_sizes(lengths: Iterable[int], most: int) -> list[int]:
+    """How many videos each batch takes: so many that at most ``PADDING`` of its units are padding.
+
+    Args:
+      lengths: units of the videos, in descending order.
+      most: videos of a batch.
+    """
+    sizes: list[int] = []
+    longest = together = 0  # units
+    for units in lengths:
+        padded = longest * (sizes[-1] + 1) if sizes else 0
+        if not sizes or sizes[-1] == most or together + units < (1 - PADDING) * padded:
+            sizes.append(0)
+            longest, together = units, 0
+        sizes[-1] += 1
+        together += units
+    return sizes
