@@ -6,7 +6,7 @@ PYTHON ?= $(shell for python in python3.13 python3.12 python3.11; do \
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo serve onnx test docs lint clean video-demo video-weights gpu-check
+.PHONY: demo serve onnx test docs lint clean video-demo cluster-demo video-weights gpu-check
 
 demo: $(VENV)/installed
 	$(BIN)/python -m experiments.demo --output_dir=runs/demo
@@ -29,6 +29,10 @@ test: docs
 # The extra [video]: installed, run and shown.
 video-demo: $(VENV)/video
 	$(BIN)/python -m experiments.video_demo --output_dir=runs/video-demo
+
+# The extra [cluster]: two workers, one of which is killed, and the bytes of one process.
+cluster-demo: $(VENV)/cluster
+	$(BIN)/python -m experiments.cluster_demo --output_dir=runs/cluster-demo
 
 # Steps in every precision and detections on a GPU, with the extra [gpu] where there is one; else on the CPU.
 gpu-check: $(if $(shell command -v nvidia-smi),$(VENV)/gpu,$(VENV)/installed)
@@ -63,7 +67,7 @@ $(VENV)/installed: setup.py pyproject.toml
 	touch $@
 
 # An extra by its name.
-$(VENV)/video $(VENV)/serving $(VENV)/onnx $(VENV)/gpu: $(VENV)/%: $(VENV)/installed
+$(VENV)/video $(VENV)/serving $(VENV)/cluster $(VENV)/onnx $(VENV)/gpu: $(VENV)/%: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$*]'
 	$(BIN)/python -m pip check
 	touch $@

@@ -38,5 +38,5 @@ nox.options.default_venv_backend = "venv"
 )
 def tests(session: nox.Session) -> None:
     """The tests, or those named after `--`."""
-    session.install("--quiet", "--editable", ".[test,video,serving,onnx]")
+    session.install("--quiet", "--editable", ".[test,video,serving,cluster,onnx]")
     session.run("python", "-m", "pytest", "--numprocesses=2", "--dist=loadfile", *session.posargs)

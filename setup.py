@@ -26,7 +26,8 @@ COMMANDS = {
 WATCH = ["seglearn>=1.2.5,<1.3"]  # the demo checks the SHA-256 of the data file inside
 # PyAV 19 has another interface; OpenCV 5 no importer of Caffe's files, which tests compare with.
 VIDEO = ["av>=18,<19", "opencv-contrib-python-headless>=4.10,<5"]
-# Ray before 2.56.1 breaks on protobuf 7; 2.60 is what its hooks were written for.
+# Ray before 2.56.1 breaks on protobuf 7; 2.60 is what the server's hooks were written for.
+CLUSTER = ["ray>=2.56.1,<2.61"]
 SERVING = ["ray[serve-grpc]>=2.56.1,<2.61", "tensorflow-serving-api>=2.19,<2.22"]
 # The set that was tried beside protobuf 7 and NumPy 2.4; an operator is added to tf2onnx's.
 ONNX = ["tf2onnx>=1.17,<1.18", "onnx>=1.23,<2", "onnxruntime>=1.32,<2"]
@@ -78,6 +79,7 @@ setup(
     extras_require={
         "gpu": ["tensorflow[and-cuda]>=2.21,<2.22"],
         "serving": SERVING,
+        "cluster": CLUSTER,
         "video": VIDEO,
         "watch": WATCH,
         "onnx": ONNX,

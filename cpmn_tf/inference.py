@@ -49,7 +49,7 @@ def localize(
       duration: with arrays, seconds, to which segments are clipped; units / rate by default.
       class_scores: class probabilities of another model, by which classes are selected and scored
         instead of the model's own: [classes] by video id, or with arrays only [classes].
-      batch_size: videos per call; they are padded to the longest.
+      batch_size: videos per call, at most; those of like length are padded to the longest.
       report: called with lines worth showing.
       problem: called at each video that cannot be localized, such as one with NaN among its
         features. Where it returns, that video has no detections and the others keep theirs.
@@ -61,6 +61,7 @@ def localize(
       UserError: naming the argument or the record that is wrong.
     """
     videos: Iterable[dict]
+    order: Sequence[str] = ()
     if isinstance(data, Mapping):
         if split is not None:
             raise UserError(f"`split={split}` is of a data set; leave it out with arrays")
@@ -72,11 +73,11 @@ def localize(
         if not isinstance(data, pipeline.Split):
             data = pipeline.Split.open(data, split or model.manifest.config.data.test_split)
         model.manifest.check_data(data.manifest)
-        videos = batches(data, batch_size, streams=list(model.streams))
+        videos, order = batches(data, batch_size, streams=list(model.streams)), data.ids
         problem = functools.partial(in_folder, problem, data.manifest.folder)
     detect = compiled(model, class_scores is not None)
     detections, silent = detect_batches(
-        detect, videos, model.manifest.classes, class_scores, problem
+        detect, videos, model.manifest.classes, class_scores, problem, order
     )
     if silent:
         by_maximum = model.manifest.config.localization.threshold_range == "max"
@@ -193,7 +194,7 @@ def batches(
     segments: bool = False,
     streams: Sequence[str] | None = None,
 ) -> Iterator[dict]:
-    """Whole videos with float32 features, as a model takes them.
+    """Those of :func:`~cpmn_tf.data.pipeline.whole_videos` with float32 features, as models take.
 
     Raises:
       UserError: if a record cannot be read.
@@ -212,6 +213,7 @@ def detect_batches(
     classes: Sequence[str],
     class_scores: Mapping[str, Any] | None = None,
     problem: Problem = raise_first,
+    order: Sequence[str] = (),
 ) -> tuple[Detections, int]:
     """Localizes actions in every video of :func:`batches`.
 
@@ -221,6 +223,7 @@ def detect_batches(
       classes: names of the model's classes.
       class_scores: external [classes] scores by video id.
       problem: called at each video with a fault; see :func:`localize`.
+      order: ids in the order of the result; as they come by default.
 
     Returns:
       Detections of all videos, best first in each, and the number of silent curves (class and
@@ -229,23 +232,21 @@ def detect_batches(
     Raises:
       UserError: if a record cannot be read, or the class scores of a video are missing or wrong.
     """
-    videos: list[str] = []
-    rows: list[tuple] = []
+    rows: dict[str, list[tuple]] = {}  # by video
     silent = 0
     for batch in batches:
         ids = [video_id.decode() for video_id in batch["id"].numpy()]
         arguments = [batch["features"], batch["length"], batch["rate"], batch["duration"]]
         if class_scores is not None:
-            scores = [_scores_of(name, class_scores, len(classes)) for name in ids]
+            scores = [scores_of(name, class_scores, len(classes)) for name in ids]
             arguments.append(tf.constant(np.stack(scores)))
         found = Detected(*(np.asarray(value) for value in detect(*arguments)))
-        videos += ids
         silent += int(found.silent.sum())
         for index, video_id in enumerate(ids):
             if found.status[index]:
                 problem("record", explain(video_id, found.status[index]), video_id)
             count = found.counts[index]
-            rows += [
+            rows[video_id] = [
                 (video_id, classes[label], float(start), float(end), float(score))
                 for label, (start, end), score in zip(
                     found.labels[index, :count],
@@ -254,10 +255,16 @@ def detect_batches(
                     strict=True,
                 )
             ]
-    return Detections.from_rows(videos, rows), silent
+    videos = order or list(rows)
+    return Detections.from_rows(videos, (row for video in videos for row in rows[video])), silent
 
 
-def _scores_of(video: str, class_scores: Mapping[str, Any], classes: int) -> np.ndarray:
+def scores_of(video: str, class_scores: Mapping[str, Any], classes: int) -> np.ndarray:
+    """One video's external [classes] scores, checked.
+
+    Raises:
+      UserError: if there are none, or they are wrong.
+    """
     if video not in class_scores:
         raise UserError(f"`class_scores` has none of the video {video!r}; add them")
     return _checked(f"class_scores[{video!r}]", class_scores[video], (classes,))

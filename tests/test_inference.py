@@ -121,7 +121,44 @@ def test_batch_size_is_videos_per_call(model, split, monkeypatch):
 
     monkeypatch.setattr(inference, "compiled", lambda *_: seen)
     localize(model, split, batch_size=2)
-    assert sizes == [2, 2, 1]
+    units = sorted(split.lengths.tolist(), reverse=True)
+    assert sizes == pipeline.batch_sizes(units, 2) and 2 in sizes
+
+
+@pytest.fixture(scope="module")
+def uneven(dataset_writer, tmp_path_factory) -> pipeline.Split:
+    """128 videos of 50 to 5000 units, by a log-normal distribution."""
+    write, make = dataset_writer
+    lengths = np.random.default_rng(0).lognormal(np.log(500), 1.0, 128).clip(50, 5000).astype(int)
+    videos = [
+        {**video, "id": f"{place:03d}"}
+        for place, units in enumerate(lengths.tolist())
+        for video in make(1, seed=place, lengths=(units, units + 1))
+    ]
+    folder = write(tmp_path_factory.mktemp("uneven") / "records", {"testing": videos}, num_shards=3)
+    return pipeline.Split.open(folder, "testing")
+
+
+def test_batches_are_of_videos_of_like_length(uneven):
+    seen, last = [], 5000
+    for batch in pipeline.whole_videos(uneven, batch_size=16):
+        lengths, units = batch["length"].numpy(), batch["features"]["rgb"].shape[1]
+        assert units == lengths[0] <= last and (np.diff(lengths) <= 0).all()
+        assert len(lengths) <= 16 and 10 * lengths.sum() >= 9 * units * len(lengths)
+        seen, last = seen + batch["id"].numpy().tolist(), lengths[-1]
+    assert {key.decode() for key in seen} == set(uneven.ids) and len(seen) == 128
+
+
+def test_detections_do_not_depend_on_the_batch(model, uneven):
+    some = uneven.only(uneven.ids[::4])
+    one, many = localize(model, some), localize(model, some, batch_size=16)
+    assert one.videos == many.videos == tuple(uneven.ids[::4])
+    for video in one.videos:
+        ours, theirs = rows(one, video), rows(many, video)
+        assert [row[0] for row in ours] == [row[0] for row in theirs]
+        np.testing.assert_allclose(
+            [row[1:] for row in ours], [row[1:] for row in theirs], rtol=1e-5, atol=1e-5
+        )
 
 
 def test_duration_is_the_units_by_default_and_clips(model, videos):

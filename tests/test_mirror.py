@@ -8,6 +8,7 @@ TESTS = ROOT / "tests"
 
 # What has no interface of its own worth a test is tested through what uses it, by these files.
 THROUGH = {
+    "cpmn_tf.cluster": "tfrecords_tools/test_cluster.py",
     "cpmn_tf.commands.evaluation_inputs": "commands/test_evaluate.py",
     "cpmn_tf.commands.progress": "commands/test_train.py",
     "cpmn_tf.evaluation.matching": "evaluation/test_rules.py",

@@ -8,7 +8,6 @@ import itertools
 import os
 import pathlib
 import re
-import shutil
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, TypeVar
@@ -23,7 +22,7 @@ from cpmn_tf.data.schema import DTYPES
 from cpmn_tf.errors import UserError
 from cpmn_tf.files import local, replaced, write_json
 from cpmn_tf.formats.annotations import Annotations
-from cpmn_tf.shards import parse_shard, share
+from cpmn_tf.shards import part_path, remove_part, remove_parts, share
 from tfrecords_tools.checks import (
     First,
     check_labels,
@@ -35,16 +34,7 @@ from tfrecords_tools.checks import (
     training_split,
 )
 from tfrecords_tools.findings import raise_errors
-from tfrecords_tools.parts import (
-    FILE,
-    RECORDS,
-    Part,
-    joined,
-    load_part,
-    load_parts,
-    part_path,
-    remove_parts,
-)
+from tfrecords_tools.parts import FILE, RECORDS, Part, joined, load_part, load_parts
 from tfrecords_tools.sources import Source, SourceSettings, SourceVideo, open_source
 from tfrecords_tools.writing import write_metadata, write_serialized, write_shards
 
@@ -212,19 +202,18 @@ def build_part(
     Raises:
       UserError: naming the file, the video and the fix.
     """
-    number, total = parse_shard(shard)
     output = local(output_dir)
+    path = part_path(output, shard)
     _check_output(output, overwrite)
     plan = _Plan.make(**options)
     wanted = share(list(plan.splits), shard)
-    path = part_path(output, number, total)
     if path.is_dir():
         try:
             load_part(path, plan.settings)
         except UserError:
             if not overwrite:
                 raise
-            shutil.rmtree(path)
+            remove_part(path)
         else:
             return BuiltPart(shard=shard, folder=path, videos=len(wanted), kept=True)
     with replaced(path) as folder, _disk(path):
@@ -337,11 +326,10 @@ def _join(plan: _Plan, output: pathlib.Path, parts: list[Part]) -> "_Build":
     lost = _NeedsFloat32(*min(reasons, key=lambda reason: order[reason[0]]))
     narrow = [place for place, part in enumerate(parts, 1) if part.dtype == "float16"]
     if narrow:
-        total = len(parts)
+        shard = f"{narrow[0]}/{len(parts)}"
         raise UserError(
-            f"{part_path(output, narrow[0], total)}: part {narrow[0]}/{total} is in float16, but "
-            f"float32 is needed, since {lost}; build all parts with `dtype=float32` and "
-            "`overwrite=True`"
+            f"{part_path(output, shard)}: part {shard} is in float16, but float32 is needed, since "
+            f"{lost}; build all parts with `dtype=float32` and `overwrite=True`"
         )
     return _Build(plan, "float32", lost)
 

@@ -7,6 +7,9 @@ Examples:
   cpmn-localize --data_dir=runs/records --split=testing --server=127.0.0.1:8500 \\
     --output=runs/detections.json
 
+  cpmn-localize --data_dir=runs/records --model_dir=runs/model --output=runs/detections.json \\
+    --shard=3/64     (and so on, in any process or machine; then --join in the place of --shard)
+
 The rows of the paper's Table 3 come from one training:
 
   --set localization.attention=false --set localization.mining=false   original T-CAS only
@@ -16,7 +19,7 @@ The rows of the paper's Table 3 come from one training:
 import functools
 import os
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
@@ -27,6 +30,7 @@ from cpmn_tf.errors import UserError
 from cpmn_tf.evaluation import PROTOCOLS, parse_tiou
 from cpmn_tf.evaluation.results import Sources, many
 from cpmn_tf.files import file_sha256, read_text
+from cpmn_tf.shards import remove_parts
 
 if TYPE_CHECKING:
     from cpmn_tf.serving.client import Client
@@ -45,9 +49,11 @@ NOT_SERVED = {
     "set": "an export's settings are fixed; export anew with --set instead",
     "streams": "an export takes all of its streams",
     "evaluate": "give --output to cpmn-evaluate",
+    "shard": "a server may change its model between two parts; give --model_dir or --saved_model",
+    "join": "a server makes no parts; give --model_dir or --saved_model",
 }
 # Flags that say something of records only.
-OF_RECORDS = ("split", "class_scores", *SCORES.values(), "evaluate", "batch_size")
+OF_RECORDS = ("split", "class_scores", *SCORES.values(), "evaluate", "batch_size", "shard", "join")
 
 
 def define_flags(values: cli.Flags) -> None:
@@ -92,7 +98,8 @@ def define_flags(values: cli.Flags) -> None:
     values.choice(
         "evaluate",
         [*PROTOCOLS, "both"],
-        "Print the mAP by this protocol too, against the data set's own annotations.",
+        "Print the mAP by this protocol too, against the data set's own annotations; of parts, "
+        "when they are joined.",
     )
     values.repeated(
         "set",
@@ -104,16 +111,27 @@ def define_flags(values: cli.Flags) -> None:
     )
     values.integer(
         "batch_size",
-        "Videos at a time, padded to the longest; more is faster on GPUs.",
+        "Videos at a time, at most, of like length; more is faster on GPUs.",
         default=1,
         least=1,
     )
+    values.string(
+        "shard",
+        "K/N, such as 3/64: localizes in part K of N, every N-th video of the split, into "
+        "OUTPUT-parts; part by part in any process or machine, with the same flags.",
+    )
+    values.boolean("join", "Join the parts in OUTPUT-parts to --output, then remove them.")
+    values.boolean("overwrite", "With --shard: replace a part of another model, data or settings.")
     localize_video.define_flags(values)
 
 
 def run(values: cli.Flags) -> None:
     """Localizes and writes the detections."""
     cli.require(values, "output")
+    if values.shard is not None and values.join:
+        raise flags.ValidationError("--shard makes a part, --join joins all; give one of them")
+    if values.overwrite and values.shard is None:
+        raise flags.ValidationError("--overwrite goes with --shard only")
     if bool(values.data_dir) == bool(values.video):
         raise flags.ValidationError("give either --data_dir or --video")
     for name in OF_RECORDS if values.video else localize_video.OF_VIDEOS:
@@ -143,6 +161,7 @@ def run(values: cli.Flags) -> None:
     from cpmn_tf.formats.class_scores import load_class_scores
     from cpmn_tf.formats.detections import save_detections
     from cpmn_tf.inference import localize
+    from cpmn_tf.parts import join_parts, localize_part
     from cpmn_tf.serving.saved_model import load_exported
     from cpmn_tf.training.model_folder import load_model
 
@@ -151,7 +170,7 @@ def run(values: cli.Flags) -> None:
             client = _client(values)
         split = Split.open(values.data_dir, values.split)
         classes = split.manifest.classes
-        localized = client.localize
+        localized = functools.partial(client.localize, split)
     else:
         if values.saved_model:
             model = load_exported(values.saved_model)
@@ -163,7 +182,7 @@ def run(values: cli.Flags) -> None:
         config = model.manifest.config
         split = Split.open(values.data_dir, values.split or config.data.test_split)
         classes = model.manifest.classes
-        localized = functools.partial(localize, model)
+        localized = functools.partial(localize, model, split)
     annotations = os.path.join(values.data_dir, "annotations.json")
     scores = None
     if values.class_scores:
@@ -178,27 +197,31 @@ def run(values: cli.Flags) -> None:
             )
         scores = dict(zip(ids, table, strict=True))
     faults: list[str] = []
-    with cli.renamed(SERVER if values.server else {}):
-        detections = localized(
-            split,
-            class_scores=scores,
-            batch_size=values.batch_size,
-            report=print,
-            problem=lambda kind, message, video="": faults.append(message),
-        )
+    given: dict[str, Any] = {
+        "class_scores": scores,
+        "problem": lambda kind, message, video="": faults.append(message),
+    }
+    running = {**given, "batch_size": values.batch_size, "report": print}
+    if values.shard is not None:
+        where = {"output": values.output, "shard": values.shard, "overwrite": values.overwrite}
+        part = localize_part(model, split, **where, **running)
+        print(f"{part}; next, when all parts are there: the same flags with --join")
+        _check(faults, str(part.path))
+        return
+    if values.join:
+        detections = join_parts(model, split, output=values.output, **given)
+    else:
+        with cli.renamed(SERVER if values.server else {}):
+            detections = localized(**running)
     details = f"cpmn_tf, {values.server or values.saved_model or values.model_dir}"
     if split.manifest.simulated:
         details += "; features are SIMULATED"
         print(f"{values.data_dir}: features are SIMULATED")
     save_detections(values.output, detections, details)
+    if values.join:
+        remove_parts(values.output)
     print(f"{len(detections)} detections in {len(detections.videos)} videos: {values.output}")
-    if faults:  # what was found is written, but it is not the split's result
-        for fault in faults[1:]:
-            print(fault)
-        raise UserError(
-            f"{faults[0]} ({many(len(faults), 'video')} not localized; the others' detections "
-            f"are in {values.output})"
-        )
+    _check(faults, values.output)
     if values.evaluate:
         truth, _, notes = evaluation_inputs.load_split(annotations, split.name)
         sources = Sources(annotations, file_sha256(annotations), values.output, None, split.name)
@@ -206,6 +229,22 @@ def run(values: cli.Flags) -> None:
         inputs = evaluation_inputs.Inputs(truth, detections, tiou, sources, notes)
         results = evaluation_inputs.judge(inputs, values.evaluate)
         print(f"\n{evaluation_inputs.report(inputs, results)}")
+
+
+def _check(faults: list[str], written: str) -> None:
+    """Ends the command where videos could not be localized: it is not the split's result.
+
+    Raises:
+      UserError: if there is a fault; names the file with what was found.
+    """
+    if not faults:
+        return
+    for fault in faults[1:]:
+        print(fault)
+    raise UserError(
+        f"{faults[0]} ({many(len(faults), 'video')} not localized; the others' detections are in "
+        f"{written})"
+    )
 
 
 def _client(values: cli.Flags) -> "Client":

@@ -29,6 +29,7 @@ _plainly = tf.autograph.experimental.do_not_convert
 _SAMPLE, _WINDOWS = 1, 2
 
 SHUFFLED_TOGETHER = 4096  # records; with another number published figures would change
+PADDING = 0.1  # most of a batch of whole videos
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -126,11 +127,16 @@ class Split:
             )
         return self._part(~held), self._part(held)
 
-    def serialized(self) -> tf.data.Dataset:
-        """The serialized records of the videos that take part, in the order of the shards."""
-        if len(self) == len(self.index.units):
+    def serialized(self, order: np.ndarray | None = None) -> tf.data.Dataset:
+        """The serialized records of the videos that take part.
+
+        Args:
+          order: [videos] int, their places in :attr:`ids`; in the order of the shards by default.
+        """
+        if order is None and len(self) == len(self.index.units):
             return tf.data.TFRecordDataset(self.manifest.shard_paths(self.name))
-        return tf.data.Dataset.from_tensor_slices(self.chosen).map(
+        numbers = self.chosen if order is None else self.chosen[order]
+        return tf.data.Dataset.from_tensor_slices(numbers).map(
             self.reader(), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
         )
 
@@ -474,9 +480,12 @@ def whole_videos(
 ) -> tf.data.Dataset:
     """Whole videos for inference, padded to the longest of their batch.
 
+    One by one they are in the split's order. Batches are of videos of like length, longest first,
+    so that the batch that takes most memory is the first.
+
     Args:
       split: the videos.
-      batch_size: videos per batch.
+      batch_size: videos per batch, at most; see :func:`batch_sizes`.
       segments: also parse the instances (never for training).
       streams: names of the streams wanted; all by default.
 
@@ -485,7 +494,8 @@ def whole_videos(
       ``segments`` [batch, N, 2] seconds and ``segment_labels`` [batch, N], -1 in padding.
     """
     parse = records.parse_with_segments if segments else records.parse_training
-    dataset = split.serialized().map(
+    order = None if batch_size == 1 else np.argsort(-split.lengths, kind="stable")
+    dataset = split.serialized(order).map(
         _plainly(lambda serialized: parse(serialized, split.manifest, streams)),
         num_parallel_calls=tf.data.AUTOTUNE,
         deterministic=True,
@@ -494,4 +504,37 @@ def whole_videos(
     if segments:
         padding = {"segment_labels": -1}
         padding = tf.nest.map_structure(lambda _: None, dataset.element_spec) | padding
-    return dataset.padded_batch(batch_size, padding_values=padding).prefetch(2)
+    if order is None:
+        return dataset.padded_batch(1, padding_values=padding).prefetch(2)
+    sizes = tf.constant(batch_sizes(split.lengths[order].tolist(), batch_size), tf.int64)
+    numbers = tf.repeat(tf.range(len(sizes), dtype=tf.int64), sizes)
+    return (
+        dataset.enumerate()
+        .group_by_window(
+            lambda place, _: numbers[place],
+            lambda _, batch: batch.map(lambda _, video: video).padded_batch(
+                batch_size, padding_values=padding
+            ),
+            window_size_func=lambda number: sizes[number],
+        )
+        .prefetch(2)
+    )
+
+
+def batch_sizes(lengths: Iterable[int], most: int) -> list[int]:
+    """How many videos each batch takes: so many that at most ``PADDING`` of its units are padding.
+
+    Args:
+      lengths: units of the videos, in descending order.
+      most: videos of a batch.
+    """
+    sizes: list[int] = []
+    longest = together = 0  # units
+    for units in lengths:
+        padded = longest * (sizes[-1] + 1) if sizes else 0
+        if not sizes or sizes[-1] == most or together + units < (1 - PADDING) * padded:
+            sizes.append(0)
+            longest, together = units, 0
+        sizes[-1] += 1
+        together += units
+    return sizes

@@ -129,6 +129,13 @@ class Detections:
 
 def save_detections(path: str | os.PathLike, detections: Detections, details: str) -> None:
     """Writes ActivityNet's result JSON; every video looked at appears, also without detections."""
+    external = {"used": False, "details": details}
+    value = {"version": VERSION, "results": results_of(detections), "external_data": external}
+    write_json(path, value)
+
+
+def results_of(detections: Detections) -> dict[str, list[dict[str, Any]]]:
+    """The "results" of ActivityNet's JSON."""
     results: dict[str, list] = {name: [] for name in detections.videos}
     columns = (detections.video, detections.label, detections.start, detections.end)
     for video, label, start, end, score in zip(
@@ -136,8 +143,7 @@ def save_detections(path: str | os.PathLike, detections: Detections, details: st
     ):
         row = {"label": detections.classes[label], "score": score, "segment": [start, end]}
         results[detections.videos[video]].append(row)
-    external = {"used": False, "details": details}
-    write_json(path, {"version": VERSION, "results": results, "external_data": external})
+    return results
 
 
 def load_detections(path: str | os.PathLike) -> Detections:
@@ -148,7 +154,16 @@ def load_detections(path: str | os.PathLike) -> Detections:
     """
     value = mapping(read_json(path), f"{path}: the file", _RESULTS)
     check_keys(value, ("results",), f"{path}: the file")
-    results = mapping(value.get("results"), f'{path}: its "results"', _RESULTS)
+    return parse_results(value.get("results"), path)
+
+
+def parse_results(results: Any, path: str | os.PathLike) -> Detections:
+    """The detections of :func:`results_of`, which is emptied on the way.
+
+    Raises:
+      UserError: naming ``path``, the video and the fix.
+    """
+    results = mapping(results, f'{path}: its "results"', _RESULTS)
     return Detections.from_rows(tuple(results), _result_rows(path, results))
 
 

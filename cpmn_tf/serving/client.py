@@ -176,7 +176,7 @@ class Client:
           rate: with arrays, units per second.
           duration: with arrays, seconds; units / rate by default.
           class_scores: as of :func:`cpmn_tf.localize`.
-          batch_size: videos per request; they are padded to the longest.
+          batch_size: videos per request, at most; see :func:`cpmn_tf.localize`.
           video: with arrays, the video's id.
           report: called with lines worth showing.
           problem: called at each video that cannot be localized; see :func:`cpmn_tf.localize`.
@@ -191,6 +191,7 @@ class Client:
         videos: Iterable[dict]
         names = [""] * self.num_classes  # as answers tell them: of what is detected
         expected: Sequence[str] = ()
+        order: Sequence[str] = ()
         if isinstance(data, Mapping):
             batch = inference.video_batch(data, self.streams, rate, duration)
             videos = [batch | {"id": tf.constant([video])}]
@@ -203,6 +204,7 @@ class Client:
             self._check_data(data.manifest)
             expected = data.manifest.classes
             videos = inference.batches(data, batch_size, streams=list(self.streams))
+            order = data.ids
             problem = functools.partial(inference.in_folder, problem, data.manifest.folder)
 
         def detect(*arguments: Any) -> Detected:
@@ -210,7 +212,9 @@ class Client:
             self._learn(names, expected, found, class_names)
             return found
 
-        detections, silent = inference.detect_batches(detect, videos, names, class_scores, problem)
+        detections, silent = inference.detect_batches(
+            detect, videos, names, class_scores, problem, order
+        )
         if silent:
             what = "nowhere positive, or constant"
             report(f"{silent} times a class's T-CAS in one stream was {what}: no proposals")

@@ -14,6 +14,7 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from cpmn_tf import cluster
 from cpmn_tf.errors import UserError
 from cpmn_tf.serving import admission, grpc_services, http_gate
 from cpmn_tf.serving.protocol import Limits
@@ -23,7 +24,6 @@ from cpmn_tf.serving.versions import Versions
 TOKEN = "CPMN_SERVER_TOKEN"  # the environment's variable that a serveConfig gives the token by
 DEPLOYMENT = "Replica"
 START_SECONDS = 300  # with an engine of many parts and the model, on a machine that is busy
-LOGS = "its logs are in /tmp/ray/session_latest/logs"
 
 
 def application(arguments: Mapping[str, Any]) -> Any:
@@ -105,24 +105,14 @@ def run(settings: ServerSettings, ready: Callable[[], None]) -> None:
         stop.set()
 
     def give_up(*_: Any) -> None:
-        raise UserError(f"the engine did not start within {START_SECONDS} s; {LOGS}")
+        raise UserError(f"the engine did not start within {START_SECONDS} s; {cluster.LOGS}")
 
     # An engine whose parts die at their start is waited for without an end, by itself.
     signal.signal(signal.SIGALRM, give_up)
     signal.alarm(START_SECONDS)
     with contextlib.ExitStack() as stack:
         stack.callback(signal.alarm, 0)
-        cluster: dict[str, Any] = {"address": settings.address}
-        if not settings.address:
-            cluster = {
-                "include_dashboard": False,
-                "_metrics_export_port": settings.metrics_port,
-            }
-        try:
-            ray.init(logging_level=logging.ERROR, log_to_driver=True, **cluster)
-        except Exception as error:  # Ray's own, of many kinds
-            line = str(error).strip().splitlines()[0]
-            raise UserError(f"the engine did not start ({line}); {LOGS}") from error
+        cluster.start(settings.address, _metrics_export_port=settings.metrics_port)
         stack.callback(ray.shutdown)
         for number in (signal.SIGTERM, signal.SIGINT):  # after Ray, which has handlers too
             signal.signal(number, end)
@@ -168,17 +158,14 @@ def _check_port(host: str, port: int) -> None:
 
 def _environment(settings: ServerSettings) -> None:
     """What Ray reads when it is imported, and its processes when they start."""
+    cluster.environment(settings.address)
     os.environ |= {
         grpc_services.HOST: settings.host,
         "RAY_SERVE_GRPC_MAX_MESSAGE_SIZE": str(settings.limits.request_bytes),
         admission.PLACES: str(settings.in_flight * _most_replicas(settings)),
         http_gate.BYTES: str(settings.limits.request_bytes),
         "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": http_gate.FUNCTION,
-        "RAY_USAGE_STATS_ENABLED": "0",
     }
-    if not settings.address:
-        # Ray's own ports are on the node's address, which is loopback where there is no cluster.
-        os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
     from ray._private.ray_constants import WORKER_PROCESS_SETUP_HOOK_ENV_VAR
 
     hook = grpc_services.listen_on_host

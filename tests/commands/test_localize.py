@@ -108,6 +108,16 @@ def test_a_faulty_video_leaves_the_others_theirs(
     more = f"(2 videos not localized; the others' detections are in {output})"
     assert error == f"cpmn-localize: error: {folder}: video 'video_001': {fault} {more}\n"
     assert f"{folder}: video 'video_002': {fault}\n" in shown and "mAP" not in shown
+    one, said = output.read_bytes(), error
+    for shard in ("1/2", "2/2"):
+        for _ in range(2):  # written, and kept
+            assert localize.main([*flags, f"--shard={shard}"]) == 1
+            part = f"are in {output}-parts/0000{shard[0]}-of-00002)"
+            assert f"{fault} (1 video not localized; the others' detections {part}" in (
+                capsys.readouterr().err
+            )
+    assert localize.main([*flags, "--join"]) == 1
+    assert capsys.readouterr().err == said and output.read_bytes() == one
     found = detections(output)
     assert [bool(found[f"video_{number:03d}"]) for number in range(4)] == [True, False, False, True]
 
@@ -181,6 +191,48 @@ def test_batches_change_nothing(arguments, tmp_path):
         for ours, theirs in zip(items, three[video], strict=True):
             np.testing.assert_allclose(ours["segment"], theirs["segment"], atol=1e-4)
             np.testing.assert_allclose(ours["score"], theirs["score"], rtol=1e-4)
+
+
+def test_parts_are_joined_to_the_same_file(arguments, tmp_path, capsys):
+    """And the same mAP."""
+    output, parts = tmp_path / "detections.json", tmp_path / "detections.json-parts"
+    flags = [*arguments, "--evaluate=both"]
+    assert localize.main(flags) == 0
+    one, (_, shown) = output.read_bytes(), capsys.readouterr().out.split("\n\n", 1)
+    output.unlink()
+    assert localize.main([*flags, "--shard=2/2"]) == 0
+    line = capsys.readouterr().out.splitlines()[-1]
+    assert line.startswith("part 2/2: ") and line.endswith(
+        f" detections in 2 videos; it is in {parts}/00002-of-00002; next, when all parts are "
+        "there: the same flags with --join"
+    )
+    assert localize.main([*flags, "--join"]) == 1
+    error = capsys.readouterr().err
+    assert "1 of 2 parts are missing: 1/2; make each with the same flags and --shard=1/2" in error
+    assert not output.exists()
+    assert localize.main([*flags, "--shard=1/2"]) == 0
+    assert localize.main([*flags, "--join", "--set=localization.top_k=1"]) == 1
+    assert capsys.readouterr().err == (
+        f"cpmn-localize: error: {parts}/00001-of-00002: part 1/2 was made with "
+        "localization.top_k=2, not 1; make it anew with --shard=1/2 and --overwrite\n"
+    )
+    assert localize.main([*flags, "--join"]) == 0
+    assert output.read_bytes() == one and not parts.exists()
+    assert capsys.readouterr().out.split("\n\n", 1)[1] == shown
+
+
+@pytest.mark.parametrize(
+    "change, expected",
+    [
+        (["--shard=1/2", "--join"], "--shard makes a part, --join joins all; give one of them"),
+        (["--overwrite"], "--overwrite goes with --shard only"),
+        (["--model_dir=", "--server=x", "--shard=1/2"], "--shard does not go with --server: a"),
+        (["--data_dir=", "--video=x", "--join"], "--join goes with --data_dir only"),
+    ],
+)
+def test_flags_of_parts_that_do_not_go_together(capsys, arguments, change, expected):
+    assert localize.main([*arguments, *change]) == 2
+    assert capsys.readouterr().err.startswith(f"cpmn-localize: {expected}")
 
 
 ODD = ["-rf", 'a b\'s "c"', "Zürich 山", "%s{0}\t", "." * 3, "x" * 200]

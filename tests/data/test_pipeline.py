@@ -450,6 +450,29 @@ def test_hold_out_that_leaves_nothing_is_refused(split):
         split.hold_out(0.01)
 
 
+@pytest.mark.parametrize(
+    "lengths, most, sizes",
+    [
+        ([1000, 900, 500, 480, 470, 100], 2, [2, 2, 1, 1]),
+        ([100, 80, 80], 3, [2, 1]),  # 180 of 200 are 90 %, 260 of 300 are less
+        ([100, 79], 2, [1, 1]),
+        ([7] * 5, 3, [3, 2]),
+        ([], 4, []),
+    ],
+)
+def test_batches_are_closed_before_they_are_padding(lengths, most, sizes):
+    assert pipeline.batch_sizes(lengths, most) == sizes
+
+
+def test_some_of_the_videos_are_read_alone_in_the_shards_order(split):
+    """And in any other: each where it stands."""
+    some = split.only({split.ids[7], split.ids[2], split.ids[3]})
+    assert some.ids == [split.ids[place] for place in (2, 3, 7)]
+    whole = list(split.serialized().as_numpy_iterator())
+    assert list(some.serialized().as_numpy_iterator()) == [whole[2], whole[3], whole[7]]
+    assert list(some.serialized(np.array([2, 0])).as_numpy_iterator()) == [whole[7], whole[2]]
+
+
 def test_whole_videos_without_segments_have_none(split):
     assert "segments" not in pipeline.whole_videos(split).element_spec
     spec = pipeline.whole_videos(split, segments=True).element_spec

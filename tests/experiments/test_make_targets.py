@@ -36,7 +36,7 @@ def test_fuzz_is_a_target(folder):
     assert importlib.util.find_spec(module)
 
 
-@pytest.mark.parametrize("name", ["video", "serving", "onnx"])
+@pytest.mark.parametrize("name", ["video", "serving", "cluster", "onnx"])
 def test_an_extra_is_installed_once(folder, name):
     call = ["make", "--dry-run", "--no-print-directory", f".venv/{name}"]
     shown = subprocess.run(call, cwd=folder, capture_output=True, text=True, check=True).stdout
@@ -45,6 +45,17 @@ def test_an_extra_is_installed_once(folder, name):
     (folder / ".venv" / name).touch()
     shown = subprocess.run(call, cwd=folder, capture_output=True, text=True, check=True).stdout
     assert "pip install" not in shown
+
+
+def test_the_clusters_demo_needs_its_extra(folder):
+    call = ["make", "--dry-run", "--no-print-directory", "cluster-demo"]
+    shown = subprocess.run(call, cwd=folder, capture_output=True, text=True, check=True).stdout
+    assert "--editable '.[cluster]'" in shown
+    module = "experiments.cluster_demo"
+    assert shown.splitlines()[-1] == (
+        f".venv/bin/python -m {module} --output_dir=runs/cluster-demo"
+    )
+    assert importlib.util.find_spec(module)
 
 
 def test_serve_shows_what_the_demo_exported(folder):

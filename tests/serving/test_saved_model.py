@@ -18,6 +18,7 @@ from cpmn_tf import inference
 from cpmn_tf.commands import export, localize
 from cpmn_tf.config import Config, with_overrides, with_settings
 from cpmn_tf.data.pipeline import Split
+from cpmn_tf.data.records import parse_training
 from cpmn_tf.errors import UserError
 from cpmn_tf.models import CPMN
 from cpmn_tf.plotting import collect_curves
@@ -250,9 +251,10 @@ def test_records_are_detected_in_like_arrays(data_set, loaded):
     signatures = loaded.signatures
     split = Split.open(data_set, "testing")
     shard = list(split.serialized().as_numpy_iterator())
-    (batch,) = inference.batches(split, batch_size=5)
+    decoded = split.serialized().map(lambda record: parse_training(record, split.manifest))
+    (batch,) = decoded.padded_batch(5)
     wanted = signatures["detect"](
-        **batch["features"],
+        **{name: tf.cast(values, tf.float32) for name, values in batch["features"].items()},
         lengths=batch["length"],
         rates=batch["rate"],
         durations=batch["duration"],

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from cpmn_tf.errors import UserError
+from cpmn_tf.shards import part_path, parts_folder
 from tfrecords_tools.building import build_part, build_records
-from tfrecords_tools.parts import RECORDS, part_path, parts_folder
+from tfrecords_tools.parts import RECORDS
 
 
 def options(folders) -> dict:
@@ -79,7 +80,7 @@ def test_what_is_fitted_to_data_sees_all_of_it(tmp_path, source):
 
 def test_a_whole_part_is_kept(folders):
     build_part(shard="2/2", **options(folders))
-    records = part_path(folders.output, 2, 2) / RECORDS
+    records = part_path(folders.output, "2/2") / RECORDS
     before = records.stat().st_mtime_ns
     folders.path("rgb", folders.ids[1]).unlink()  # it is read no more
     with pytest.raises(UserError, match="has no rgb"):
@@ -89,14 +90,14 @@ def test_a_whole_part_is_kept(folders):
     assert again.kept and "was there already" in str(again)
     assert records.stat().st_mtime_ns == before
     records.write_bytes(records.read_bytes()[:-1])
-    with pytest.raises(UserError, match="part 2/2 are not whole; build it anew with `shard=2/2`"):
+    with pytest.raises(UserError, match="part 2/2 are not whole; make it anew with `shard=2/2`"):
         build_part(shard="2/2", **options(folders))
     assert not build_part(shard="2/2", overwrite=True, **options(folders)).kept
 
 
 def test_missing_and_foreign_parts_are_named(folders):
     given = options(folders)
-    with pytest.raises(UserError, match="there are no parts; build them with `shard=1/N`"):
+    with pytest.raises(UserError, match="there are no parts; make them with `shard=1/N`"):
         build_records(join=True, **given)
     build_part(shard="1/3", **given)
     with pytest.raises(UserError, match=r"2 of 3 parts are missing: 2/3, 3/3; .* `shard=2/3`"):
@@ -106,17 +107,17 @@ def test_missing_and_foreign_parts_are_named(folders):
     with pytest.raises(UserError) as error:
         build_records(join=True, **given)
     assert str(error.value) == (
-        f"{part_path(folders.output, 3, 3)}: part 3/3 was built with dtype='float32', not 'auto'; "
-        "build it anew with `shard=3/3` and `overwrite=True`"
+        f"{part_path(folders.output, '3/3')}: part 3/3 was made with dtype='float32', not 'auto'; "
+        "make it anew with `shard=3/3` and `overwrite=True`"
     )
     folders.database[folders.ids[0]]["duration"] = 3.4
     folders.save()
-    with pytest.raises(UserError, match="part 1/3 was built with other annotations"):
+    with pytest.raises(UserError, match="part 1/3 was made with other annotations"):
         build_records(join=True, **given)
     build_part(shard="1/2", **given)
     with pytest.raises(UserError, match="there are parts of 2 and of 3; remove those"):
         build_records(join=True, **given)
-    assert not folders.output.exists() and part_path(folders.output, 2, 3).is_dir()
+    assert not folders.output.exists() and part_path(folders.output, "2/3").is_dir()
 
 
 def test_float16_and_float32_are_not_mixed(folders):
@@ -129,7 +130,7 @@ def test_float16_and_float32_are_not_mixed(folders):
     with pytest.raises(UserError) as error:
         build_records(join=True, **options(folders))
     assert str(error.value) == (
-        f"{part_path(folders.output, 1, 2)}: part 1/2 is in float16, but float32 is needed, since "
+        f"{part_path(folders.output, '1/2')}: part 1/2 is in float16, but float32 is needed, since "
         f"in video {folders.ids[3]!r}, rgb, 1 values (2.8 %) that are not zero become zero in "
         "float16; build all parts with `dtype=float32` and `overwrite=True`"
     )

@@ -53,6 +53,15 @@ def define_flags(values: cli.Flags) -> None:
         "part in any process or machine, with the same flags.",
     )
     values.boolean("join", "Join the parts in OUTPUT_DIR-parts to the data set, then remove them.")
+    values.string(
+        "cluster",
+        "local, or the address of a Ray cluster: builds --parts in its processes and joins them; a "
+        "part whose process dies is built again (extra [cluster]).",
+    )
+    values.integer("parts", "With --cluster: into how many parts.", least=1)
+    values.integer(
+        "workers", "With --cluster=local: processes, as many as cores by default.", least=1
+    )
     values.boolean(
         "overwrite", "Replace a data set that is at --output_dir, or a part of other settings."
     )
@@ -63,8 +72,15 @@ def run(values: cli.Flags) -> None:
     cli.require(values, "output_dir")
     if values.shard is not None and values.join:
         raise flags.ValidationError("--shard builds a part, --join joins all; give one of them")
+    if values.cluster and (values.shard is not None or values.join):
+        raise flags.ValidationError("--cluster builds all parts and joins them; leave out the rest")
+    if bool(values.cluster) != bool(values.parts):
+        raise flags.ValidationError("give both --cluster and --parts, or neither")
+    if values.workers and values.cluster != "local":
+        raise flags.ValidationError("--workers goes with --cluster=local only")
     cli.load_tensorflow()
     from tfrecords_tools import building
+    from tfrecords_tools.cluster import build_on_cluster
 
     options = {
         "output_dir": values.output_dir,
@@ -81,7 +97,17 @@ def run(values: cli.Flags) -> None:
         print(building.build_part(shard=values.shard, **options), end="")
         print("; next, when all parts are there: the same flags with --join instead of --shard")
         return
-    built = building.build_records(shards=values.shards, join=values.join, **options)
+    options["shards"] = values.shards
+    if values.cluster:
+        built = build_on_cluster(
+            parts=values.parts,
+            address="" if values.cluster == "local" else values.cluster,
+            workers=values.workers,
+            report=functools.partial(print, flush=True),
+            **options,
+        )
+    else:
+        built = building.build_records(join=values.join, **options)
     print(cli.as_flags(str(built), values), end="")
     print(f"; next: cpmn-train --data_dir={values.output_dir} --model_dir=MODEL_DIR")
 

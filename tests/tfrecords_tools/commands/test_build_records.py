@@ -361,9 +361,44 @@ def test_parts(folders, capsys):
     )
     assert build_records.main(folders.flags("--join")) == 1
     line = capsys.readouterr().err
-    assert "1 of 2 parts are missing: 2/2; build each with the same flags and --shard=2/2" in line
+    assert "1 of 2 parts are missing: 2/2; make each with the same flags and --shard=2/2" in line
     assert build_records.main(folders.flags("--shard=2/2")) == 0
     assert build(folders, "--join").num_videos("training") == 3
+
+
+@pytest.mark.parametrize(
+    "flags, expected",
+    [
+        (["--cluster=local", "--parts=2", "--shard=1/2"], "--cluster builds all parts and joins"),
+        (["--cluster=local", "--parts=2", "--join"], "--cluster builds all parts and joins them"),
+        (["--cluster=local"], "give both --cluster and --parts, or neither"),
+        (["--parts=2"], "give both --cluster and --parts, or neither"),
+        (["--cluster=head:6379", "--parts=2", "--workers=2"], "--workers goes with --cluster=loc"),
+    ],
+)
+def test_flags_of_a_cluster_that_do_not_go_together(folders, capsys, flags, expected):
+    assert build_records.main(folders.flags(*flags)) == 2
+    assert capsys.readouterr().err.startswith(f"cpmn-build-records: {expected}")
+
+
+def test_a_cluster_is_told_what_the_flags_say(folders, capsys, monkeypatch):
+    calls = []
+
+    def started(**given):
+        calls.append({name: given.pop(name) for name in ("parts", "address", "workers")})
+        given.pop("report")("part 1/3: …")
+        return building.build_records(**given)
+
+    monkeypatch.setattr("tfrecords_tools.cluster.build_on_cluster", started)
+    more = ["--parts=3", "--shards=2"]
+    local = ["--cluster=local", "--workers=2"]
+    assert len(build(folders, *more, *local).shards("training")) == 2
+    assert capsys.readouterr().out.startswith("part 1/3: …\ntraining: 3 videos")
+    build(folders, *more, "--cluster=head:6379", "--overwrite")
+    assert calls == [
+        {"parts": 3, "address": "", "workers": 2},
+        {"parts": 3, "address": "head:6379", "workers": None},
+    ]
 
 
 def test_float16_limits():
