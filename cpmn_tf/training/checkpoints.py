@@ -45,21 +45,21 @@ class Checkpoints:
         Raises:
           UserError: if all are damaged, or of another training.
         """
-        refused = ""
+        refused: tuple[str, str] | None = None
         for path in checkpoints_in(self._folder):
             try:
                 tf.train.Checkpoint(**self._state).restore(path).assert_consumed()
             except CHECKPOINT_ERRORS as error:
                 line = str(error).strip().splitlines()[0][:200]
-                refused = refused or f"{path}: this checkpoint does not fit ({line})"
+                refused = refused or (path, line)
             else:
                 if refused:
-                    logging.warning("%s; the one before it is taken, %s", refused, path)
+                    logging.warning("%s: is damaged (%s); %s is taken instead", *refused, path)
                 return
         if refused:
             raise UserError(
-                f"{refused}; train into a new folder, or remove {self._folder} to train this "
-                "module anew"
+                f"{refused[0]}: this checkpoint does not fit ({refused[1]}); train into a new "
+                f"folder, or remove {self._folder} to train this module anew"
             )
 
     def last_step(self) -> int:

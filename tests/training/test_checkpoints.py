@@ -87,8 +87,8 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path, caplog, file
     damage(tmp_path / file, how)
     assert restored(tmp_path) == 3
     if (file, how) != ("ckpt-6.index", "lost"):  # there is then no checkpoint of step 6
-        assert "ckpt-6: this checkpoint does not fit" in caplog.text
-        assert f"the one before it is taken, {tmp_path / 'ckpt-3'}" in caplog.text
+        assert f"{tmp_path / 'ckpt-6'}: is damaged (" in caplog.text
+        assert f"; {tmp_path / 'ckpt-3'} is taken instead" in caplog.text
     damage(next(tmp_path.glob("ckpt-3.data*")), how)
     with pytest.raises(
         UserError, match=r"ckpt-\d: this checkpoint does not fit .*train into a new"
