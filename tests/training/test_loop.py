@@ -487,6 +487,7 @@ def test_a_killed_command_goes_on_to_the_same_bits(data_set, model_dir, tmp_path
         (lambda data: data[:-100] + b"!" + data[-99:], "record 9 is broken"),
         (lambda data: None, "this shard is missing"),
     ],
+    ids=["cut", "flipped", "lost"],
 )
 def test_a_shard_damaged_while_training_is_named_and_costs_no_checkpoint(
     tmp_path, small_settings, dataset_writer, damaged, message
