@@ -22,10 +22,12 @@ from cpmn_tf.errors import Problem, UserError, raise_first
 _DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 _DISK |= {errno.EROFS, errno.EACCES, errno.EPERM}
 _TAKEN = {errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY, errno.ENAMETOOLONG}
+_REFUSED = "{}: cannot be written ({}); make room, or choose another folder, and give the same "
+_REFUSED += "command again"
 
 
 def disk_error(error: BaseException) -> str | None:
-    """What a disk refused, in a line that names the file; None if ``error`` is of another kind.
+    """What a disk refused and what to do, in a line; None if ``error`` is of another kind.
 
     TensorFlow writes checkpoints, events and graphs itself and raises errors of its own, whose
     text holds ``FILE; REASON``.
@@ -33,10 +35,10 @@ def disk_error(error: BaseException) -> str | None:
     if isinstance(error, OSError):
         if error.errno not in _DISK:
             return None
-        return f"{error.filename or 'a file'}: cannot be written ({error.strerror})"
+        return _REFUSED.format(error.filename or "a file", error.strerror)
     reasons = "|".join(re.escape(os.strerror(number)) for number in sorted(_DISK))
     found = re.search(rf"^(?:{{{{.*}}}} )?(.+?); ({reasons})", str(error))
-    return found and f"{found[1]}: cannot be written ({found[2]})"
+    return found and _REFUSED.format(found[1], found[2])
 
 
 @contextlib.contextmanager

@@ -114,8 +114,7 @@ def execute(
         refused = disk_error(error)
         if refused is None:
             raise
-        fix = "make room, or choose another folder, and give the same command again"
-        code, line = 1, f"error: {refused}; {fix}"
+        code, line = 1, f"error: {refused}"
     print(f"{program}: {' '.join(line.split())}", file=sys.stderr)
     return code
 

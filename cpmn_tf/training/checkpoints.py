@@ -3,12 +3,14 @@
 import concurrent.futures
 import os
 import pathlib
+import shutil
 from collections.abc import Mapping
 
 import tensorflow as tf
+from absl import logging
 
 from cpmn_tf.errors import UserError
-from cpmn_tf.training.model_folder import CHECKPOINT_ERRORS
+from cpmn_tf.training.model_folder import CHECKPOINT_ERRORS, checkpoints_in, step_of
 
 State = Mapping[str, tf.Variable | list[tf.Variable]]
 
@@ -38,28 +40,32 @@ class Checkpoints:
         self._writing: concurrent.futures.Future | None = None
 
     def restore(self) -> None:
-        """Restores the last checkpoint, if there is one.
+        """Restores the last checkpoint, if there is one; the one before it if it is damaged.
 
         Raises:
-          UserError: if it is damaged, or of another training.
+          UserError: if all are damaged, or of another training.
         """
-        latest = self._manager.latest_checkpoint
-        if latest is None:
-            return
-        try:
-            tf.train.Checkpoint(**self._state).restore(latest).assert_consumed()
-        except CHECKPOINT_ERRORS as error:
-            line = str(error).strip().splitlines()[0][:200]
+        refused: tuple[str, str] | None = None
+        for path in checkpoints_in(self._folder):
+            try:
+                tf.train.Checkpoint(**self._state).restore(path).assert_consumed()
+            except CHECKPOINT_ERRORS as error:
+                line = str(error).strip().splitlines()[0][:200]
+                refused = refused or (path, line)
+            else:
+                if refused:
+                    logging.warning("%s: is damaged (%s); %s is taken instead", *refused, path)
+                return
+        if refused:
             raise UserError(
-                f"{latest}: this checkpoint does not fit ({line}); train into a new folder, or "
-                f"remove {self._folder} to train this module anew"
-            ) from error
+                f"{refused[0]}: this checkpoint does not fit ({refused[1]}); train into a new "
+                f"folder, or remove {self._folder} to train this module anew"
+            )
 
     def last_step(self) -> int:
         """The step of the last checkpoint on the disk, 0 if there is none."""
         self.close()
-        latest = tf.train.latest_checkpoint(str(self._folder))
-        return int(latest.rpartition("-")[2]) if latest else 0
+        return max(map(step_of, checkpoints_in(self._folder)), default=0)
 
     def save(self, step: int) -> None:
         """Saves the state as it is now; :meth:`close` waits until it is written."""
@@ -68,7 +74,18 @@ class Checkpoints:
             tf.nest.flatten(self._copy), tf.nest.flatten(self._state), strict=True
         ):
             copy.assign(live)
-        self._writing = self._thread.submit(self._manager.save, checkpoint_number=step)
+        self._writing = self._thread.submit(self._write, step)
+
+    def _write(self, step: int) -> None:
+        self._manager.save(checkpoint_number=step)
+        kept = {pathlib.Path(path).name for path in self._manager.checkpoints}
+        for path in self._folder.glob("ckpt-*"):
+            if path.name.partition(".")[0] in kept:
+                continue
+            if path.is_dir():  # of a save that a kill or a full disk ended
+                shutil.rmtree(path)
+            else:  # TensorFlow forgets what is older than its clock, which may have jumped
+                path.unlink()
 
     def close(self) -> None:
         """Waits until what was saved is written, and raises what became of it."""

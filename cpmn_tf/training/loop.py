@@ -17,7 +17,7 @@ import tensorflow as tf
 from cpmn_tf.config import Config
 from cpmn_tf.data import pipeline, records
 from cpmn_tf.errors import UserError
-from cpmn_tf.files import alone_in, read_json, write_json
+from cpmn_tf.files import read_json, write_json
 from cpmn_tf.models import CascadedClassifier, PyramidAttention
 from cpmn_tf.training import objectives
 from cpmn_tf.training.checkpoints import Checkpoints
@@ -193,14 +193,12 @@ class ModuleTrainer:
 
         Raises:
           Interrupted: if ``runtime.stop`` asked any worker for it; the state was saved.
-          UserError: if a record cannot be read, another worker is gone, or another training writes
-            into the same folder.
+          UserError: if a record cannot be read, or another worker is gone.
         """
         if self.finished:
             return
         distribution = self._distribution
         with (
-            alone_in(self._folder) if distribution.writes else contextlib.nullcontext(),
             contextlib.closing(self._checkpoints),
             contextlib.closing(self._open_events()) as events,
             distribution.watched(

@@ -238,6 +238,23 @@ def module_folder(model_dir: str | os.PathLike, stream: str, module: str) -> pat
     return pathlib.Path(model_dir) / "streams" / stream / module
 
 
+def checkpoints_in(folder: str | os.PathLike) -> list[str]:
+    """The checkpoints in a folder, the last first.
+
+    By the names of the files, as TensorFlow's own list of them may be lost or behind.
+
+    >>> checkpoints_in("model/streams/rgb/cascade")
+    ['model/streams/rgb/cascade/ckpt-24', 'model/streams/rgb/cascade/ckpt-21']
+    """
+    found = [path.with_suffix("") for path in pathlib.Path(folder).glob("ckpt-*.index")]
+    return list(map(str, sorted(found, key=lambda path: -step_of(path))))
+
+
+def step_of(checkpoint: str | os.PathLike) -> int:
+    """The step that a checkpoint is of."""
+    return int(str(checkpoint).rpartition("-")[2])
+
+
 def load_model(
     model_dir: str | os.PathLike,
     settings: Mapping[str, Any] | None = None,
@@ -288,7 +305,7 @@ def restore_weights(module: keras.Model, folder: pathlib.Path) -> None:
         module.
     """
     try:
-        latest = tf.train.latest_checkpoint(str(folder))
+        latest = next(iter(checkpoints_in(folder)), None)
         if latest is None:
             raise UserError(f"{folder}: holds no checkpoint; run cpmn-train to its end")
         finished = tf.Variable(False)
@@ -299,6 +316,8 @@ def restore_weights(module: keras.Model, folder: pathlib.Path) -> None:
         if isinstance(error, UserError):
             raise
         line = str(error).strip().splitlines()[0][:200]
-        raise UserError(f"{folder}: its checkpoint does not fit ({line}); train anew") from error
+        raise UserError(
+            f"{folder}: its checkpoint does not fit ({line}); run cpmn-train again"
+        ) from error
     if not finished.numpy():
         raise UserError(f"{folder}: its training was interrupted; run cpmn-train again to end it")

@@ -19,6 +19,7 @@ from typing import Any
 import tensorflow as tf
 
 from cpmn_tf.errors import UserError
+from cpmn_tf.files import disk_error
 from cpmn_tf.notices import call_in_new_process
 from cpmn_tf.training.distribution import open_distribution
 from cpmn_tf.training.loop import Interrupted
@@ -155,4 +156,8 @@ def _do(
             outcome = _STOPPED
         except UserError as error:
             outcome = str(error)
+        except Exception as error:
+            outcome = disk_error(error) or ""
+            if not outcome:
+                raise
         tell("ended")(job, outcome)

@@ -1,5 +1,6 @@
 """Training all streams' modules, one after another."""
 
+import contextlib
 import functools
 import os
 import pathlib
@@ -12,6 +13,7 @@ from cpmn_tf.config import Config, with_settings
 from cpmn_tf.config import preset as preset_named
 from cpmn_tf.data.pipeline import Split
 from cpmn_tf.errors import UserError
+from cpmn_tf.files import alone_in
 from cpmn_tf.training import parallel
 from cpmn_tf.training.distribution import open_distribution
 from cpmn_tf.training.events import EventWriter
@@ -178,21 +180,27 @@ def _train_modules(
     runtime = Runtime(**how, stop=stop, progress=progress)
     validate = Validator(config=config, stream=job.stream, training=training, held_out=held_out)
     modules: dict[str, keras.Model] = {}
+    distribution = runtime.distribution
     for module in job.modules:
-        trainer = ModuleTrainer(
-            module=module,
-            stream=job.stream,
-            split=training,
-            config=config,
-            folder=module_folder(model_dir, job.stream, module),
-            events_dir=model_dir / TENSORBOARD / f"{job.stream}_{module}",
-            runtime=runtime,
-        )
-        modules[module] = trainer.model
-        if "cascade" in modules:
-            _run(trainer, functools.partial(validate, modules), report)
-        else:
-            _run(trainer, lambda *_: {}, report)
+        folder = module_folder(model_dir, job.stream, module)
+        with contextlib.ExitStack() as stack:
+            with distribution.together():
+                if distribution.writes:  # from before its checkpoints are read
+                    stack.enter_context(alone_in(folder))
+            trainer = ModuleTrainer(
+                module=module,
+                stream=job.stream,
+                split=training,
+                config=config,
+                folder=folder,
+                events_dir=model_dir / TENSORBOARD / f"{job.stream}_{module}",
+                runtime=runtime,
+            )
+            modules[module] = trainer.model
+            if "cascade" in modules:
+                _run(trainer, functools.partial(validate, modules), report)
+            else:
+                _run(trainer, lambda *_: {}, report)
 
 
 def _run(

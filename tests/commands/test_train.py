@@ -119,6 +119,16 @@ def test_a_folder_of_another_model_is_refused(
     assert "model.json" in line and expected in line
 
 
+def test_a_folder_that_cannot_be_written_is_named(capsys, data_set, tmp_path, small_settings):
+    """Nobody makes files below /sys, not even root; first of a new folder, then of an old one."""
+    arguments = [f"--data_dir={data_set}", *(f"--set={item}" for item in small_settings)]
+    line = error_of(capsys, 1, *arguments, "--model_dir=/sys/kernel/model")
+    assert "error: /sys/kernel/model/model.json: cannot be written (" in line
+    (tmp_path / "streams").symlink_to("/sys/kernel")
+    line = error_of(capsys, 1, *arguments, f"--model_dir={tmp_path}")
+    assert f"error: {tmp_path}/streams/rgb: cannot be written (" in line
+
+
 def test_a_data_set_of_other_classes_is_refused(
     capsys, tmp_path, dataset_writer, model_dir, small_settings
 ):

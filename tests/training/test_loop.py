@@ -4,9 +4,11 @@ import hashlib
 import itertools
 import os
 import pathlib
+import resource
 import signal
 import subprocess
 import sys
+import time
 
 import keras
 import numpy as np
@@ -16,6 +18,7 @@ import tensorflow as tf
 from cpmn_tf.config import Config, with_overrides
 from cpmn_tf.data.pipeline import Split
 from cpmn_tf.errors import UserError
+from cpmn_tf.files import disk_error
 from cpmn_tf.training import loop
 from cpmn_tf.training.events import EventWriter
 from cpmn_tf.training.loop import Interrupted, ModuleTrainer, Runtime
@@ -229,6 +232,8 @@ def test_a_checkpoint_is_written_within_an_epoch_when_it_is_long(
 ):
     settings = [*small_settings, *FEW]
     monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0)
+    falling = itertools.count(time.time(), -86400)  # a clock that jumps back is not asked
+    monkeypatch.setattr(time, "time", lambda: next(falling))
     killed = trainer(data_set, tmp_path, settings)
     recorder = Recorder(killed)
     recorder.killed_at = 4  # of an epoch's steps 3, 4 and 5
@@ -475,14 +480,65 @@ def test_a_killed_command_goes_on_to_the_same_bits(data_set, model_dir, tmp_path
     assert ours and ours == theirs
 
 
-def test_two_trainings_do_not_write_into_one_folder(data_set, tmp_path, small_settings):
-    first, second = (trainer(data_set, tmp_path, small_settings) for _ in range(2))
-    refused = []
+@pytest.mark.parametrize(
+    "damaged, message",
+    [
+        (lambda data: data[: len(data) // 2], "bytes instead of"),
+        (lambda data: data[:-100] + b"!" + data[-99:], "record 9 is broken"),
+        (lambda data: None, "this shard is missing"),
+    ],
+    ids=["cut", "flipped", "lost"],
+)
+def test_a_shard_damaged_while_training_is_named_and_costs_no_checkpoint(
+    tmp_path, small_settings, dataset_writer, damaged, message
+):
+    write, make = dataset_writer
+    data = write(tmp_path / "data", {"training": make(10)})
+    shard = data / "training-00000-of-00001.tfrecord"
+    whole = shard.read_bytes()
+    settings = [*small_settings, *FEW, "training.validate_every=2"]
 
-    def try_it(events, epoch, step):
-        with pytest.raises(UserError, match="checkpoints: another process is writing here"):
-            second.run(nothing)
-        refused.append(epoch)
+    def damage(_events, epoch, _step):
+        if epoch == 2:
+            shard.unlink()
+            if (left := damaged(whole)) is not None:
+                shard.write_bytes(left)
 
-    first.run(try_it)
-    assert refused and first.finished and not second.finished
+    trained = trainer(data, tmp_path, settings)
+    Recorder(trained)
+    with pytest.raises(UserError, match=rf"training-00000-of-00001\.tfrecord: .*{message}") as told:
+        trained.run(damage)
+    assert "build" in str(told.value) and "\n" not in str(told.value)
+    shard.write_bytes(whole)
+    resumed = trainer(data, tmp_path, settings)
+    assert resumed.step >= 6
+    Recorder(resumed)
+    resumed.run(nothing)
+    assert resumed.finished
+
+
+def test_a_full_disk_costs_no_checkpoint(data_set, tmp_path, small_settings):
+    """A bound on the size of files refuses what is written as a full disk does."""
+    settings = [*small_settings, "training.epochs=4", "training.final_epochs=0"]
+    whole = trainer(data_set, tmp_path / "whole", settings)
+    whole.run(nothing)
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def fill(_events, epoch, _step):
+        if epoch == 2:
+            full._checkpoints.close()  # that of step 3 is written
+            resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+
+    settings = [*settings, "training.validate_every=1"]
+    full = trainer(data_set, tmp_path / "full", settings)
+    try:
+        with pytest.raises(tf.errors.OpError) as told:
+            full.run(fill)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+    line = disk_error(told.value)
+    assert line.startswith(str(tmp_path / "full")) and "cannot be written (File too large)" in line
+    resumed = trainer(data_set, tmp_path / "full", settings)
+    assert resumed.step == 3
+    resumed.run(nothing)
+    assert_same_bits(weights(whole.model), weights(resumed.model))

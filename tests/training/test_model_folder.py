@@ -273,7 +273,9 @@ def test_a_checkpoint_of_another_module_is_refused(folder, source):
     target = module_folder(folder, "rgb", "cascade")
     shutil.rmtree(target)
     shutil.copytree(folder / "streams" / source, target)
-    with pytest.raises(UserError, match=r"rgb/cascade: its checkpoint does not fit .*train anew"):
+    with pytest.raises(
+        UserError, match=r"rgb/cascade: its checkpoint does not fit .*cpmn-train again"
+    ):
         load_model(folder)
 
 

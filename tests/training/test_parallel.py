@@ -12,7 +12,7 @@ from cpmn_tf.training.parallel import Job, run_jobs
 
 # What a process does, by its job's stream. A module, as processes find functions by name.
 WORK = """
-import os, signal, time
+import errno, os, signal, time
 from cpmn_tf.errors import UserError
 from cpmn_tf.training.loop import Interrupted
 
@@ -20,6 +20,8 @@ def work(job, stop, progress, report):
     progress(str(job), 1, 2, {"loss": 0.5})
     if job.stream == "fails":
         raise UserError("records/one.tfrecord: is broken; build it anew")
+    if job.stream == "has no room":
+        raise OSError(errno.ENOSPC, "No space left on device", "m/ckpt-6")
     if job.stream == "dies":
         os.kill(os.getpid(), signal.SIGKILL)
     if job.stream == "is told":
@@ -59,6 +61,12 @@ def test_one_that_fails_stops_the_others(run):
     assert ("ends cascade", 1, 2, {"loss": 0.5}) in told
     assert isinstance(error, UserError)
     assert str(error) == "records/one.tfrecord: is broken; build it anew"
+
+
+def test_one_whose_disk_is_full_is_told(run):
+    error, _, _ = run("has no room")
+    assert isinstance(error, UserError)
+    assert str(error).startswith("m/ckpt-6: cannot be written (No space left on device); make room")
 
 
 def test_one_that_is_killed_is_told(run):

@@ -226,3 +226,20 @@ def test_a_stop_that_was_asked_for_saves(arguments, tmp_path):
         train(**arguments, stop=lambda: True, progress=lambda *what: told.append(what[:3]))
     assert told == [("rgb cascade", 1, 24)]
     assert (tmp_path / "model" / "streams" / "rgb" / "cascade" / "checkpoint").exists()
+
+
+def test_two_trainings_do_not_write_into_one_folder(arguments, monkeypatch):
+    """The second is refused before it reads checkpoints, which the first would soon replace."""
+    made, refused, make = [], [], train_model.ModuleTrainer
+    monkeypatch.setattr(
+        train_model, "ModuleTrainer", lambda **given: made.append(given) or make(**given)
+    )
+
+    def try_it(*_):
+        with pytest.raises(UserError, match="rgb/cascade: another process is writing here"):
+            train(**arguments)
+        refused.append(True)
+
+    with pytest.raises(Interrupted):
+        train(**arguments, progress=try_it, stop=lambda: True)
+    assert refused == [True] and len(made) == 1
