@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from cpmn_tf.errors import UserError
+from cpmn_tf.errors import Defect, UserError
 from cpmn_tf.files import alone_in, read_json, replaced, write_json
 
 
@@ -45,6 +45,13 @@ def test_what_cannot_be_read_is_named_in_one_line(tmp_path, content, told):
     with pytest.raises(UserError, match=told) as caught:
         read_json(path)
     assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_an_error_is_one_line_whatever_it_quotes():
+    assert str(UserError("a.csv: no column 'x' among a\u2028b, c\r\nd")) == (
+        "a.csv: no column 'x' among a b, c d"
+    )
+    assert str(Defect("form", "two\nlines")) == "two lines"
 
 
 def test_a_byte_order_mark_is_no_part_of_the_text(tmp_path):
