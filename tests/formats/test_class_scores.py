@@ -86,6 +86,9 @@ def test_scores_above_one_need_a_scale(files):
     (files / "double.csv").write_text("video,jump,run\na,1.5,0.5\nb,0,0.0625\n")
     with pytest.raises(UserError, match="above 1; give `scale"):
         load(files / "double.csv")
+    np.save(files / "double.npy", np.full((3, 2), 1e308))  # no float holds the rows' sums
+    with pytest.raises(UserError, match=r"reach 1e\+308, above 1; give `scale` \(what brings"):
+        load(files / "double.npy", **flags)
     for wrong in (0, -1.0, float("nan"), float("inf")):
         with pytest.raises(UserError, match="must be a positive number"):
             load(files / "s.csv", scale=wrong)

@@ -8,6 +8,7 @@ q·4/255 − 2 + 4/512, as the data set's starter code has it.
 
 import os
 import pathlib
+import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 
@@ -100,7 +101,7 @@ def _files(root: pathlib.Path) -> list[tuple[pathlib.Path, str]]:
 def _vocabulary(path: str | os.PathLike) -> dict[int, str]:
     names: dict[int, str] = {}
     for place, row in read_table(path, {"Index": ("index",), "Name": ("name",)}):
-        if not row["Index"].isdecimal():
+        if not re.fullmatch(r"\d{1,9}", row["Index"]):
             raise UserError(f"{place}: {row['Index']!r:.40} is not a class's number; fix it")
         number = int(row["Index"])
         text = row["Name"] or str(number)

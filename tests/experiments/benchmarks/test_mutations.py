@@ -1,6 +1,5 @@
 """Mutations are drawn from a seed alone, and change what they should."""
 
-
 import pytest
 
 from experiments.benchmarks import mutations

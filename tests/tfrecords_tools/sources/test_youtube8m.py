@@ -160,3 +160,6 @@ def test_flags(data, tmp_path, capsys):
     (tmp_path / "v.csv").write_text("Name\nGame\n")
     with pytest.raises(UserError, match="has no column 'Index'"):
         opened(data, tmp_path / "v.csv")
+    (tmp_path / "v.csv").write_text(f"Index,Name\n{'9' * 5000},Game\n")
+    with pytest.raises(UserError, match=r"line 2: '9+ is not a class's number"):
+        opened(data, tmp_path / "v.csv")
