@@ -68,7 +68,9 @@ def encode(record: VideoRecord, manifest: Manifest) -> bytes:
     if not length:
         raise UserError(f"{what}: has 0 units; remove the video")
     for field, number in ((schema.DURATION, record.duration), (schema.RATE, record.rate)):
-        if not (np.isfinite(number) and number > 0):
+        with np.errstate(over="ignore"):
+            held = np.float32(number)
+        if not 0 < held < np.inf:
             raise UserError(f"{what}: {field.key} is {number}; it must be positive")
     starts, ends, labels = zip(*record.segments, strict=True) if record.segments else ((), (), ())
     if any(not 0 <= index < len(manifest.classes) for index in (*record.labels, *labels)):
@@ -175,10 +177,13 @@ def parse_with_segments(
     same = tf.logical_and(sizes[0] == sizes[1], sizes[1] == sizes[2])
     with tf.control_dependencies([_require(video_id, same, "its segments' counts differ", *sizes)]):
         inside = _inside(label, len(manifest.classes))
-        ordered = tf.reduce_all(end >= start)  # also false where either is NaN
+        # Also false where either is NaN or infinite.
+        ordered = tf.reduce_all((end >= start) & (end - start < np.inf))
         checks = [
             _require(video_id, inside, "a segment's label is outside the classes", label),
-            _require(video_id, ordered, "a segment ends before it starts", start, end),
+            _require(
+                video_id, ordered, "a segment is infinite or ends before it starts", start, end
+            ),
         ]
     with tf.control_dependencies(checks):
         segments = tf.stack([start, end], axis=-1)

@@ -239,6 +239,7 @@ def test_a_broken_record_of_a_batch_has_no_length(name):
     [
         _int64("segment/label/index", 0, 3),
         _float("segment/end/seconds", 0.0),
+        _float("segment/end/seconds", float("inf")),
         _float("segment/start/seconds", float("nan")),
         lambda feature: feature["segment/label/index"].int64_list.value.append(0),
     ],
@@ -258,6 +259,8 @@ def test_broken_segments_are_refused_by_id(change):
         ({"id": "half \ud800"}, "cannot name a file"),
         ({"duration": 0.0}, "clip/duration is 0.0"),
         ({"rate": float("inf")}, "feature/rate is inf"),
+        ({"rate": 1e-50}, "feature/rate is 1e-50"),  # 0 in float32
+        ({"duration": 1e39}, "clip/duration is 1e"),
         ({"labels": (3,)}, "outside the 3 classes"),
         ({"segments": ((0, 1, -1),)}, "outside the 3 classes"),
         ({"features": {"rgb": np.ones((2, 3))}}, "has streams"),
