@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from cpmn_tf.errors import Defect, UserError
-from cpmn_tf.files import alone_in, read_json, replaced, write_json
+from cpmn_tf.files import alone_in, read_json, read_own_json, replaced, write_json
 
 
 def test_a_file_is_replaced_only_when_the_block_succeeds(tmp_path):
@@ -36,6 +36,7 @@ def test_what_is_no_number_in_json_is_not_written(tmp_path):
         (b"{", "is not valid JSON"),
         (b"[" * 200_000, "nested too deeply"),
         (b'{"a": 1, "a": 2, "b": 3}', "the key 'a' is in one object 2 times"),
+        (rb'{"a \ud83d\ude00": "\ude00"}', r"holds half a surrogate pair, in '.*\\ude00'"),
     ],
 )
 def test_what_cannot_be_read_is_named_in_one_line(tmp_path, content, told):
@@ -45,6 +46,24 @@ def test_what_cannot_be_read_is_named_in_one_line(tmp_path, content, told):
     with pytest.raises(UserError, match=told) as caught:
         read_json(path)
     assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_half_a_surrogate_pair_is_replaced_where_reading_goes_on(tmp_path):
+    path = tmp_path / "value.json"
+    path.write_text(r'{"\ud83d\ude00 \\ud800": "a\ud800"}')
+    told = []
+    assert read_json(path, problem=lambda *about: told.append(about[0])) == {"😀 \\ud800": "a?"}
+    assert told == ["annotation"]
+
+
+@pytest.mark.parametrize(
+    "text", ["[NaN]", "[1e400]", "[" * 100 + "1" + "]" * 100, "[" * 500 + "]" * 500]
+)
+def test_what_we_did_not_write_is_not_ours(tmp_path, text):
+    path = tmp_path / "value.json"
+    path.write_text(text)
+    with pytest.raises(UserError, match=r"value\.json: is damaged"):
+        read_own_json(path)
 
 
 def test_an_error_is_one_line_whatever_it_quotes():

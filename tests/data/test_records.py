@@ -18,6 +18,9 @@ from cpmn_tf.inference import input_specs
 SHARD = "training-00000-of-00001.tfrecord"
 
 
+SOUND_SHARD = {"file": SHARD, "videos": 1, "units": 7, "bytes": 3, "sha256": ""}
+
+
 def make_manifest(dtype="float32", **changes) -> Manifest:
     """Two streams of different widths, three classes."""
     values = {
@@ -300,6 +303,9 @@ def test_manifest_round_trip(tmp_path):
         ({"dtype": "object"}, "dtype 'object'"),
         ({"rate": -1}, "rate -1"),
         ({"rate": "5"}, "damaged"),
+        ({"rate": float("nan")}, "not JSON compliant"),
+        ({"source": "simulated"}, '"source" is not an object'),
+        ({"source": {"a": json.loads("[" * 99 + "]" * 99)}}, "nested too deeply"),
         ({"streams": []}, "streams are none"),
         ({"streams": [{"name": "rate", "width": 1}]}, "reserved"),
         ({"streams": [{"name": "a/b", "width": 1}]}, "stream 'a/b'"),
@@ -313,6 +319,8 @@ def test_manifest_round_trip(tmp_path):
         ({"classes": [3]}, "class 3"),
         ({"splits": {"a/b": []}}, "subset 'a/b'"),
         ({"splits": {"training": [{"file": "../x-00000-of-00001.tfrecord"}]}}, "damaged"),
+        ({"splits": {"training": [{**SOUND_SHARD, "sha256": 5}]}}, "its digest 5 is no text"),
+        ({"splits": {"training": [{**SOUND_SHARD, "videos": 1 << 70}]}}, "is not a count"),
         ({"splits": 3}, "damaged"),
     ],
 )
