@@ -75,13 +75,20 @@ class Split:
             ids, units = parsed[schema.ID.key].numpy(), parsed[dimensions.key].numpy()[:, 0]
             shown = parsed[schema.LABEL_INDEX.key].to_list()
             for video_id, count, classes in zip(ids.tolist(), units.tolist(), shown, strict=True):
-                if video_id.decode() in lengths:
+                key = video_id.decode(errors="replace")
+                known = all(0 <= label < len(manifest.classes) for label in classes)
+                if key.encode() != video_id or not 0 < count <= schema.MAX_UNITS or not known:
+                    error = ValueError(f"the id, units or classes of {key!r} cannot be")
+                    raise records.explain_read_error(error, manifest, name)
+                if key in lengths:
                     raise UserError(
-                        f"{data_dir}: video {video_id.decode()!r} is in {name!r} twice; "
-                        "build the records anew"
+                        f"{data_dir}: video {key!r} is in {name!r} twice; build the records anew"
                     )
-                lengths[video_id.decode()] = count
-                labels[video_id.decode()] = classes
+                lengths[key] = count
+                labels[key] = classes
+        if len(lengths) != manifest.num_videos(name):
+            error = ValueError(f"{len(lengths)} videos")
+            raise records.explain_read_error(error, manifest, name)
         if not lengths:
             raise UserError(f"{data_dir}: the split {name!r} holds no video; add some")
         places, records_left = {}, iter(zip(lengths, sizes, strict=True))
