@@ -1,14 +1,18 @@
 """Records: what is written is read, training sees no instance, and nothing broken passes."""
 
 import dataclasses
+import functools
 import hashlib
 import json
+import operator
 import os
 import struct
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from cpmn_tf.data import records, schema
 from cpmn_tf.data.manifest import GRAPH_ARGUMENTS, Manifest, Shard, StreamSpec, check_stream_names
@@ -331,6 +335,34 @@ def test_broken_manifests_are_refused(tmp_path, change, message):
     with pytest.raises(UserError, match=message) as error:
         Manifest.load(tmp_path)
     assert str(path) in str(error.value) and "\n" not in str(error.value)
+
+
+LEAVES = st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=3)
+LEAVES |= st.sampled_from([[], {}, [0], {"name": "x"}, "rgb", 1 << 70])
+PLACES = [(key,) for key in ("dtype", "rate", "schema_version", "folder", "more", "source")]
+PLACES += [("source", "seed"), ("classes",), ("classes", 0), ("streams",), ("streams", 0)]
+PLACES += [("streams", 0, "name"), ("streams", 0, "width"), ("splits",), ("splits", "training")]
+PLACES += [("splits", "training", 0, key) for key in (*SOUND_SHARD, "more")]
+
+
+@settings(max_examples=80, derandomize=True, deadline=None)
+@given(place=st.sampled_from(PLACES), leaf=LEAVES)
+def test_whatever_a_manifest_holds_is_checked_or_one_line(tmp_path_factory, place, leaf):
+    folder = tmp_path_factory.getbasetemp()
+    shards = {"training": [dict(SOUND_SHARD)]}
+    value = dataclasses.asdict(make_manifest(source={"seed": 3}, splits=shards, folder=None))
+    del value["folder"]
+    value["classes"], value["streams"] = list(value["classes"]), list(value["streams"])
+    functools.reduce(operator.getitem, place[:-1], value)[place[-1]] = leaf
+    (folder / "manifest.json").write_text(json.dumps(value))
+    try:
+        found = Manifest.load(folder)
+    except UserError as error:
+        assert str(folder) in str(error) and len(str(error).splitlines()) == 1
+    else:
+        assert found.simulated is False
+        assert all(len(found.fingerprint(name)) == 64 for name in found.splits)
+        json.dumps(dict(found.source), allow_nan=False)
 
 
 @pytest.mark.parametrize(
