@@ -64,6 +64,7 @@ class Split:
         spec = records.parsers([schema.ID, dimensions])
         spec[schema.LABEL_INDEX.key] = tf.io.RaggedFeature(tf.int64)
         paths = manifest.shard_paths(name)
+        records.check_frames(paths)
         dataset = tf.data.TFRecordDataset(paths).batch(64)
         parse = _plainly(lambda batch: (tf.io.parse_example(batch, spec), tf.strings.length(batch)))
         dataset = dataset.map(parse)

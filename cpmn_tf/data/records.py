@@ -4,6 +4,8 @@ Weak supervision is enforced here: :func:`parse_training` does not know the ``se
 """
 
 import dataclasses
+import itertools
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -303,6 +305,30 @@ def _decode(parsed: dict, manifest: Manifest, streams: Sequence[str] | None) -> 
         "labels": labels,
         "features": features,
     }
+
+
+def check_frames(paths: Iterable[str]) -> None:
+    """Follows the lengths of the records in TFRecord files.
+
+    TensorFlow takes the memory that a length asks for, and the process dies where there is none.
+
+    Raises:
+      UserError: naming the file, and the record that is longer than it.
+    """
+    for path in paths:
+        try:
+            size, end = os.path.getsize(path), 0
+            with open(path, "rb") as file:
+                for number in itertools.count():
+                    file.seek(end)
+                    if end == size or len(head := file.read(8)) < 8:
+                        break
+                    end += 16 + int.from_bytes(head, "little")  # with length and checksums
+                    if end > size:
+                        text = f"{path}: record {number} is broken (it is longer than the file)"
+                        raise UserError(f"{text}; copy or build it anew")
+        except OSError as error:
+            raise UserError(f"{path}: cannot be read ({error.strerror}); check the path") from None
 
 
 def explain_read_error(error: Exception, manifest: Manifest, split: str) -> UserError:

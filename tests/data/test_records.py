@@ -18,6 +18,7 @@ from cpmn_tf.data import records, schema
 from cpmn_tf.data.manifest import GRAPH_ARGUMENTS, Manifest, Shard, StreamSpec, check_stream_names
 from cpmn_tf.errors import UserError
 from cpmn_tf.inference import input_specs
+from experiments.benchmarks.mutations import framed
 
 SHARD = "training-00000-of-00001.tfrecord"
 
@@ -451,6 +452,15 @@ def test_a_record_longer_than_its_shard(tmp_path):
         return data
 
     assert "record 0 is broken" in damaged(tmp_path, lengthen)
+
+
+def test_a_length_that_its_checksum_fits_is_not_believed(tmp_path):
+    path = tmp_path / SHARD
+    path.write_bytes(framed(b"sound") + framed(b"sound"))
+    records.check_frames([str(path)])
+    path.write_bytes(framed(b"sound") + framed(b"1 TiB", 2**40))  # TensorFlow would die of it
+    with pytest.raises(UserError, match=r"tfrecord: record 1 is broken \(it is longer"):
+        records.check_frames([str(path)])
 
 
 def test_broken_records_are_explained(tmp_path):

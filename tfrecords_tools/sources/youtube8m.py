@@ -16,6 +16,7 @@ import numpy as np
 import tensorflow as tf
 from google.protobuf.message import DecodeError
 
+from cpmn_tf.data.records import check_frames
 from cpmn_tf.errors import Defect, Problem, UserError, reported
 from cpmn_tf.formats.annotations import Annotations, Video, check_id
 from cpmn_tf.formats.tables import read_table
@@ -113,17 +114,19 @@ def _examples(
     path: pathlib.Path, problem: Problem
 ) -> Iterator[tuple[int, tf.train.SequenceExample]]:
     """A file's records and their numbers."""
-    try:
-        for number, data in enumerate(tf.data.TFRecordDataset(str(path)).as_numpy_iterator()):
-            try:
-                example = tf.train.SequenceExample.FromString(data)
-            except DecodeError:
-                problem("unreadable", f"{path}: record {number} is no SequenceExample")
-            else:
-                yield number, example
-    except tf.errors.OpError:
-        text = f"{path}: a record is damaged or cut short; copy the file anew"
-        problem("unreadable", text)
+    with reported(problem, "unreadable"):
+        check_frames([str(path)])
+        try:
+            for number, data in enumerate(tf.data.TFRecordDataset(str(path)).as_numpy_iterator()):
+                try:
+                    example = tf.train.SequenceExample.FromString(data)
+                except DecodeError:
+                    problem("unreadable", f"{path}: record {number} is no SequenceExample")
+                else:
+                    yield number, example
+        except tf.errors.OpError:
+            text = f"{path}: a record is damaged or cut short; copy the file anew"
+            raise UserError(text) from None
 
 
 def _id(example: tf.train.SequenceExample) -> str:
