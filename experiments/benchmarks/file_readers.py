@@ -659,5 +659,5 @@ READERS = {
     "validated records": Reader(make_records, read_validated),
     "manifest": Reader(make_records, read_manifest, r".*(?<!manifest\.json)"),
     "model.json": Reader(make_model, read_model_json, r".*(?<!model\.json)"),
-    "models": Reader(make_model, read_model, r".*model\.json"),
+    "models": Reader(make_model, read_model),
 }

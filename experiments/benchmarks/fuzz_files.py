@@ -8,6 +8,7 @@ are faults.
 
     python -m experiments.benchmarks.fuzz_files [MINUTES [SEED [READER …]]]   # 1 minute, seed 0
     python -m experiments.benchmarks.fuzz_files again SEED READER NUMBER      # one try, in the open
+    python -m experiments.benchmarks.fuzz_files guided MINUTES READER          # by coverage, atheris
 
 Try N of a reader is drawn from the seed and N alone. What failed is kept in `runs/fuzz_files`.
 Exits with 1 if anything did. Readers work in a process each, which is started anew when it dies.
@@ -41,7 +42,7 @@ from absl import logging
 from cpmn_tf.errors import UserError
 from cpmn_tf.notices import load_tensorflow
 from experiments.benchmarks.file_readers import READERS, Reader, put
-from experiments.benchmarks.mutations import mutated_file
+from experiments.benchmarks.mutations import Rng, mutated_file
 
 PATIENCE = 30.0  # seconds for one try
 START = 120.0  # seconds until a reader's process has made its folder
@@ -54,9 +55,8 @@ Files = dict[str, bytes]
 # -- one try
 
 
-def draw(reader: Reader, whole: Files, seed: int, name: str, number: int) -> dict[str, Any]:
+def draw(rng: Rng, reader: Reader, whole: Files) -> dict[str, Any]:
     """The changed files of one try: bytes, None for one that is gone, or "folder"."""
-    rng = random.Random(f"{seed} {name} {number}")
     names = [file for file in sorted(whole) if not re.fullmatch(reader.fixed, file)]
     changed: dict[str, Any] = {}
     for _ in range(rng.choice((1, 1, 1, 1, 2))):
@@ -180,7 +180,7 @@ def work(
         for number in itertools.count(first):
             if time.monotonic() > end:
                 break
-            changed = draw(reader, whole, seed, name, number)
+            changed = draw(random.Random(f"{seed} {name} {number}"), reader, whole)
             for file, data in changed.items():
                 written(root / "in" / file, data)
             pipe.send(("begun", number, "", "", {}))
@@ -289,11 +289,57 @@ def again(seed: int, name: str, number: int) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         root = pathlib.Path(scratch)
         whole = prepared(READERS[name], root)
-        changed = draw(READERS[name], whole, seed, name, number)
+        changed = draw(random.Random(f"{seed} {name} {number}"), READERS[name], whole)
         for file, data in changed.items():
             written(root / "in" / file, data)
             print(f"{file}: {data!r:.2000}")
         print(*judged(READERS[name].read, root / "in", sorted(changed)), sep="\n")
+
+
+class Fed(Rng):
+    """Draws from given bytes, then from a seed."""
+
+    def __init__(self, data: bytes):
+        super().__init__(0)
+        self._data, self._at = data, 0
+
+    def getrandbits(self, k: int) -> int:
+        """The next bits: the bytes that they need, or none of them."""
+        size = -(-k // 8)
+        if self._at + size > len(self._data):
+            return super().getrandbits(k)
+        self._at += size
+        return int.from_bytes(self._data[self._at - size : self._at], "big") >> 8 * size - k
+
+    def random(self) -> float:
+        """A number of two bytes."""
+        return self.getrandbits(16) / 2**16
+
+
+def guided(name: str, seconds: int) -> None:
+    """Tries what brings the packages' code to new places; prints faults, and libFuzzer's lines."""
+    import atheris  # pip install atheris
+
+    faults = set()
+    with tempfile.TemporaryDirectory() as scratch:
+        root, reader = pathlib.Path(scratch), READERS[name]
+        with atheris.instrument_imports(["cpmn_tf", "tfrecords_tools"]):
+            whole = prepared(reader, root)
+
+        def attempt(data: bytes) -> None:
+            changed = draw(Fed(data), reader, whole)
+            for file, content in changed.items():
+                written(root / "in" / file, content)
+            outcome, text, _ = judged(reader.read, root / "in", sorted(changed))
+            if outcome == "fault" and fault_of(text) not in faults:
+                faults.add(fault_of(text))
+                print(text, changed, flush=True)
+            for file in changed:
+                written(root / "in" / file, whole[file])
+
+        limits = [f"-max_total_time={seconds}", "-max_len=400", "-len_control=0"]
+        atheris.Setup([sys.argv[0], *limits], attempt)
+        atheris.Fuzz()  # does not return
 
 
 def main() -> int:
@@ -302,6 +348,8 @@ def main() -> int:
     if arguments[:1] == ["again"]:
         again(int(arguments[1]), arguments[2], int(arguments[3]))
         return 0
+    if arguments[:1] == ["guided"]:
+        guided(arguments[2], round(60 * float(arguments[1])))
     minutes, seed = float((arguments or ["1"])[0]), int((arguments[1:] or ["0"])[0])
     print(f"{minutes:g} minutes for each reader, seed {seed}", flush=True)
     faults = 0

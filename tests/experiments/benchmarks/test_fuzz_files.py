@@ -2,6 +2,7 @@
 
 import collections
 import os
+import random
 import signal
 
 import numpy as np
@@ -19,8 +20,8 @@ def test_sound_files_are_accepted_and_changed_ones_also_refused(tmp_path, monkey
     monkeypatch.chdir(tmp_path)
     reader, outcomes = READERS[name], collections.Counter()
     whole = fuzz.prepared(reader, tmp_path)
-    tries = [fuzz.draw(reader, whole, 1, name, number) for number in range(60)]
-    assert str(tries) == str([fuzz.draw(reader, whole, 1, name, number) for number in range(60)])
+    tries = [fuzz.draw(random.Random(seed), reader, whole) for seed in range(60)]
+    assert str(tries) == str([fuzz.draw(random.Random(seed), reader, whole) for seed in range(60)])
     for changed in tries:
         for file, data in changed.items():
             fuzz.written(tmp_path / "in" / file, data)
@@ -34,6 +35,12 @@ def test_sound_files_are_accepted_and_changed_ones_also_refused(tmp_path, monkey
 def test_sound_files_of_other_readers_are_accepted(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
     assert fuzz.prepared(READERS[name], tmp_path)
+
+
+def test_draws_are_fed_by_bytes():
+    fed = fuzz.Fed(bytes([1, 0x80, 0, 0xFF]))
+    assert (fed.getrandbits(8), fed.random(), fed.getrandbits(4)) == (1, 0.5, 15)
+    assert fed.choice("abc") == fuzz.Fed(b"").choice("abc")  # of the seed
 
 
 def refuses(text):
