@@ -8,7 +8,7 @@ are faults.
 
     python -m experiments.benchmarks.fuzz_files [MINUTES [SEED [READER …]]]   # 1 minute, seed 0
     python -m experiments.benchmarks.fuzz_files again SEED READER NUMBER      # one try, in the open
-    python -m experiments.benchmarks.fuzz_files guided MINUTES READER          # by coverage, atheris
+    python -m experiments.benchmarks.fuzz_files guided MINUTES READER         # by coverage, atheris
 
 Try N of a reader is drawn from the seed and N alone. What failed is kept in `runs/fuzz_files`.
 Exits with 1 if anything did. Readers work in a process each, which is started anew when it dies.
