@@ -258,6 +258,7 @@ def read_settings(folder: pathlib.Path, changed: list[str]) -> Any:
     """Reads both; what one gives passes through the other."""
     from cpmn_tf.config import Config, describe, with_overrides
     from cpmn_tf.files import read_json, read_text
+    from cpmn_tf.formats.annotations import mapping
 
     for name in changed:
         path = folder / name
@@ -266,9 +267,7 @@ def read_settings(folder: pathlib.Path, changed: list[str]) -> Any:
             with named(path):
                 found = with_overrides(Config(), lines)
         else:
-            value = read_json(path)
-            if not isinstance(value, dict):  # which ModelManifest looks at
-                raise UserError(f"{path}: no object")
+            value = mapping(read_json(path), str(path))  # as ModelManifest.load makes sure
             found = Config.from_dict(value, source=str(path))
         describe(found)
         assert Config.from_dict(found.to_dict()) == found, "they are others once written"
@@ -281,7 +280,8 @@ def named(path: pathlib.Path) -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        raise UserError(f"{path}: {error}") from error
+        text = f"{path}: {error}"
+        raise UserError(text) from error
 
 
 # -- sources
