@@ -28,7 +28,7 @@ def test_sound_files_are_accepted_and_changed_ones_also_refused(tmp_path, monkey
         outcomes[fuzz.judged(reader.read, tmp_path / "in", sorted(changed))[0]] += 1
         for file in changed:
             fuzz.written(tmp_path / "in" / file, whole[file])
-    assert outcomes["accepted"] > 3 and outcomes["refused"] > 25 and not outcomes["fault"]
+    assert outcomes["accepted"] > 1 and outcomes["refused"] > 25 and not outcomes["fault"]
 
 
 @pytest.mark.parametrize("name", ["one archive", "labels", "thumos14", "youtube8m", "simulated"])
