@@ -21,6 +21,9 @@ class UserError(ValueError):
     cpmn_tf.errors.UserError: labels.json: is empty; write the videos' labels into it
     """
 
+    def __init__(self, message: str):
+        super().__init__(" ".join(message.splitlines()))  # of what names in files may hold
+
 
 class Defect(UserError):
     """A :class:`UserError` of a known kind, such as ``reversed`` or ``duplicate``."""

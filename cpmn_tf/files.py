@@ -6,7 +6,9 @@ import errno
 import fcntl
 import hashlib
 import io
+import itertools
 import json
+import math
 import os
 import pathlib
 import re
@@ -191,7 +193,8 @@ def read_json(path: str | os.PathLike, *, problem: Problem = raise_first) -> Any
 
     Args:
       path: the file.
-      problem: called where an object holds a key twice; the last one counts if it returns.
+      problem: called where an object holds a key twice, of which the last one counts if it returns,
+        and where text holds half a surrogate pair, which is then replaced by `?`.
 
     Raises:
       UserError: if the file is missing, is not UTF-8 or not JSON.
@@ -208,13 +211,51 @@ def read_json(path: str | os.PathLike, *, problem: Problem = raise_first) -> Any
 
     text = read_text(path)
     try:
-        return json.loads(text, object_pairs_hook=mapping)
+        value = json.loads(text, object_pairs_hook=mapping)
+        if re.search(r"\\u[dD][89a-fA-F]", text):
+            value = _whole(path, value, problem)
+        return value
     except UserError:
         raise
     except RecursionError as error:
         raise UserError(f"{path}: is nested too deeply to be annotations or results") from error
     except ValueError as error:
         raise UserError(f"{path}: is not valid JSON ({error}); write the file anew") from error
+
+
+def _whole(path: str | os.PathLike, value: Any, problem: Problem) -> Any:
+    """The value, in whose text no surrogate is alone: no file could be written of it."""
+    text = json.dumps(value, ensure_ascii=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        near = text[max(error.start - 20, 0) : error.start + 1]
+        problem("annotation", f"{path}: holds half a surrogate pair, in {near!r}; write characters")
+        value = json.loads(text.encode(errors="replace"))
+    return value
+
+
+def read_own_json(path: str | os.PathLike) -> Any:
+    """Reads what :func:`write_json` wrote, and could write again.
+
+    Raises:
+      UserError: if the file is missing or no such JSON, also if a number is not finite or values
+        are nested a hundred levels deep.
+    """
+    value = read_json(path)
+    level, depth = [value], 0
+    while level:
+        if depth == 100:
+            raise UserError(f"{path}: is damaged (nested too deeply); make it anew")
+        if any(isinstance(item, float) and not math.isfinite(item) for item in level):
+            raise UserError(f"{path}: is damaged (it holds NaN or infinity); make it anew")
+        inner = [
+            item.values() if isinstance(item, dict) else item
+            for item in level
+            if isinstance(item, dict | list)
+        ]
+        level, depth = list(itertools.chain.from_iterable(inner)), depth + 1
+    return value
 
 
 def file_sha256(path: str | os.PathLike) -> str:

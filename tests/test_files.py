@@ -9,13 +9,14 @@ import sys
 import pytest
 import tensorflow as tf
 
-from cpmn_tf.errors import UserError
+from cpmn_tf.errors import Defect, UserError
 from cpmn_tf.files import (
     alone_in,
     file_sha256,
     file_size,
     is_file,
     read_json,
+    read_own_json,
     replaced,
     write_json,
 )
@@ -46,6 +47,7 @@ def test_what_is_no_number_in_json_is_not_written(tmp_path):
         (b"{", "is not valid JSON"),
         (b"[" * 200_000, "nested too deeply"),
         (b'{"a": 1, "a": 2, "b": 3}', "the key 'a' is in one object 2 times"),
+        (rb'{"a \ud83d\ude00": "\ude00"}', r"holds half a surrogate pair, in '.*\\ude00'"),
     ],
 )
 def test_what_cannot_be_read_is_named_in_one_line(tmp_path, content, told):
@@ -55,6 +57,31 @@ def test_what_cannot_be_read_is_named_in_one_line(tmp_path, content, told):
     with pytest.raises(UserError, match=told) as caught:
         read_json(path)
     assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_half_a_surrogate_pair_is_replaced_where_reading_goes_on(tmp_path):
+    path = tmp_path / "value.json"
+    path.write_text(r'{"\ud83d\ude00 \\ud800": "a\ud800"}')
+    told = []
+    assert read_json(path, problem=lambda *about: told.append(about[0])) == {"😀 \\ud800": "a?"}
+    assert told == ["annotation"]
+
+
+@pytest.mark.parametrize(
+    "text", ["[NaN]", "[1e400]", "[" * 100 + "1" + "]" * 100, "[" * 500 + "]" * 500]
+)
+def test_what_we_did_not_write_is_not_ours(tmp_path, text):
+    path = tmp_path / "value.json"
+    path.write_text(text)
+    with pytest.raises(UserError, match=r"value\.json: is damaged"):
+        read_own_json(path)
+
+
+def test_an_error_is_one_line_whatever_it_quotes():
+    assert str(UserError("a.csv: no column 'x' among a\u2028b, c\r\nd")) == (
+        "a.csv: no column 'x' among a b, c d"
+    )
+    assert str(Defect("form", "two\nlines")) == "two lines"
 
 
 def test_a_byte_order_mark_is_no_part_of_the_text(tmp_path):

@@ -173,7 +173,9 @@ def shard_records(manifest: Manifest, split: str, shard: Shard) -> Iterator[dict
       UserError: naming the shard, and the record if one is broken.
     """
     alone = dataclasses.replace(manifest, splits={split: (shard,)})
-    dataset = tf.data.TFRecordDataset(alone.shard_paths(split))
+    paths = alone.shard_paths(split)
+    records.check_frames(paths)
+    dataset = tf.data.TFRecordDataset(paths)
     try:
         yield from dataset.map(
             lambda serialized: records.parse_with_segments(serialized, alone)
@@ -190,7 +192,8 @@ def _check_record(
     checker: Checker,
 ) -> None:
     """Checks one record, which must hold the annotations' labels and instances."""
-    key, names, problem = record["id"].decode(), manifest.classes, checker.findings.add
+    key, names = record["id"].decode(errors="replace"), manifest.classes
+    problem = checker.findings.add
     if key in checker.videos:
         where = checker.videos[key]
         kind = "duplicate" if where == split else "overlap"

@@ -92,7 +92,13 @@ def execute(
         if {"--help", "-help", "-h", "--helpfull"} & set(arguments):  # whatever else is given
             print(_help(program, description, values))
         else:
-            rest = values([program, *arguments])[1:]
+            try:
+                rest = values([program, *arguments])[1:]
+            except UnicodeDecodeError as error:
+                given = " ".join(item for item in arguments if "flagfile" in item)
+                raise flags.Error(f"{given}: is not UTF-8 text; save it as UTF-8") from error
+            except RecursionError as error:  # absl looks for names like it
+                raise flags.Error("a flag of a thousand letters is unknown; remove it") from error
             if rest:
                 raise flags.Error(f"{rest[0]!r} is not a flag; write --name=value")
             run(values)

@@ -85,7 +85,11 @@ class Index:
         if not len(index.units):
             raise UserError(f"{manifest.folder}: the split {split!r} holds no video; add some")
         # By hashes: a million strings would take as much memory as all the rest.
-        hashes = np.fromiter(map(hash, index.ids_as_bytes()), np.int64, len(index.units))
+        names = map(bytes.decode, index.ids_as_bytes())
+        try:
+            hashes = np.fromiter(map(hash, names), np.int64, len(index.units))
+        except UnicodeDecodeError:
+            raise _broken(path, "holds an id that is no text") from None
         hashes.sort()
         if (hashes[1:] == hashes[:-1]).any():
             ((name, _),) = Counter(index.ids_as_bytes()).most_common(1)
@@ -150,6 +154,7 @@ def _load(path: str, manifest: Manifest, split: str) -> Index:
         fits = [shard.units for shard in shards] == units
         fits = fits and [shard.bytes for shard in shards] == sizes
         fits = fits and index.units.min(initial=1) > 0 and index.sizes.min(initial=1) > 0
+        fits = fits and index.units.max(initial=1) <= schema.MAX_UNITS
         fits = fits and index.labels.min(initial=0) >= 0
         fits = fits and index.labels.max(initial=0) < len(manifest.classes)
     if not fits:
@@ -166,7 +171,9 @@ def _scan(manifest: Manifest, split: str) -> Iterator[Entry]:
     _, dimensions = schema.stream_fields(manifest.streams[0].name)
     spec = records.parsers([schema.ID, dimensions])
     spec[schema.LABEL_INDEX.key] = tf.io.RaggedFeature(tf.int64)
-    dataset = tf.data.TFRecordDataset(manifest.shard_paths(split)).batch(64)
+    paths, count = manifest.shard_paths(split), 0
+    records.check_frames(paths)
+    dataset = tf.data.TFRecordDataset(paths).batch(64)
     dataset = dataset.map(
         tf.autograph.experimental.do_not_convert(
             lambda batch: (tf.io.parse_example(batch, spec), tf.strings.length(batch))
@@ -180,4 +187,12 @@ def _scan(manifest: Manifest, split: str) -> Iterator[Entry]:
             sizes.numpy().tolist(),
             strict=True,
         ):
-            yield Entry(name.decode(), units, labels, size)
+            key = name.decode(errors="replace")
+            known = all(0 <= label < len(manifest.classes) for label in labels)
+            if key.encode() != name or not 0 < units <= schema.MAX_UNITS or not known:
+                error = ValueError(f"the id, units or classes of {key!r} cannot be")
+                raise records.explain_read_error(error, manifest, split)
+            yield Entry(key, units, labels, size)
+            count += 1
+    if count != manifest.num_videos(split):
+        raise records.explain_read_error(ValueError(f"{count} videos"), manifest, split)

@@ -11,12 +11,12 @@ import math
 import os
 import pathlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from cpmn_tf.data.schema import DTYPES, SCHEMA_VERSION, VIDEO
 from cpmn_tf.errors import UserError
-from cpmn_tf.files import file_size, is_file, read_json, write_json
+from cpmn_tf.files import file_size, is_file, read_own_json, write_json
 
 FILE = "manifest.json"
 # Names that are taken beside the streams' under feature/.
@@ -47,12 +47,15 @@ def check_stream_name(name: str) -> None:
         raise UserError(f"stream {name!r}: a model's graph cannot call it so; rename the stream")
 
 
-def check_stream_names(names: Iterable[str]) -> None:
+def check_stream_names(names: Collection[str]) -> None:
     """Checks that streams may be called so, beside one another.
 
     Raises:
-      UserError: naming the stream, or the two that a model's graph would call the same.
+      UserError: naming the stream, or the two that a model's graph would call the same, or if there
+        is none.
     """
+    if not names or len({*names}) != len(names):
+        raise UserError("its streams are none, or one is named twice; make it anew")
     known: dict[str, str] = {}
     for name in names:
         check_stream_name(name)
@@ -130,8 +133,10 @@ class Shard:
         if not _SHARD.fullmatch(self.file):
             raise UserError(f"shard {self.file!r} is not named SPLIT-00000-of-00001.tfrecord")
         for count in (self.videos, self.units, self.bytes):
-            if type(count) is not int or count < 0:
+            if type(count) is not int or not 0 <= count < 1 << 63:
                 raise UserError(f"shard {self.file!r}: {count!r} is not a count")
+        if not isinstance(self.sha256, str):
+            raise UserError(f"shard {self.file!r}: its digest {self.sha256!r:.60} is no text")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -168,10 +173,9 @@ class Manifest:
             raise UserError(f"dtype {self.dtype!r} is not one of {', '.join(DTYPES)}")
         if self.rate is not None and not 0 < self.rate < math.inf:
             raise UserError(f"rate {self.rate!r} is not a positive number of units per second")
-        names = [spec.name for spec in self.streams]
-        if not names or len({*names}) != len(names):
-            raise UserError("its streams are none, or one is named twice; build the records anew")
-        check_stream_names(names)
+        if not isinstance(self.source, Mapping):
+            raise UserError('its "source" is not an object; build the records anew')
+        check_stream_names([spec.name for spec in self.streams])
         check_classes(self.classes)
         for split in self.splits:
             check_split(split)
@@ -187,7 +191,7 @@ class Manifest:
         path = os.path.join(folder, FILE)
         if not is_file(path):
             raise UserError(f"{path}: there is no such file; give a folder of cpmn-build-records")
-        value = read_json(path)
+        value = read_own_json(path)
         try:
             version = value["schema_version"]
             if version != SCHEMA_VERSION:

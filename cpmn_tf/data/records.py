@@ -4,6 +4,7 @@ Weak supervision is enforced here: :func:`parse_training` does not know the ``se
 """
 
 import dataclasses
+import itertools
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -14,6 +15,7 @@ import tensorflow as tf
 from cpmn_tf.data import schema
 from cpmn_tf.data.manifest import Manifest, StreamSpec
 from cpmn_tf.errors import UserError
+from cpmn_tf.files import file_size, opened
 from cpmn_tf.formats.annotations import check_id
 from cpmn_tf.formats.arrays import all_finite
 
@@ -68,7 +70,9 @@ def encode(record: VideoRecord, manifest: Manifest) -> bytes:
     if not length:
         raise UserError(f"{what}: has 0 units; remove the video")
     for field, number in ((schema.DURATION, record.duration), (schema.RATE, record.rate)):
-        if not (np.isfinite(number) and number > 0):
+        with np.errstate(over="ignore"):
+            held = np.float32(number)
+        if not 0 < held < np.inf:
             raise UserError(f"{what}: {field.key} is {number}; it must be positive")
     starts, ends, labels = zip(*record.segments, strict=True) if record.segments else ((), (), ())
     if any(not 0 <= index < len(manifest.classes) for index in (*record.labels, *labels)):
@@ -175,10 +179,13 @@ def parse_with_segments(
     same = tf.logical_and(sizes[0] == sizes[1], sizes[1] == sizes[2])
     with tf.control_dependencies([_require(video_id, same, "its segments' counts differ", *sizes)]):
         inside = _inside(label, len(manifest.classes))
-        ordered = tf.reduce_all(end >= start)  # also false where either is NaN
+        # Also false where either is NaN or infinite.
+        ordered = tf.reduce_all((end >= start) & (end - start < np.inf))
         checks = [
             _require(video_id, inside, "a segment's label is outside the classes", label),
-            _require(video_id, ordered, "a segment ends before it starts", start, end),
+            _require(
+                video_id, ordered, "a segment is infinite or ends before it starts", start, end
+            ),
         ]
     with tf.control_dependencies(checks):
         segments = tf.stack([start, end], axis=-1)
@@ -310,6 +317,30 @@ def readable(dataset: Iterable, manifest: Manifest, split: str) -> Iterator:
         yield from dataset
     except READ_ERRORS as error:
         raise explain_read_error(error, manifest, split) from error
+
+
+def check_frames(paths: Iterable[str]) -> None:
+    """Follows the lengths of the records in TFRecord files.
+
+    TensorFlow takes the memory that a length asks for, and the process dies where there is none.
+
+    Raises:
+      UserError: naming the file, and the record that is longer than it.
+    """
+    for path in paths:
+        try:
+            size, end = file_size(path), 0
+            with opened(path) as file:
+                for number in itertools.count():
+                    file.seek(end)
+                    if end == size or len(head := file.read(8)) < 8:
+                        break
+                    end += 16 + int.from_bytes(head, "little")  # with length and checksums
+                    if end > size:
+                        text = f"{path}: record {number} is broken (it is longer than the file)"
+                        raise UserError(f"{text}; copy or build it anew")
+        except OSError as error:
+            raise UserError(f"{path}: cannot be read ({error.strerror}); check the path") from None
 
 
 def explain_read_error(error: Exception, manifest: Manifest, split: str) -> UserError:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from cpmn_tf.errors import UserError
-from cpmn_tf.files import read_json
+from cpmn_tf.files import read_own_json
 
 FILE = "encoder.json"
 METHODS = ("dis", "tvl1")  # of optical flow
@@ -25,7 +25,7 @@ def load_description(path: str | os.PathLike) -> dict[str, Any]:
     Raises:
       UserError: if it is missing, or not what `cpmn-encode` writes.
     """
-    value = read_json(path)
+    value = read_own_json(path)
     if not is_description(value):
         raise UserError(f"{path}: does not say how features were made; encode the videos anew")
     return value

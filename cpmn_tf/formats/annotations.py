@@ -5,7 +5,6 @@ Imports no TensorFlow: evaluation and the record tools share it. Times are secon
 
 import dataclasses
 import functools
-import math
 import os
 import pathlib
 import re
@@ -23,6 +22,9 @@ from cpmn_tf.formats.names import (
     plain_id,
     plain_label,
 )
+
+# Records hold float32, up to 3e38; quotients of such numbers have to be finite too, and not 0.
+LARGEST = 1e30
 
 _ANNOTATIONS = (
     '{"database": {VIDEO: {"subset": NAME, "annotations": [{"label": CLASS, "segment": [START, '
@@ -130,7 +132,7 @@ def check_id(video_id: str) -> str:
 
 
 def parse_number(value: Any, what: str, *, positive: bool = False) -> float:
-    """A finite float, above 0 if ``positive``, from a number or a numeric string.
+    """A float within ±:data:`LARGEST`, above 0 if ``positive``, from a number or a numeric string.
 
     Raises:
       UserError: that begins with ``what``.
@@ -141,10 +143,10 @@ def parse_number(value: Any, what: str, *, positive: bool = False) -> float:
         number = float(value)
     except (TypeError, ValueError, OverflowError):
         raise UserError(f"{what} is {value!r:.60}, not a number; fix it") from None
-    if not math.isfinite(number):
-        raise UserError(f"{what} is {number}; it must be finite")
-    if positive and number <= 0:
-        raise UserError(f"{what} is {number}; it must be positive")
+    if not abs(number) <= LARGEST:  # nor NaN
+        raise UserError(f"{what} is {number}; it must be finite, at most {LARGEST:g}")
+    if positive and number < 1 / LARGEST:
+        raise UserError(f"{what} is {number}; it must be positive, at least {1 / LARGEST:g}")
     return number
 
 

@@ -16,6 +16,7 @@ Scores are probabilities, in [0, 1] after ``scale``. Imports no TensorFlow.
 import math
 import os
 import pathlib
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -240,7 +241,7 @@ def _column_names(path: str) -> dict[int, str]:
     """Column (from 0) to class name, from ``NAME`` or ``NUMBER NAME`` lines."""
     lines = list(filled_lines(path))
     parts = [line.split(None, 1) for _, line in lines]
-    numbered = all(len(part) == 2 and part[0].isdecimal() for part in parts)
+    numbered = all(len(part) == 2 and re.fullmatch(r"\d{1,9}", part[0]) for part in parts)
     names: dict[int, str] = {}
     for row, (place, line) in enumerate(lines):
         column, name = (int(parts[row][0]) - 1, parts[row][1]) if numbered else (row, line)
@@ -256,9 +257,10 @@ def _check_largest(path: str | os.PathLike, scores: np.ndarray, scale: float | N
     largest = float(scores.max(initial=0.0))
     if largest * (scale or 1.0) <= 1 + _ROUNDING:
         return
-    middle = float(np.median(scores.sum(axis=1)))
+    with np.errstate(over="ignore"):
+        middle = float(np.median(scores.sum(axis=1)))
     advice = "what brings them to [0, 1]"
-    if round(middle) > 1 and abs(middle - round(middle)) < 0.01:  # a sum of softmaxes
+    if 1.5 < middle < math.inf and abs(middle - round(middle)) < 0.01:  # a sum of softmaxes
         advice = f"its rows sum to {round(middle)}, so {1 / round(middle):.3g}"
     given = "" if scale is None else f" times `scale={scale:g}`"
     raise UserError(f"{path}: scores reach {largest:.4g}{given}, above 1; give `scale` ({advice})")

@@ -16,10 +16,10 @@ import tensorflow as tf
 
 from cpmn_tf import __version__
 from cpmn_tf.config import Config, with_settings
-from cpmn_tf.data.manifest import Manifest
+from cpmn_tf.data.manifest import Manifest, StreamSpec, check_classes, check_stream_names
 from cpmn_tf.encoding.description import first_difference
 from cpmn_tf.errors import UserError
-from cpmn_tf.files import local, read_json, write_json
+from cpmn_tf.files import local, read_own_json, write_json
 from cpmn_tf.models import CPMN
 
 FILE = "model.json"
@@ -27,6 +27,11 @@ MODULES = ("cascade", "pyramid")
 
 # What TensorFlow raises over a checkpoint that is damaged or of something else.
 CHECKPOINT_ERRORS = (tf.errors.OpError, AssertionError, IndexError, KeyError, ValueError)
+
+# Types of what model.json holds, in JSON.
+_TYPES = {"config": dict, "streams": list, "classes": list, "seed": int, "precision": str}
+_TYPES |= {"train_split": str, "validation_split": str, "fingerprint": str}
+_TYPES |= {"contents": dict, "encoder": dict}
 
 # Settings that may change after training: they act at inference only.
 INFERENCE_SETTINGS = frozenset(
@@ -106,16 +111,24 @@ class ModelManifest:
         path = local(model_dir) / FILE
         if not path.is_file():
             raise UserError(f"{path}: there is no such file; give a folder that cpmn-train made")
-        value = read_json(path)
+        value = read_own_json(path)
         try:
             value = {"contents": {}, "encoder": {}, **value}
             value = {field.name: value[field.name] for field in dataclasses.fields(cls)}
-            value["config"] = Config.from_dict(value["config"], source=str(path))
-            value["classes"] = tuple(map(str, value["classes"]))
-            value["streams"] = {str(s["name"]): int(s["width"]) for s in value["streams"]}
-            return cls(**value)
-        except (AttributeError, KeyError, TypeError) as error:
+            for name, kind in _TYPES.items():
+                if type(value[name]) is not kind:
+                    raise TypeError(f"{name} is {value[name]!r:.60}")
+            streams = [StreamSpec(**item) for item in value["streams"]]
+            check_stream_names([spec.name for spec in streams])
+            value["streams"] = {spec.name: spec.width for spec in streams}
+            value["classes"] = tuple(value["classes"])
+            check_classes(value["classes"])
+        except UserError as error:
+            raise UserError(f"{path}: {error}") from error
+        except (KeyError, TypeError) as error:
             raise UserError(f"{path}: is damaged ({error!r}); train into a new folder") from error
+        value["config"] = Config.from_dict(value["config"], source=str(path))
+        return cls(**value)
 
     def claim(self, model_dir: str | os.PathLike) -> None:
         """Writes the manifest into a new folder, or checks that the one there is the same.

@@ -24,7 +24,6 @@ import pathlib
 import random
 import re
 import socket
-import struct
 import sys
 import tempfile
 import threading
@@ -44,6 +43,18 @@ from tensorflow_serving.apis import (
 
 from cpmn_tf.serving.protobufs import predict_request
 from cpmn_tf.serving.saved_model import export
+from experiments.benchmarks.mutations import (
+    FLOATS,
+    NAMES,
+    NUMBERS,
+    Rng,
+    json_text,
+    lying_npy,
+    lying_zip,
+    mutated,
+    mutated_value,
+    with_fields_mutated,
+)
 from experiments.benchmarks.serving import Server, inputs, random_model
 
 WIDTH, UNITS, SENDERS = 8, 40, 4
@@ -60,121 +71,7 @@ SERVICES = {
 TELLS = re.compile(r"\n|Traceback|File \"|site-packages|/(?:tmp|home|usr|work|root|opt|var)/\S*")
 LOGGED = re.compile(r"a request failed")
 
-Rng = random.Random
-
-# -- bytes and numbers
-
-NUMBERS = [0, 1, -1, 2, 7, 8, 2**7, 2**15, 2**24, 2**31 - 1, -(2**31), 2**32, 2**53, 2**63 - 1]
-FLOATS = [float("nan"), float("inf"), -float("inf"), 0.0, -0.0, 1e-45, -1.0, 3e38, -3e38, 1e30]
-NAMES = ["", "cpmn", "rgb", "detect", "score", "x" * 3000, "\u0000", "é\u2028", "../../x", "%s{0}"]
-
-
-def mutated(rng: Rng, whole: bytes) -> bytes:
-    """Bytes flipped, taken out, doubled, put in, cut off."""
-    data = bytearray(whole)
-    for _ in range(rng.choice((1, 1, 2, 5, 30))):
-        at = rng.randrange(len(data) + 1)
-        end = min(len(data), at + rng.choice((1, 2, 4, 8, 100)))
-        kind = rng.randrange(6)
-        if kind == 0 and data:
-            data[at % len(data)] ^= 1 << rng.randrange(8)
-        elif kind == 1:
-            del data[at:end]
-        elif kind == 2:
-            data[at:at] = data[at:end]
-        elif kind == 3:
-            data[at:at] = rng.randbytes(end - at)
-        elif kind == 4:
-            data[at:end] = rng.choice((b"\xff", b"\x00", b"\x7f", b"\x80")) * (end - at)
-        elif rng.random() < 0.2:
-            del data[at:]
-    return bytes(data)
-
-
 # -- messages
-
-
-def _varint(number: int) -> bytes:
-    number &= 2**64 - 1
-    parts = bytearray()
-    while number > 127:
-        parts.append(number & 127 | 128)
-        number >>= 7
-    return bytes([*parts, number])
-
-
-def _read_varint(data: bytes, at: int) -> tuple[int, int]:
-    number = 0
-    for shift in range(0, 70, 7):
-        number |= (data[at] & 127) << shift
-        at += 1
-        if data[at - 1] < 128:
-            break
-    return number, at
-
-
-def fields(message: bytes) -> list[tuple[int, bytes]]:
-    """Tags and values of a message's fields, as they are written; lengths are left out.
-
-    Raises:
-      ValueError: if it is no message.
-    """
-    found, at = [], 0
-    try:
-        while at < len(message):
-            tag, at = _read_varint(message, at)
-            if tag & 7 == 2:
-                size, at = _read_varint(message, at)
-                end = at + size
-            elif tag & 7 == 0:
-                _, end = _read_varint(message, at)
-            else:
-                end = at + {1: 8, 5: 4}[tag & 7]
-            if end > len(message) or tag < 8:
-                raise ValueError("no message")
-            found.append((tag, message[at:end]))
-            at = end
-    except LookupError as error:
-        raise ValueError("no message") from error
-    return found
-
-
-def written(parts: list[tuple[int, bytes]]) -> bytes:
-    """The message of :func:`fields`."""
-    return b"".join(
-        _varint(tag) + (_varint(len(value)) if tag & 7 == 2 else b"") + value
-        for tag, value in parts
-    )
-
-
-def with_fields_mutated(rng: Rng, message: bytes, other: bytes = b"") -> bytes:
-    """Fields doubled, left out, changed, exchanged or taken of another message, at any depth."""
-    try:
-        parts = fields(message)
-    except ValueError:
-        return mutated(rng, message)
-    if not parts:
-        return rng.randbytes(rng.randrange(8))
-    at = rng.randrange(len(parts))
-    tag, value = parts[at]
-    kind = rng.randrange(10)
-    if kind == 0:
-        del parts[at]
-    elif kind == 1:
-        parts[at:at] = [parts[at]] * rng.choice((1, 2, 50))
-    elif kind == 2:
-        rng.shuffle(parts)
-    elif kind == 3:
-        parts[at] = (rng.randrange(1, 30) << 3 | tag & 7, value)
-    elif kind == 4 and other:
-        parts[at:at] = fields(other)
-    elif tag & 7 == 2 and value:
-        parts[at] = tag, with_fields_mutated(rng, value, other)
-    elif tag & 7 == 0:
-        parts[at] = tag, _varint(rng.choice(NUMBERS))
-    else:
-        parts[at] = tag, mutated(rng, value)
-    return written(parts)
 
 
 def sound_predict(rng: Rng, signature: str = "") -> predict_pb2.PredictRequest:
@@ -280,13 +177,6 @@ def message(rng: Rng) -> tuple[str, bytes]:
 
 # -- JSON and HTTP
 
-LITERALS = [
-    "NaN", "-Infinity", "1e999", "-1e-999", "1" * 5000, "1.5", "-0", "true", "null", '""', "[]",
-    "{}", "[[]]", '"\\ud800"', '"x"', '{"b64": "AAAA"}', '{"b64": "!"}', '{"b64": 1}', "16777217",
-    "2147483648", "[" * 3000 + "]" * 3000, "[" * 200000, '{"a":' * 900 + "1" + "}" * 900, "NULL",
-    '{"a":1,"a":2}', "[1,]", "01", "\u00e9", "'a'", "[[[1]]]", "[" + "1," * 5000 + "1]",
-]  # fmt: skip
-
 
 def sound_body(rng: Rng) -> dict:
     """A body that is answered."""
@@ -302,32 +192,6 @@ def sound_body(rng: Rng) -> dict:
     return body | {"instances": rows}
 
 
-def mutated_value(rng: Rng, value: object) -> object:
-    """A value of JSON with something in it replaced by ``@N``, which stands for a literal."""
-    if isinstance(value, dict) and value and rng.random() < 0.85:
-        name = rng.choice(sorted(value))
-        changed = dict(value)
-        kind = rng.random()
-        if kind < 0.08:
-            del changed[name]
-        elif kind < 0.16:
-            changed[rng.choice(NAMES)] = changed.pop(name)
-        elif kind < 0.22:
-            changed[rng.choice((*NAMES, "inputs", "instances"))] = value[name]
-        else:
-            changed[name] = mutated_value(rng, value[name])
-        return changed
-    if isinstance(value, list) and value and rng.random() < 0.85:
-        at = rng.randrange(len(value))
-        kind = rng.random()
-        if kind < 0.1:
-            return value[:at] + value[at + 1 :]
-        if kind < 0.2:
-            return value[:at] + [value[at]] * rng.choice((2, 3, 40)) + value[at:]
-        return [*value[:at], mutated_value(rng, value[at]), *value[at + 1 :]]
-    return f"@{rng.randrange(len(LITERALS))}"
-
-
 def json_body(rng: Rng) -> bytes:
     """The body of a `:predict`."""
     value: object = sound_body(rng)
@@ -336,8 +200,8 @@ def json_body(rng: Rng) -> bytes:
         return json.dumps(value).encode()
     for _ in range(rng.choice((1, 1, 2, 4))):
         value = mutated_value(rng, value)
-    text = re.sub(r'"@(\d+)"', lambda found: LITERALS[int(found[1])], json.dumps(value))
-    body = text.encode(rng.choice(("utf-8", "utf-8", "utf-8", "utf-16", "latin-1")), "replace")
+    encoding = rng.choice(("utf-8", "utf-8", "utf-8", "utf-16", "latin-1"))
+    body = json_text(value).encode(encoding, "replace")
     return mutated(rng, body) if kind == 1 else body
 
 
@@ -406,19 +270,6 @@ def rest_request(rng: Rng) -> bytes:
 
 # -- files
 
-DTYPES = ["<f4", "<f4", "<f2", "<f8", ">f4", "<i8", "|b1", "<f16", "|O", "<U9", "<M8[s]", "|V4"]
-DTYPES += ["<c8", "|S0", "<f3", "x" * 200, "<i4"]
-SHAPES = ["(40, 8)", "(40, 16)", "(0, 8)", "(-1, 8)", "(40,)", "()", "(2**40, 8)", "(40, 8, 1)"]
-SHAPES += [
-    f"({10**30}, 8)",
-    f"({2**62}, 8)",
-    "[40, 8]",
-    "(True, 8)",
-    "(40.0, 8)",
-    "None",
-    "(1,) * 9",
-]
-
 
 def npy(rng: Rng, units: int = UNITS, width: int = WIDTH) -> bytes:
     """A `.npy` file, one in three of which is sound."""
@@ -435,13 +286,7 @@ def npy(rng: Rng, units: int = UNITS, width: int = WIDTH) -> bytes:
         return file.getvalue()
     if kind == 2:
         return mutated(rng, file.getvalue())
-    order, rest = rng.choice(("True", "False", "3")), rng.choice(("", "", "", "x", "((((" * 200))
-    text = f"{{'descr': '{rng.choice(DTYPES)}', 'fortran_order': {order}, "
-    header = f"{text}'shape': {rng.choice(SHAPES)}, {rest}}}".encode()
-    size = rng.choice((len(header), len(header), len(header) - 3, 0, 65535))
-    version = rng.choice((b"\x01\x00", b"\x01\x00", b"\x02\x00", b"\x03\x00", b"\x09\x00"))
-    length = struct.pack("<H" if version == b"\x01\x00" else "<I", size)
-    return b"\x93NUMPY" + version + length + header + array.tobytes()
+    return lying_npy(rng, array.tobytes())
 
 
 def npz(rng: Rng) -> bytes:
@@ -473,13 +318,7 @@ def npz(rng: Rng) -> bytes:
             archive.writestr(zipfile.ZipInfo(name), data, method)
     if kind == 6:
         return mutated(rng, file.getvalue())
-    whole = bytearray(file.getvalue())
-    if kind == 7:  # the directory and the members' heads lie
-        at = whole.find(rng.choice((b"PK\x01\x02", b"PK\x03\x04", b"PK\x05\x06")))
-        for _ in range(rng.choice((1, 3))):
-            field = at + rng.randrange(4, 46)
-            whole[field : field + 4] = struct.pack("<I", rng.choice(NUMBERS) % 2**32)
-    return bytes(whole)
+    return lying_zip(rng, file.getvalue()) if kind == 7 else file.getvalue()
 
 
 def upload(rng: Rng) -> bytes:

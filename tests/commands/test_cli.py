@@ -38,6 +38,16 @@ def test_help_shows_a_default_of_zero_but_not_of_nothing(capsys):
     assert {"  --xla", "  --set", "  --split"} <= set(lines)
 
 
+def test_what_absl_cannot_read_is_one_line(tmp_path, capsys):
+    path = tmp_path / "more.flags"
+    path.write_bytes("--split=prüfung\n".encode("latin-1"))
+    assert evaluate.main([f"--flagfile={path}"]) == 2
+    line = f"cpmn-evaluate: --flagfile={path}: is not UTF-8 text; save it as UTF-8"
+    assert capsys.readouterr().err == f"{line} (see cpmn-evaluate --help)\n"
+    assert evaluate.main([f"--{'x' * 2000}"]) == 2
+    assert capsys.readouterr().err.startswith("cpmn-evaluate: a flag of a thousand letters is")
+
+
 def test_a_reader_that_has_seen_enough_is_no_error():
     found = run_in_shell("cpmn-train --print_config | head -1")
     assert found.stdout.startswith("# data:") and not found.stderr

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import json
 
 import numpy as np
 import pytest
@@ -490,6 +491,46 @@ def test_a_broken_shard_is_named(tmp_path, dataset_writer, config):
     batches = pipeline.cascade_batches(split, "rgb", config, seed=0)
     with pytest.raises(UserError, match=r"training-00000-of-00001\.tfrecord: record 1 is broken"):
         list(records.readable(batches, split.manifest, "training"))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"example/id": b"\xff"},
+            r"'training' cannot be read \(the id, units or classes of '\ufffd'",
+        ),
+        (
+            {"feature/rgb/dimensions": (-5, 12)},
+            "record 1 is broken .*rgb is not 12 values for each",
+        ),
+        ({"clip/label/index": (3,)}, "record 1 is broken .*a label is outside the 3 classes"),
+        ({}, "holds 3 records instead of 2"),
+    ],
+)
+def test_a_record_that_cannot_be_is_named_at_once(tmp_path, dataset_writer, change, message):
+    write, make = dataset_writer
+    folder = write(tmp_path / "d", {"training": make(3)})
+    path = folder / "training-00000-of-00001.tfrecord"
+    records = [tf.train.Example.FromString(data.numpy()) for data in tf.data.TFRecordDataset(path)]
+    for key, value in change.items():
+        feature = records[1].features.feature[key]
+        if isinstance(value, bytes):
+            feature.bytes_list.value[:] = [value]
+        else:
+            feature.int64_list.value[:] = value
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for record in records:
+            writer.write(record.SerializeToString())
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["splits"]["training"][0] |= {
+        "bytes": path.stat().st_size,
+        "videos": 3 if change else 2,
+    }
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    (folder / "training.index.npz").unlink()
+    with pytest.raises(UserError, match=message):
+        pipeline.Split.open(folder, "training")
 
 
 def test_an_empty_split_is_refused(tmp_path, dataset_writer):

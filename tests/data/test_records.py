@@ -1,21 +1,29 @@
 """Records: what is written is read, training sees no instance, and nothing broken passes."""
 
 import dataclasses
+import functools
 import hashlib
 import json
+import operator
 import os
 import struct
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from cpmn_tf.data import records, schema
 from cpmn_tf.data.manifest import GRAPH_ARGUMENTS, Manifest, Shard, StreamSpec, check_stream_names
 from cpmn_tf.errors import UserError
 from cpmn_tf.inference import input_specs
+from experiments.benchmarks.mutations import framed
 
 SHARD = "training-00000-of-00001.tfrecord"
+
+
+SOUND_SHARD = {"file": SHARD, "videos": 1, "units": 7, "bytes": 3, "sha256": ""}
 
 
 def make_manifest(dtype="float32", **changes) -> Manifest:
@@ -239,6 +247,7 @@ def test_a_broken_record_of_a_batch_has_no_length(name):
     [
         _int64("segment/label/index", 0, 3),
         _float("segment/end/seconds", 0.0),
+        _float("segment/end/seconds", float("inf")),
         _float("segment/start/seconds", float("nan")),
         lambda feature: feature["segment/label/index"].int64_list.value.append(0),
     ],
@@ -258,6 +267,8 @@ def test_broken_segments_are_refused_by_id(change):
         ({"id": "half \ud800"}, "cannot name a file"),
         ({"duration": 0.0}, "clip/duration is 0.0"),
         ({"rate": float("inf")}, "feature/rate is inf"),
+        ({"rate": 1e-50}, "feature/rate is 1e-50"),  # 0 in float32
+        ({"duration": 1e39}, "clip/duration is 1e"),
         ({"labels": (3,)}, "outside the 3 classes"),
         ({"segments": ((0, 1, -1),)}, "outside the 3 classes"),
         ({"features": {"rgb": np.ones((2, 3))}}, "has streams"),
@@ -297,6 +308,9 @@ def test_manifest_round_trip(tmp_path):
         ({"dtype": "object"}, "dtype 'object'"),
         ({"rate": -1}, "rate -1"),
         ({"rate": "5"}, "damaged"),
+        ({"rate": float("nan")}, "it holds NaN or infinity"),
+        ({"source": "simulated"}, '"source" is not an object'),
+        ({"source": {"a": json.loads("[" * 99 + "]" * 99)}}, "nested too deeply"),
         ({"streams": []}, "streams are none"),
         ({"streams": [{"name": "rate", "width": 1}]}, "reserved"),
         ({"streams": [{"name": "a/b", "width": 1}]}, "stream 'a/b'"),
@@ -310,6 +324,8 @@ def test_manifest_round_trip(tmp_path):
         ({"classes": [3]}, "class 3"),
         ({"splits": {"a/b": []}}, "subset 'a/b'"),
         ({"splits": {"training": [{"file": "../x-00000-of-00001.tfrecord"}]}}, "damaged"),
+        ({"splits": {"training": [{**SOUND_SHARD, "sha256": 5}]}}, "its digest 5 is no text"),
+        ({"splits": {"training": [{**SOUND_SHARD, "videos": 1 << 70}]}}, "is not a count"),
         ({"splits": 3}, "damaged"),
     ],
 )
@@ -320,6 +336,34 @@ def test_broken_manifests_are_refused(tmp_path, change, message):
     with pytest.raises(UserError, match=message) as error:
         Manifest.load(tmp_path)
     assert str(path) in str(error.value) and "\n" not in str(error.value)
+
+
+LEAVES = st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=3)
+LEAVES |= st.sampled_from([[], {}, [0], {"name": "x"}, "rgb", 1 << 70])
+PLACES = [(key,) for key in ("dtype", "rate", "schema_version", "folder", "more", "source")]
+PLACES += [("source", "seed"), ("classes",), ("classes", 0), ("streams",), ("streams", 0)]
+PLACES += [("streams", 0, "name"), ("streams", 0, "width"), ("splits",), ("splits", "training")]
+PLACES += [("splits", "training", 0, key) for key in (*SOUND_SHARD, "more")]
+
+
+@settings(max_examples=80, derandomize=True, deadline=None)
+@given(place=st.sampled_from(PLACES), leaf=LEAVES)
+def test_whatever_a_manifest_holds_is_checked_or_one_line(tmp_path_factory, place, leaf):
+    folder = tmp_path_factory.getbasetemp()
+    shards = {"training": [dict(SOUND_SHARD)]}
+    value = dataclasses.asdict(make_manifest(source={"seed": 3}, splits=shards, folder=None))
+    del value["folder"]
+    value["classes"], value["streams"] = list(value["classes"]), list(value["streams"])
+    functools.reduce(operator.getitem, place[:-1], value)[place[-1]] = leaf
+    (folder / "manifest.json").write_text(json.dumps(value))
+    try:
+        found = Manifest.load(folder)
+    except UserError as error:
+        assert str(folder) in str(error) and len(str(error).splitlines()) == 1
+    else:
+        assert found.simulated is False
+        assert all(len(found.fingerprint(name)) == 64 for name in found.splits)
+        json.dumps(dict(found.source), allow_nan=False)
 
 
 @pytest.mark.parametrize(
@@ -408,6 +452,15 @@ def test_a_record_longer_than_its_shard(tmp_path):
         return data
 
     assert "record 0 is broken" in damaged(tmp_path, lengthen)
+
+
+def test_a_length_that_its_checksum_fits_is_not_believed(tmp_path):
+    path = tmp_path / SHARD
+    path.write_bytes(framed(b"sound") + framed(b"sound"))
+    records.check_frames([str(path)])
+    path.write_bytes(framed(b"sound") + framed(b"1 TiB", 2**40))  # TensorFlow would die of it
+    with pytest.raises(UserError, match=r"tfrecord: record 1 is broken \(it is longer"):
+        records.check_frames([str(path)])
 
 
 def test_broken_records_are_explained(tmp_path):

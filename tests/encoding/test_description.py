@@ -24,6 +24,13 @@ def test_it_comes_back_as_it_was_written(tmp_path):
     assert load_description(path) == DESCRIPTION
 
 
+def test_what_no_data_set_could_keep_is_damaged(tmp_path):
+    path = tmp_path / "encoder.json"
+    path.write_text(json.dumps(DESCRIPTION | {"fps": float("inf")}))
+    with pytest.raises(UserError, match=r"encoder\.json: is damaged"):
+        load_description(path)
+
+
 @pytest.mark.parametrize(
     "change, expected",
     [

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from cpmn_tf.errors import UserError
 from cpmn_tf.formats.annotations import (
+    LARGEST,
     Annotations,
     Instance,
     Video,
@@ -105,7 +106,7 @@ def test_annotations_round_trip(tmp_path):
         ({"database": {"v": entry(annotations=[{}])}}, "video 'v': an annotation has no label"),
         (
             {"database": {"v": entry(annotations=[{"label": "x\ud800"}])}},
-            r"the label 'x\\ud800' holds half a surrogate pair",
+            r"holds half a surrogate pair, in '.*\"x\\ud800'",
         ),
         ({"database": {"v": entry(duration=0)}}, "video 'v': duration is 0.0; it must be positive"),
         ({"database": {"v": entry(fps="fast")}}, "video 'v': fps is 'fast', not a number"),
@@ -121,6 +122,14 @@ def test_annotations_round_trip(tmp_path):
         (
             {"database": {"v": entry(annotations=[{"label": "x", "segment": [0, "nan"]}])}},
             "is nan; it must be finite",
+        ),
+        (
+            {"database": {"v": entry(annotations=[{"label": "x", "segment": [0, 1e39]}])}},
+            r"is 1e\+39; it must be finite, at most 1e\+30",
+        ),
+        (
+            {"database": {"v": entry(fps=5e-324)}},
+            "fps is 5e-324; it must be positive, at least 1e-30",
         ),
         ({"database": {"v": entry(ambiguous=[[3, 2]])}}, "an ambiguous interval ends before"),
         (
@@ -354,7 +363,7 @@ def test_labels_that_may_be_several_are_doubted(labels, doubted):
     assert [repr(doubted) in note for note in notes] == ([True] if doubted else [])
 
 
-@given(st.one_of(st.floats(allow_nan=False, allow_infinity=False), st.integers(-(2**60), 2**60)))
+@given(st.one_of(st.floats(-LARGEST, LARGEST), st.integers(-(2**60), 2**60)))
 def test_numbers_may_be_strings(value):
     assert parse_number(value, "x") == float(value)
     assert parse_number(str(value), "x") == float(value)

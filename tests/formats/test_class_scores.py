@@ -4,6 +4,8 @@ import json
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from cpmn_tf.errors import UserError
 from cpmn_tf.formats.annotations import load_annotations
@@ -37,6 +39,31 @@ def files(tmp_path):
 
 def npy_flags(files):
     return {"rows": str(files / "rows.txt"), "columns": str(files / "columns.txt")}
+
+
+FIELDS = st.sampled_from(["", "a", "b", "run", "jump", "video", "0.5", "1e400", "-1", "9" * 5000])
+LINES = st.lists(st.lists(FIELDS | st.text(max_size=3), min_size=1, max_size=4), max_size=4)
+
+
+@settings(max_examples=80, derandomize=True, deadline=None)
+@given(lines=LINES, sound=st.booleans(), names=LINES)
+def test_whatever_a_table_holds_is_scores_or_one_line(tmp_path_factory, lines, sound, names):
+    path, columns = (tmp_path_factory.getbasetemp() / name for name in ("drawn.csv", "drawn.txt"))
+    above = [["video", "run", "jump"], ["a", "0.5", "1"], ["b", "0", "0.25"]] if sound else []
+    rows, titles = (
+        "\n".join(mark.join(line) for line in some).encode(errors="replace")
+        for mark, some in ((",", [*above, *lines]), (" ", names))
+    )
+    path.write_bytes(rows)
+    columns.write_bytes(titles)
+    for more in ({}, {"columns": str(columns)}):
+        try:
+            found = load(path, **more)
+        except UserError as error:
+            text = str(error)
+            assert (str(path) in text or str(columns) in text) and len(text.splitlines()) == 1
+        else:
+            assert found.shape == (2, 2) and ((found >= 0) & (found <= 1)).all()
 
 
 def test_names_in_another_form_of_unicode(tmp_path):
@@ -86,6 +113,9 @@ def test_scores_above_one_need_a_scale(files):
     (files / "double.csv").write_text("video,jump,run\na,1.5,0.5\nb,0,0.0625\n")
     with pytest.raises(UserError, match="above 1; give `scale"):
         load(files / "double.csv")
+    np.save(files / "double.npy", np.full((3, 2), 1e308))  # no float holds the rows' sums
+    with pytest.raises(UserError, match=r"reach 1e\+308, above 1; give `scale` \(what brings"):
+        load(files / "double.npy", **flags)
     for wrong in (0, -1.0, float("nan"), float("inf")):
         with pytest.raises(UserError, match="must be a positive number"):
             load(files / "s.csv", scale=wrong)

@@ -63,6 +63,7 @@ def test_a_class_named_by_digits_is_not_a_number(tmp_path):
         ("d.txt", "a 0 1 0.5\n", r"d.txt line 1: has 4 fields; write: video start end class"),
         ("d.txt", "a 0 1 Diving 1\na 3 1 Diving 1\n", r"line 2: the segment ends before"),
         ("d.txt", "a 0 1 1 0.5\n", r"line 1: 1 is not the number of a THUMOS14 class"),
+        ("d.txt", f"a 0 1 {'9' * 5000} 0.5\n", r"line 1: 9{40} is not the number of a THUMOS14"),
         ("d.txt", "a 0 1 Diving inf\n", r"line 1: the score is inf; it must be finite"),
         ("d.csv", "", "is empty; write a line that names the columns"),
         ("d.csv", "video,start,end,label\n", r"no column 'score' among video, start, end, label"),

@@ -4,11 +4,40 @@ import json
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from cpmn_tf.errors import UserError
 from cpmn_tf.formats.detections import Detections, load_detections, save_detections
 
 IDS = ("-a", "b c", "d'\"e", "vidéo 視頻", "v_test_0001")
+
+
+VALUES = st.none() | st.booleans() | st.floats() | st.integers() | st.sampled_from(["", "x", "1.5"])
+VALUES |= st.lists(VALUES, max_size=3) | st.dictionaries(st.sampled_from(["label", ""]), VALUES)
+SEGMENTS = st.tuples(st.floats(0, 9), st.floats(9, 20)) | VALUES
+ROWS = {"label": st.just("x") | VALUES, "score": st.floats() | VALUES, "segment": SEGMENTS}
+RESULTS = st.dictionaries(
+    st.text(max_size=3),
+    st.lists(st.fixed_dictionaries(ROWS) | st.fixed_dictionaries({}, optional=ROWS), max_size=2)
+    | VALUES,
+    max_size=2,
+)
+
+
+@settings(max_examples=100, derandomize=True, deadline=None)
+@given(value=st.fixed_dictionaries({"results": RESULTS}) | VALUES)
+def test_whatever_json_holds_is_detections_or_one_line(tmp_path_factory, value):
+    path = tmp_path_factory.getbasetemp() / "drawn.json"
+    path.write_text(json.dumps(value))
+    try:
+        found = load_detections(path)
+    except UserError as error:
+        assert str(path) in str(error) and len(str(error).splitlines()) == 1
+    else:
+        assert np.isfinite([found.start, found.end, found.score]).all()
+        assert (found.start <= found.end).all()
+        assert len(found) == sum(map(len, value["results"].values()))
 
 
 @pytest.mark.parametrize(

@@ -159,6 +159,30 @@ def test_a_damaged_folder_is_named(tmp_path, text, expected):
         ModelManifest.load(tmp_path)
 
 
+@pytest.mark.parametrize(
+    "change, expected",
+    [
+        ({"config": "thumos14"}, "is damaged .*config is 'thumos14'"),
+        ({"streams": [{"name": "rgb", "width": "wide"}]}, "stream 'rgb': width 'wide' is not in"),
+        ({"streams": [{"name": "a/b", "width": 1}]}, "stream 'a/b': a stream is named by"),
+        ({"streams": []}, "streams are none"),
+        ({"streams": [{"name": "rgb", "width": 1}] * 2}, "streams are none, or one is named twice"),
+        ({"classes": []}, "there is no class"),
+        ({"classes": ["two\nlines"]}, r"class 'two\\nlines'"),
+        ({"seed": float("inf")}, "is damaged"),
+        ({"encoder": []}, "is damaged .*encoder is"),
+        ({"contents": {"ids": "\ud800"}}, "half a surrogate pair"),
+    ],
+)
+def test_every_value_is_checked(tmp_path, change, expected):
+    MANIFEST.claim(tmp_path)
+    path = tmp_path / "model.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    with pytest.raises(UserError, match=expected) as caught:
+        ModelManifest.load(tmp_path)
+    assert str(path) in str(caught.value)
+
+
 def test_a_setting_that_is_wrong_is_named_with_the_file(tmp_path):
     MANIFEST.claim(tmp_path)
     text = (tmp_path / "model.json").read_text().replace('"units": 400', '"units": -1')

@@ -73,11 +73,14 @@ class Archive:
         """An array, whatever its axes.
 
         Raises:
-          UserError: naming the file, if the array is damaged or would have to be unpickled.
+          UserError: naming the file, if the array is damaged, has a shape and no values yet, or
+            would have to be unpickled.
         """
         with readable(self._path, f"{name} is damaged"):
             values = self._file[name]
             if not isinstance(values, bytes | np.ndarray):  # HDF5's
+                if values.size and not (values.id.get_storage_size() or values.is_virtual):
+                    raise UserError(f"{self._path}: {name!r} was never written; save it anew")
                 values = values[()]
         if isinstance(values, np.generic):
             return np.asarray(values)

@@ -9,6 +9,7 @@ import mmap
 import os
 import pickle
 import re
+import sys
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -46,6 +47,9 @@ def read_objects(path: str | os.PathLike) -> list:
             if not fits or math.prod(shape) * dtype.itemsize != size:
                 raise UserError(f"{path}: is not as long as its header says; copy the file anew")
             array = np.fromfile(file, dtype).reshape(shape, order="F" if fortran else "C")
+            _check_text(array)
+    except _Refused as error:
+        raise UserError(f"{path}: {error}; save it anew") from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); check the path") from None
     return list(array) if array.ndim > 1 else array.tolist()
@@ -75,6 +79,7 @@ def _check(value: Any) -> None:
     while waiting:
         item, depth = waiting.pop()
         if isinstance(item, _Array):
+            _check_text(item)
             item = item.ravel().tolist() if item.dtype.kind == "O" else None
         if isinstance(item, (list, tuple)):
             count += len(item)
@@ -83,6 +88,14 @@ def _check(value: Any) -> None:
             waiting += [(inner, depth + 1) for inner in item]
         elif not isinstance(item, (str, bytes, int, float, type(None))):
             raise _Refused(f"holds an object of the type {type(item).__name__}")
+
+
+def _check_text(array: np.ndarray) -> None:
+    """Refuses numbers that stand for no character: text made of them is broken."""
+    if array.dtype.kind == "U":
+        codes = np.frombuffer(array.tobytes(), np.dtype("u4").newbyteorder(array.dtype.byteorder))
+        if codes.max(initial=0) > sys.maxunicode:
+            raise _Refused("holds what is no text")
 
 
 # Python's own, not C's, which takes memory on the file's word: 16 GiB for a memo's index.
@@ -123,7 +136,9 @@ def _reconstruct(*_: Any) -> _Array:
 
 
 def _scalar(kind: _Type, data: bytes) -> Any:
-    return np.frombuffer(data, kind.dtype, count=1)[0].item()
+    array = np.frombuffer(data, kind.dtype, count=1)
+    _check_text(array)
+    return array[0].item()
 
 
 def _encode(text: str, encoding: str) -> bytes:

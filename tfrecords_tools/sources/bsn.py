@@ -104,7 +104,10 @@ def _times(what: str, entry: Any) -> tuple[float, float, float]:
     names = ("duration_second", "duration_frame", "feature_frame")
     numbers = (parse_number(entry.get(name), f"{what}: {name}", positive=True) for name in names)
     seconds, frames, covered = numbers
-    return seconds, frames / seconds, covered / frames * seconds
+    span = parse_number(
+        covered / frames * seconds, f"{what}: what its features last", positive=True
+    )
+    return seconds, frames / seconds, span
 
 
 open_source = BsnSource

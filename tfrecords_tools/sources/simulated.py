@@ -35,6 +35,7 @@ from tfrecords_tools.sources import SourceSettings, SourceVideo
 WIDTH = 101  # G: scores per stream, UCF101's classes
 UNIT_FRAMES = 5
 FPS = 30.0  # where the annotations do not say
+MAX_FRAMES = 1_000_000  # of a video: 9 hours, and half a GiB while its scores are made
 STREAMS = ("rgb", "flow")
 BACKGROUNDS = 60
 GROUP = 5  # classes whose flanks look alike in part
@@ -170,7 +171,12 @@ class SimulatedSource:
         for video in annotations.videos.values():
             if video.duration is None:
                 raise UserError(
-                    f"video {video.id!r}: has no duration; add it to the annotations to simulate"
+                    f"{timelines}: video {video.id!r} has no duration; add it to simulate"
+                )
+            if video.duration * max(video.fps or FPS, UNIT_FRAMES) > MAX_FRAMES:
+                raise UserError(
+                    f"{timelines}: video {video.id!r} would have more than {MAX_FRAMES} frames; "
+                    "correct its duration or fps"
                 )
         self.annotations = annotations
         self.counts = Counter[tuple[str, str]]()
@@ -223,7 +229,7 @@ class SimulatedSource:
 
     def _shots(self, rng: np.random.Generator, video: Video, centres: np.ndarray) -> list[tuple]:
         """Each shot's units and what it shows: ('scene' or 'background', index), its strength."""
-        seconds = max(centres[-1], 1.0)
+        seconds = max(min(centres[-1], video.duration or 0.0), 1.0)  # a unit may be longer
         lengths = rng.lognormal(np.log(5), 0.7, size=int(seconds) + 10)
         edges = np.searchsorted(np.cumsum(lengths), centres)
         own = [self._index[label] for label in video.labels]

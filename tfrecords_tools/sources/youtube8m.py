@@ -8,6 +8,7 @@ q·4/255 − 2 + 4/512, as the data set's starter code has it.
 
 import os
 import pathlib
+import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 
@@ -15,6 +16,7 @@ import numpy as np
 import tensorflow as tf
 from google.protobuf.message import DecodeError
 
+from cpmn_tf.data.records import check_frames
 from cpmn_tf.errors import Defect, Problem, UserError, reported
 from cpmn_tf.formats.annotations import Annotations, Video, check_id
 from cpmn_tf.formats.tables import read_table
@@ -100,7 +102,7 @@ def _files(root: pathlib.Path) -> list[tuple[pathlib.Path, str]]:
 def _vocabulary(path: str | os.PathLike) -> dict[int, str]:
     names: dict[int, str] = {}
     for place, row in read_table(path, {"Index": ("index",), "Name": ("name",)}):
-        if not row["Index"].isdecimal():
+        if not re.fullmatch(r"\d{1,9}", row["Index"]):
             raise UserError(f"{place}: {row['Index']!r:.40} is not a class's number; fix it")
         number = int(row["Index"])
         text = row["Name"] or str(number)
@@ -112,17 +114,19 @@ def _examples(
     path: pathlib.Path, problem: Problem
 ) -> Iterator[tuple[int, tf.train.SequenceExample]]:
     """A file's records and their numbers."""
-    try:
-        for number, data in enumerate(tf.data.TFRecordDataset(str(path)).as_numpy_iterator()):
-            try:
-                example = tf.train.SequenceExample.FromString(data)
-            except DecodeError:
-                problem("unreadable", f"{path}: record {number} is no SequenceExample")
-            else:
-                yield number, example
-    except tf.errors.OpError:
-        text = f"{path}: a record is damaged or cut short; copy the file anew"
-        problem("unreadable", text)
+    with reported(problem, "unreadable"):
+        check_frames([str(path)])
+        try:
+            for number, data in enumerate(tf.data.TFRecordDataset(str(path)).as_numpy_iterator()):
+                try:
+                    example = tf.train.SequenceExample.FromString(data)
+                except DecodeError:
+                    problem("unreadable", f"{path}: record {number} is no SequenceExample")
+                else:
+                    yield number, example
+        except tf.errors.OpError:
+            text = f"{path}: a record is damaged or cut short; copy the file anew"
+            raise UserError(text) from None
 
 
 def _id(example: tf.train.SequenceExample) -> str:

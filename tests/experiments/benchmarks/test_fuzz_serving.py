@@ -22,15 +22,6 @@ def test_a_seed_is_a_request(draw):
     assert ours == again and len({str(each) for each in ours}) > 45
 
 
-def test_fields_of_a_message_are_taken_apart_and_joined():
-    data = fuzz.sound_predict(random.Random(0)).SerializeToString()
-    assert fuzz.written(fuzz.fields(data)) == data
-    assert len(fuzz.fields(data)) == 6  # model_spec and five inputs
-    with pytest.raises(ValueError, match="no message"):
-        fuzz.fields(data[:-1])
-    assert fuzz.fields(b"\x08\x96\x01") == [(8, b"\x96\x01")]  # the encoding's own example: 1: 150
-
-
 def share(outcomes: list[bool]) -> float:
     return sum(outcomes) / len(outcomes)
 

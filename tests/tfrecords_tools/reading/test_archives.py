@@ -2,6 +2,7 @@
 
 import zipfile
 
+import h5py
 import numpy as np
 import pytest
 
@@ -49,3 +50,10 @@ def test_arrays_are_read_by_name(tmp_path):
     with Archive(tmp_path / "x.npz") as archive:
         assert archive.names == ["a", "b/rgb"]
         np.testing.assert_array_equal(archive.read("b/rgb"), VALUES)
+
+
+def test_an_array_that_was_never_written_takes_no_memory(tmp_path):
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file.create_dataset("a", (2**28, 18), "f4", chunks=(1, 18))  # 18 GiB of zeros
+    with pytest.raises(UserError, match=r"x\.h5: 'a' was never written; save it anew"):
+        load_features(tmp_path / "x.h5")

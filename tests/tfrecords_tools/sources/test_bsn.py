@@ -131,6 +131,7 @@ def test_defects_in_the_wild(data, capsys):
     data.entries[second]["annotations"] = [{"segment": [3, 2], "label": "Drinking beer"}]
     data.entries["../../x"] = data.entries[first]
     data.entries["v_no_frames"] = {**data.entries[first], "duration_frame": 0}
+    data.entries["v_no_time"] = {**data.entries[first], "feature_frame": 1e-30}
     data.entries["v_no_subset"] = data.entries[first]
     data.save()
     assert validate_records.main(data.flags()) == 1
@@ -142,6 +143,7 @@ def test_defects_in_the_wild(data, capsys):
         "ends before it starts",
         "'../../x': this id cannot name a file",
         "duration_frame is 0.0; it must be positive",
+        "video 'v_no_time': what its features last is",
         "no subset of the video 'v_no_subset'",
     ):
         assert text in output, text

@@ -166,7 +166,7 @@ def test_no_features_at_all(folders):
         opened(folders, skip_missing=True)
 
 
-@pytest.mark.parametrize("name", ["../../x", "..", "a/b", "a\\b", "a\0b", "", "half \ud800"])
+@pytest.mark.parametrize("name", ["../../x", "..", "a/b", "a\\b", "a\0b", ""])
 def test_ids_that_lead_elsewhere(folders, name):
     folders.database[name] = folders.database[folders.ids[0]]
     folders.annotations.write_text(json.dumps({"database": folders.database}))

@@ -155,8 +155,11 @@ def test_built_records_say_that_they_are_simulated(tmp_path, capsys):
 
 
 def test_errors_are_named(tmp_path, capsys):
-    with pytest.raises(UserError, match="video 'v': has no duration"):
+    with pytest.raises(UserError, match="video 'v' has no duration"):
         source(one_video(duration=None))
+    for frames in ({"duration": 1e30}, {"fps": 1e30}, {"duration": 3e5, "fps": 1e-30}):
+        with pytest.raises(UserError, match="video 'v' would have more than 1000000 frames"):
+            source(one_video(**frames))
     arguments = ["--source=simulated", f"--output_dir={tmp_path / 'out'}", "--fps=25"]
     assert build_records.main(arguments) == 1
     assert "--fps does not go with --source=simulated" in capsys.readouterr().err

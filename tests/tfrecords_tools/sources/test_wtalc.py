@@ -280,6 +280,21 @@ def test_lists_in_lists(tmp_path, capsys, item, name):
     assert line.count("\n") == 1 and len(line) < 1000 and not data.output.exists()
 
 
+def test_numbers_that_are_no_characters(tmp_path):
+    data = Data(tmp_path)
+    text = np.array(["validation", "validation", "test"])
+    broken = np.array([0x110000, 1, 1], "<u4").tobytes()
+    path = data.annotations / "subset.npy"
+    for array in (text, objects([text, text, text]), objects([text[0], text[1], text[2]])):
+        data.put("subset", array)
+        whole = path.read_bytes()
+        letters = "tes".encode("utf-32-le")
+        assert letters in whole
+        path.write_bytes(whole.replace(letters, broken))
+        with pytest.raises(UserError, match=r"subset\.npy: holds what is no text"):
+            data.open()
+
+
 def test_text_of_no_length(tmp_path):
     path = tmp_path / "x.npy"
     with open(path, "wb") as file:

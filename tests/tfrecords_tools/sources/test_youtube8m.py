@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from cpmn_tf.errors import UserError
 from cpmn_tf.formats.annotations import load_annotations
+from experiments.benchmarks.mutations import framed
 from tfrecords_tools.commands import build_records, validate_records
 from tfrecords_tools.sources import SourceSettings
 from tfrecords_tools.sources.youtube8m import Youtube8mSource
@@ -118,8 +119,8 @@ def test_defects_in_the_wild(data, tmp_path, capsys):
         "label 7 is not in the vocabulary",
         "video 'eeee': has neither rgb nor audio",
         "record 6 is no SequenceExample",
-        "train02.tfrecord: a record is damaged or cut short",
-        "train03.tfrecord: a record is damaged or cut short",
+        "train02.tfrecord: record 0 is broken (it is longer than the file); copy",
+        "train03.tfrecord: record 0 is broken (it is longer than the file); copy",
         "train04.tfrecord: a record is damaged or cut short",
     ):
         assert text in output, text
@@ -136,6 +137,13 @@ def test_videos_of_which_some_have_audio(data, tmp_path, capsys):
     assert line in capsys.readouterr().out
     assert build_records.main([*arguments, f"--output_dir={tmp_path / 'records'}"]) == 1
     assert line in capsys.readouterr().err
+
+
+def test_a_record_longer_than_its_file(data):
+    with (data / "train00.tfrecord").open("ab") as file:
+        file.write(framed(example("dddd", [3]), 2**40))
+    with pytest.raises(UserError, match=r"train00.tfrecord: record 2 is broken \(it is longer"):
+        opened(data)
 
 
 def test_records_without_a_video(data, tmp_path, capsys):
@@ -159,4 +167,7 @@ def test_flags(data, tmp_path, capsys):
         opened(tmp_path)
     (tmp_path / "v.csv").write_text("Name\nGame\n")
     with pytest.raises(UserError, match="has no column 'Index'"):
+        opened(data, tmp_path / "v.csv")
+    (tmp_path / "v.csv").write_text(f"Index,Name\n{'9' * 5000},Game\n")
+    with pytest.raises(UserError, match=r"line 2: '9+ is not a class's number"):
         opened(data, tmp_path / "v.csv")
