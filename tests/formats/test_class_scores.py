@@ -172,6 +172,9 @@ def test_what_an_array_does_not_say_must_be_given(files):
     (files / "far.txt").write_text("1 run\n7 jump\n")
     with pytest.raises(UserError, match=r"names column 7 \('jump'\)"):
         load(files / "s.npy", rows=flags["rows"], columns=str(files / "far.txt"))
+    (files / "far.txt").write_text(f"{'9' * 5000} run\n1 jump\n")
+    with pytest.raises(UserError, match="no scores of the class 'run'"):
+        load(files / "s.npy", rows=flags["rows"], columns=str(files / "far.txt"))
     for text in ("0 run\n1 jump\n", "1 run\n1 jump\n", "run\nrun\n"):
         (files / "far.txt").write_text(text)
         with pytest.raises(UserError, match="repeats a column or class"):
