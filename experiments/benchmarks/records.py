@@ -10,7 +10,7 @@
 Everything is in the page cache. Rounds are taken in turns; times are ratios within a round, their
 median. What takes long is written in one round only, and lists of floats of a part of the videos.
 
-    python -m experiments.benchmarks.records
+    python -m experiments.benchmarks.records [VIDEOS]
 """
 
 import collections
@@ -18,6 +18,7 @@ import functools
 import json
 import pathlib
 import shutil
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -231,5 +232,6 @@ def report(seconds: dict[str, list[float]], sizes: dict[str, int]) -> str:
 
 
 if __name__ == "__main__":
+    VIDEOS = int(sys.argv[1]) if len(sys.argv) > 1 else VIDEOS
     with tempfile.TemporaryDirectory() as temporary:
         print(report(*measure(pathlib.Path(temporary))))

@@ -2,7 +2,8 @@
 
 Everything is taken in turns in one run, and figures are ratios within a turn: their median, and
 the quartiles; by the clock, and by the processor's time, which other programs on the machine
-disturb less.
+disturb less. On a machine that is not idle use ``--threads=1``: where a thread of several has to
+wait for its core, the others wait for it, PyTorch's at full speed.
 
 - a training step (G=101; forward, and backward without the gradient of the input, which nobody
   needs) of the cascade (batch 16, P=400, two stages) and of the pyramid (16 windows of 64 units),
@@ -11,7 +12,8 @@ disturb less.
   cascade's second convolution (6400 = 16·400, 1536 = 3·512), and 1024×101×512, the pyramid's finest
   level;
 - with ``--torch``, the same steps in PyTorch (`torch_models`), in a process of its own, from the
-  same weights on the same batch: the losses of the first three must be equal to 10⁻⁴.
+  same weights on the same batch: the losses must be equal to 10⁻⁴ at first, and to 10⁻³ after each
+  of two updates.
 
 Then the share of a step's time that training waits for its input, over whole epochs read from
 shards of THUMOS14's size: 200 videos whose lengths have its median and spread, float16 noise as
@@ -19,7 +21,7 @@ features, both modules.
 
 ``--profile`` prints instead where the processor's time of a float32 step goes, by operation.
 
-    python -m experiments.benchmarks.training [--torch | --profile]
+    python -m experiments.benchmarks.training [--torch] [--threads=1] [--profile]
 """
 
 import argparse
@@ -27,6 +29,7 @@ import collections
 import contextlib
 import dataclasses
 import functools
+import os
 import pathlib
 import pickle
 import subprocess
@@ -50,12 +53,12 @@ from experiments.harness.report import markdown
 from tfrecords_tools.writing import write_shards
 
 BATCH, UNITS, WINDOW, WIDTH, FILTERS, KERNEL, CLASSES = 16, 400, 64, 101, 512, 3, 20
-ROUNDS, WARM, VIDEOS = 11, 2, 200
+ROUNDS, WARM, VIDEOS = 7, 1, 200
 SHAPES = {"cascade": (BATCH, UNITS), "pyramid": (BATCH, WINDOW)}
 STEPS = {"cascade": 1, "pyramid": 10}  # of a turn
 PRODUCT = "matrix product"
 # Of `torch_models`, which is not imported: it needs PyTorch.
-TORCH = ("float32", "float32, compiled", "bfloat16", "bfloat16, compiled")
+TORCH = ("float32", "float32, compiled", "bfloat16")
 MODULES = {
     "cascade": (CascadedClassifier, cascade_loss, pipeline.cascade_batches),
     "pyramid": (PyramidAttention, pyramid_loss, pipeline.pyramid_batches),
@@ -258,7 +261,8 @@ def measure_steps(
             turns |= {row: functools.partial(torch, name) for row, name in with_torch.items()}
             check = next(iter(variants)), next(iter(with_torch))
             ours, theirs = ([turns[name](1).loss for _ in range(3)] for name in check)
-            np.testing.assert_allclose(theirs, ours, rtol=1e-4)
+            # Adam's first updates are the gradients' signs, which rounding turns round near 0.
+            np.testing.assert_array_less(np.abs(np.divide(theirs, ours) - 1), [1e-4, 1e-3, 1e-3])
         seconds: dict[str, list[tuple]] = {name: [] for name in turns}
         for _ in range(ROUNDS + WARM):
             for name, turn in turns.items():
@@ -297,39 +301,44 @@ def profile(module: str, steps: int = 50) -> list[tuple[str, float, float]]:
     """Where the time of a module's float32 steps goes.
 
     Returns:
-      Operation, milliseconds of processor time and number per step, the longest first.
+      Operation, milliseconds and number per step, the longest first. An operation's time is its
+      median over the steps; where it has several threads, it is how long they take together.
     """
     # Part of TensorFlow, but of no interface: needed here alone.
     from tensorflow.tsl.profiler.protobuf import xplane_pb2
 
-    turn = our_turn(module, Variant())
-    turn(WARM)
-    taken: collections.Counter = collections.Counter()
-    numbers: collections.Counter = collections.Counter()
+    run = our_turn(module, Variant())
+    run(WARM)
     with tempfile.TemporaryDirectory() as folder:
         with tf.profiler.experimental.Profile(folder):
-            turn(steps)
+            run(steps)
         (path,) = pathlib.Path(folder).rglob("*.xplane.pb")
         space = xplane_pb2.XSpace.FromString(path.read_bytes())
+    taken: dict[str, list[float]] = collections.defaultdict(list)
     for plane in space.planes:
         for line in plane.lines:
             for event in line.events:
-                # "name:operation" is a kernel's; "class::method" is of the runtime around them.
-                _, *kind = plane.event_metadata[event.metadata_id].name.split(":")
-                if len(kind) == 1 and kind[0].isidentifier():
-                    taken[kind[0]] += event.duration_ps / 1e9 / steps
-                    numbers[kind[0]] += 1
-    return [(kind, spent, numbers[kind] / steps) for kind, spent in taken.most_common()]
+                taken[plane.event_metadata[event.metadata_id].name].append(event.duration_ps / 1e9)
+    spent: collections.Counter = collections.Counter()
+    numbers: collections.Counter = collections.Counter()
+    for name, durations in taken.items():
+        # "name:operation" is a kernel's; "class::method" is of the runtime around them.
+        _, *kind = name.split(":")
+        if len(kind) == 1 and kind[0].isidentifier():
+            spent[kind[0]] += float(np.median(durations)) * len(durations) / steps
+            numbers[kind[0]] += len(durations)
+    return [(kind, each, numbers[kind] / steps) for kind, each in spent.most_common()]
 
 
 def print_profile() -> None:
     """The longest operations of both modules."""
     for module in MODULES:
         found = profile(module)
-        total = sum(spent for _, spent, _ in found)
+        total, count = (sum(column) for column in list(zip(*found, strict=True))[1:])
         rows = [[f"{module}: operation", "share", "ms a step", "a step"]]
         for kind, spent, number in found[:12]:
             rows.append([kind, f"{100 * spent / total:.0f} %", f"{spent:.2f}", f"{number:.0f}"])
+        rows.append(["all", "", f"{total:.2f}", f"{count:.0f}"])
         print(markdown(rows))
 
 
@@ -384,8 +393,13 @@ def main() -> None:
     """Measures and prints."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--torch", action="store_true", help="PyTorch's steps, too")
+    parser.add_argument("--threads", type=int, default=0, help="of both; by default one a core")
     parser.add_argument("--profile", action="store_true", help="where a step's time goes, only")
     flags = parser.parse_args()
+    if flags.threads:
+        tf.config.threading.set_intra_op_parallelism_threads(flags.threads)
+        tf.config.threading.set_inter_op_parallelism_threads(flags.threads)
+        os.environ["OMP_NUM_THREADS"] = str(flags.threads)  # of the process with PyTorch
     if flags.profile:
         print_profile()
         return
