@@ -1,10 +1,10 @@
 """How time and memory grow with the units of a video, with videos, and with classes.
 
 Each point is a process of its own: its work is done once, which traces, and then a few times more.
-The time is the shortest; the memory is the process's peak beyond what it held when its inputs were
-there. The settings are those of `thumos14`, two streams with G=101 for localization and one for
-training. *Exponent* is the slope between a point and the one before it, on logarithmic axes: 1 is
-linear.
+The time is the shortest, of the processor, which other programs disturb less; the memory is the
+process's peak beyond what it held when its inputs were there. The settings are those of `thumos14`,
+two streams with G=101 for localization and one for training. *Exponent* is the slope between a
+point and the one before it, on logarithmic axes: 1 is linear.
 
 - *localize*: one video, its class scores and curves from P samples (the default), or from every
   unit (`cascade.inference=every_unit`);
@@ -103,16 +103,16 @@ def memory(kind: str) -> float:
 
 
 def point(prepare: Callable[..., Callable[[], object]], given: dict) -> tuple[float, float]:
-    """Seconds, and MiB beyond the inputs, 1 at least."""
+    """Seconds of processor time, and MiB beyond the inputs, 1 at least."""
     run = prepare(**given)
     pathlib.Path("/proc/self/clear_refs").write_text("5")  # the peak begins here
     before = memory("VmRSS")
     run()
     taken: list[float] = []
     while len(taken) < REPEATS and sum(taken) < SECONDS:
-        start = time.perf_counter()
+        start = time.process_time()
         run()
-        taken.append(time.perf_counter() - start)
+        taken.append(time.process_time() - start)
     return min(taken), max(memory("VmHWM") - before, 1.0)
 
 

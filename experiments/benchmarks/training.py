@@ -297,7 +297,7 @@ def print_steps(with_torch: bool) -> None:
         print(markdown(rows), flush=True)
 
 
-def profile(module: str, steps: int = 50) -> list[tuple[str, float, float]]:
+def profile(module: str, steps: int) -> list[tuple[str, float, float]]:
     """Where the time of a module's float32 steps goes.
 
     Returns:
@@ -333,13 +333,13 @@ def profile(module: str, steps: int = 50) -> list[tuple[str, float, float]]:
 def print_profile() -> None:
     """The longest operations of both modules."""
     for module in MODULES:
-        found = profile(module)
+        found = profile(module, 5 * STEPS[module])
         total, count = (sum(column) for column in list(zip(*found, strict=True))[1:])
         rows = [[f"{module}: operation", "share", "ms a step", "a step"]]
         for kind, spent, number in found[:12]:
             rows.append([kind, f"{100 * spent / total:.0f} %", f"{spent:.2f}", f"{number:.0f}"])
         rows.append(["all", "", f"{total:.2f}", f"{count:.0f}"])
-        print(markdown(rows))
+        print(markdown(rows), flush=True)
 
 
 def write_data(folder: pathlib.Path, videos: int = 0, units: int = 0) -> pipeline.Split:
