@@ -31,6 +31,8 @@ CLUSTER = ["ray>=2.56.1,<2.61"]
 SERVING = ["ray[serve-grpc]>=2.56.1,<2.61", "tensorflow-serving-api>=2.19,<2.22"]
 # The set that was tried beside protobuf 7 and NumPy 2.4; an operator is added to tf2onnx's.
 ONNX = ["tf2onnx>=1.17,<1.18", "onnx>=1.23,<2", "onnxruntime>=1.32,<2"]
+# The same models in PyTorch, to be timed beside ours (experiments/benchmarks/training.py).
+BENCHMARK = ["torch>=2.6"]
 DOCS = ["sphinx>=9,<10", "myst-parser>=5,<6"]
 TEST = [
     *WATCH,
@@ -83,6 +85,7 @@ setup(
         "video": VIDEO,
         "watch": WATCH,
         "onnx": ONNX,
+        "benchmark": BENCHMARK,
         "docs": DOCS,
         "test": TEST,
     },

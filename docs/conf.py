@@ -56,14 +56,14 @@ def relocate(app, path, docname, source):
     del app, docname
     name = pathlib.Path(path).as_posix()
     text = source[0]
-    if name.endswith(("experiments/README.md", "experiments/rivals.md")):
+    if pathlib.PurePath(name).parent.name == "experiments":
         text = re.sub(r"\]\((results/[^)]+\.png)\)", r"](../experiments/\1)", text)
         text = re.sub(r"\[(?:[^\]]*)\]\((results/[^)]*)\)", r"`experiments/\1`", text)
         text = text.replace("](../docs/", "](").replace("](../README.md", "](index.md")
         text = text.replace("](README.md", "](results.md")
     else:
         text = text.replace("](docs/", "](").replace("](experiments/README.md", "](results.md")
-        text = text.replace("](experiments/rivals.md", "](rivals.md")
+        text = re.sub(r"\]\(experiments/(rivals|speed)\.md", r"](\1.md", text)
     source[0] = text
 
 

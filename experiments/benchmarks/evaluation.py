@@ -101,22 +101,24 @@ def grouped(annotations: Annotations, detections: Detections) -> tuple[dict, dic
     return truth, found
 
 
-def synthetic(number: int) -> tuple[Annotations, Detections]:
+def synthetic(
+    number: int, videos: int = VIDEOS, classes: int = CLASSES
+) -> tuple[Annotations, Detections]:
     """A data set of ActivityNet's shape; 85 % of the detections are of their video's class."""
     generator = np.random.default_rng(0)
-    names = tuple(f"class {place:03d}" for place in range(CLASSES))
-    durations = generator.uniform(30, 240, VIDEOS)
+    names = tuple(f"class {place:03d}" for place in range(classes))
+    durations = generator.uniform(30, 240, videos)
     database = {}
     for place, duration in enumerate(durations.tolist()):
         starts = np.sort(generator.uniform(0, 0.8, 1 + generator.poisson(0.6))) * duration
         ends = np.minimum(starts + generator.uniform(0.02, 0.5, len(starts)) * duration, duration)
-        name, label = f"v_{place:05d}", names[place % CLASSES]
+        name, label = f"v_{place:05d}", names[place % classes]
         spans = zip(starts.tolist(), ends.tolist(), strict=True)
         instances = tuple(Instance(start, end, label) for start, end in spans)
         database[name] = Video(name, "validation", (label,), instances, duration=duration)
-    video = np.sort(generator.integers(0, VIDEOS, number)).astype(np.int32)
-    other = generator.integers(0, CLASSES, number)
-    label = np.where(generator.random(number) < 0.85, video % CLASSES, other).astype(np.int32)
+    video = np.sort(generator.integers(0, videos, number)).astype(np.int32)
+    other = generator.integers(0, classes, number)
+    label = np.where(generator.random(number) < 0.85, video % classes, other).astype(np.int32)
     last = durations[video]
     start = generator.uniform(0, 0.9, number) * last
     end = np.minimum(start + generator.uniform(0.02, 0.6, number) * last, last)

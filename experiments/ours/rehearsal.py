@@ -27,20 +27,18 @@ from cpmn_tf.data import pipeline
 from cpmn_tf.files import read_json, write_json
 from cpmn_tf.inference import localize
 from cpmn_tf.training import load_model, train
-from experiments.benchmarks.training import PRODUCTS, cascade_operations, make_product
+from experiments.benchmarks.training import (
+    PRODUCTS,
+    cascade_operations,
+    make_product,
+    pyramid_operations,
+)
 from experiments.harness.lab import Lab
 
 
 def define_flags(values: cli.Flags) -> None:
     """The rehearsal's own flag."""
     values.separated("streams", "Streams to train; all by default.")
-
-
-def pyramid_operations(config: Config, width: int, classes: int) -> float:
-    """Of one training step: both layers of every level forward and their gradients."""
-    section = config.pyramid
-    units = config.training.batch_size * section.window * (2 - 2.0 ** (1 - section.levels))
-    return 2.0 * units * (2 * width * section.filters + 3 * section.filters * classes)
 
 
 def floor_operations(split: pipeline.Split, config: Config, streams: list[str]) -> float:

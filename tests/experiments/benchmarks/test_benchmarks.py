@@ -24,11 +24,16 @@ def test_records(tmp_path, monkeypatch):
     monkeypatch.setattr(records, "VIDEOS", 35)
     monkeypatch.setattr(records, "LISTED", 2)
     monkeypatch.setattr(records, "ROUNDS", 1)
-    figures = records.measure(tmp_path)
-    # 2 streams · 35 videos · 100 units · 1024 values: 4 bytes each and a header, then 2 bytes.
-    assert 28.672 < figures["source_megabytes"] < 28.7
-    assert 14.336 < figures["records_megabytes"] < 14.36
-    assert all(value > 0 for value in figures.values())
+    seconds, sizes = records.measure(tmp_path)
+    # 2 streams · 35 videos · 100 units · 1024 values: 4 bytes each and a header, or 2 bytes.
+    assert 28_672_000 < sizes["npy"] < 28_690_000
+    for name in ("records", "npy_float16", "hdf5"):
+        assert 14_336_000 < sizes[name] < 14_600_000
+    for name in ("tfds", "float_lists"):
+        assert 28_672_000 < sizes[name] < 29_000_000
+    assert all(value > 0 for taken in seconds.values() for value in taken)
+    rows = records.report(seconds, sizes).splitlines()
+    assert rows[2].startswith("| records (float16) | 0.50 | 1.00 | 1.00 |")
 
 
 def test_waiting_for_input(tmp_path, monkeypatch):
@@ -37,6 +42,17 @@ def test_waiting_for_input(tmp_path, monkeypatch):
     assert split.ids == ["video_0000", "video_0001"]
     share, steps = training.measure_waiting(split, "pyramid", 1)
     assert steps > 0 and 0 < share < 1
+
+
+def test_a_profile_names_the_products():
+    found = {kind: number for kind, _, number in training.profile("pyramid", steps=2)}
+    products = [number for kind, number in found.items() if kind.endswith("MatMul")]
+    assert sum(products) >= 8  # of four levels, forward and backward
+
+
+def test_a_ratio_is_of_rounds():
+    # 1/2, 2/2, 6/4: the median is 1, the quartiles are between.
+    assert training.ratio(np.array([1, 2, 6]), np.array([2, 2, 4])) == "1.00 (0.75-1.25)"
 
 
 def test_workers(tmp_path, monkeypatch):

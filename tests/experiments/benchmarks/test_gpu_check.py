@@ -9,6 +9,7 @@ from experiments.benchmarks import gpu_check, training
 def test_on_a_cpu_it_says_so_and_ends_in_a_table(capsys, monkeypatch):
     monkeypatch.setattr(training, "ROUNDS", 1)
     monkeypatch.setattr(training, "WARM", 1)
+    monkeypatch.setattr(training, "STEPS", {"cascade": 1, "pyramid": 1})
     monkeypatch.setattr(gpu_check, "is_emulated", lambda precision: precision != "float32")
     monkeypatch.setattr(gpu_check, "LENGTHS", (80, 20))
     gpu_check.main()
