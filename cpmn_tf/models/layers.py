@@ -99,30 +99,6 @@ class Linear(keras.layers.Dense):
         return super().call(inputs) if bias else tf.linalg.matmul(inputs, self.kernel)
 
 
-@tf.custom_gradient
-def _rectified(rows: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
-    """ReLU(rows · kernel + bias), whose gradients for kernel and bias are one product."""
-    outputs = tf.nn.relu(tf.nn.bias_add(tf.linalg.matmul(rows, kernel), bias))
-
-    def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        passed = tf.raw_ops.ReluGrad(gradients=upstream, features=outputs)
-        ones = tf.ones([tf.shape(rows)[0], 1], rows.dtype)
-        sums = tf.linalg.matmul(tf.concat([rows, ones], axis=1), passed, transpose_a=True)
-        return tf.linalg.matmul(passed, kernel, transpose_b=True), sums[:-1], sums[-1]
-
-    return outputs, gradient
-
-
-class UnitwiseReLU(keras.layers.Dense):
-    """``Dense`` with ReLU on every unit: a convolution of kernel 1, as one product of matrices."""
-
-    def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        """[batch, units, channels] -> [batch, units, filters]."""
-        weights = (tf.convert_to_tensor(weight) for weight in (self.kernel, self.bias))
-        rows = _rectified(tf.reshape(inputs, [-1, inputs.shape[-1]]), *weights)
-        return tf.reshape(rows, tf.concat([tf.shape(inputs)[:2], [self.units]], axis=0))
-
-
 def _convolve_plainly(values: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
     """[batch, units, channels] with [size, channels, filters]; of any batch, an empty one too."""
     outputs = tf.nn.conv1d(values, kernel, 1, "SAME")

@@ -10,7 +10,7 @@ import tensorflow as tf
 from cpmn_tf.config import PyramidConfig
 from cpmn_tf.data import sampling
 from cpmn_tf.models.erasing import extremes
-from cpmn_tf.models.layers import UnitwiseReLU
+from cpmn_tf.models.layers import masked_mean
 
 CHUNK_UNITS = 4096  # of whole videos that are in windows at a time
 
@@ -43,88 +43,44 @@ class PyramidAttention(keras.Model):
         self.num_classes = num_classes
         self.config = config if isinstance(config, PyramidConfig) else PyramidConfig(**config)
         filters, levels = self.config.filters, range(self.config.levels)
-        self.encoders = [UnitwiseReLU(filters, dtype=self.dtype_policy) for _ in levels]
+        self.encoders = [
+            keras.layers.Dense(filters, activation="relu", dtype=self.dtype_policy) for _ in levels
+        ]
         self.predictors = [keras.layers.Dense(num_classes, dtype="float32") for _ in levels]
 
     def build(self, features_shape: Any, valid_shape: Any = None) -> None:
         """Creates the weights for [windows, units, channels] features."""
         for encoder, predictor in zip(self.encoders, self.predictors, strict=True):
+            # A convolution of kernel 1 is a matrix product per unit, which Dense does directly.
             encoder.build(tuple(features_shape))
             predictor.build((None, None, self.config.filters))
         self.built = True
 
-    def encode(
+    def label_maps(
         self, features: tf.Tensor, valid: tf.Tensor
-    ) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
-        """What each level's convolution gives, finest level first; joined if ``bottom_up``.
+    ) -> list[tuple[tf.Tensor, tf.Tensor]]:
+        """K_l and its valid units, finest level first.
 
         Args:
           features: [windows, units, channels]; units a multiple of 2^(levels-1).
           valid: [windows, units] bool.
 
         Returns:
-          By level [windows, T_l, filters], and its valid units [windows, T_l] bool.
+          Per level [windows, T_l, classes] float32 and [windows, T_l] bool.
         """
-        levels = [(tf.cast(features, self.compute_dtype), valid)]
+        inputs = [(tf.cast(features, self.compute_dtype), valid)]
         for _ in range(self.config.levels - 1):
-            levels.append(_pool(*levels[-1]))
-        masks = [mask for _, mask in levels]
-        encoded = [
-            encoder(level) for encoder, (level, _) in zip(self.encoders, levels, strict=True)
-        ]
-        if self.config.lateral == "bottom_up":
-            for level in range(1, self.config.levels):
-                encoded[level] += _pool(encoded[level - 1], masks[level - 1])[0]
-        return encoded, masks
-
-    def label_maps(self, encoded: list[tf.Tensor]) -> list[tf.Tensor]:
-        """K_l, finest level first.
-
-        Args:
-          encoded: of :meth:`encode`; top-down connections are made here.
-
-        Returns:
-          [windows, T_l, classes] float32 by level.
-        """
-        encoded = list(encoded)
+            inputs.append(_pool(*inputs[-1]))
+        levels, masks = zip(*inputs, strict=True)
+        encoded = [encoder(level) for encoder, level in zip(self.encoders, levels, strict=True)]
         if self.config.lateral == "top_down":
             for level in reversed(range(self.config.levels - 1)):
                 encoded[level] += tf.repeat(encoded[level + 1], 2, axis=1)
-        outputs = zip(self.predictors, encoded, strict=True)
-        return [predictor(tf.cast(level, tf.float32)) for predictor, level in outputs]
-
-    def scores(self, encoded: list[tf.Tensor], masks: list[tf.Tensor]) -> tf.Tensor:
-        """The mean over levels of K_l's mean over valid units, without making K_l.
-
-        Means and label maps are linear: what is convolved is averaged first, which spares training
-        the connections and products of every unit. A unit of level k counts in the mean of a finer
-        level l with the share of the valid units of l that it is repeated to.
-
-        Args:
-          encoded, masks: of :meth:`encode`.
-
-        Returns:
-          [windows, classes].
-        """
-        top_down, levels = self.config.lateral == "top_down", self.config.levels
-        shares: tf.Tensor | None = None  # [windows, levels so far, T_k]
-        means = []
-        for level, (values, mask) in enumerate(zip(encoded, masks, strict=True)):
-            own = tf.cast(mask, tf.float32)[:, tf.newaxis]
-            own = tf.math.divide_no_nan(own, tf.reduce_sum(own, axis=-1, keepdims=True))
-            if shares is None or not top_down:
-                shares = own
-            else:
-                shape = tf.shape(shares)
-                pairs = tf.reshape(shares, [shape[0], shape[1], shape[2] // 2, 2])
-                shares = tf.concat([tf.reduce_sum(pairs, axis=-1), own], axis=1)
-            # [windows, levels that it counts in, filters], with zeros for the others.
-            counted = tf.linalg.matmul(shares, tf.cast(values, tf.float32))
-            before = 0 if top_down else level
-            means.append(tf.pad(counted, [[0, 0], [before, levels - 1 - level], [0, 0]]))
-        mean = tf.add_n(means)
-        outputs = zip(self.predictors, tf.unstack(mean, num=levels, axis=1), strict=True)
-        return tf.add_n([predictor(level) for predictor, level in outputs]) / levels
+        elif self.config.lateral == "bottom_up":
+            for level in range(1, self.config.levels):
+                encoded[level] += _pool(encoded[level - 1], masks[level - 1])[0]
+        outputs = zip(self.predictors, encoded, masks, strict=True)
+        return [(predictor(tf.cast(level, tf.float32)), mask) for predictor, level, mask in outputs]
 
     def call(self, features: tf.Tensor, valid: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Classifies windows.
@@ -141,12 +97,12 @@ class PyramidAttention(keras.Model):
         units = tf.shape(features)[1]
         extra = -units % 2 ** (self.config.levels - 1)
         features = tf.pad(features, [[0, 0], [0, extra], [0, 0]])
-        encoded, masks = self.encode(features, tf.pad(valid, [[0, 0], [0, extra]]))
-        repeated = [
-            tf.repeat(maps, 2**level, axis=1) for level, maps in enumerate(self.label_maps(encoded))
-        ]
+        padded = tf.pad(valid, [[0, 0], [0, extra]])
+        levels = self.label_maps(features, padded)
+        logits = tf.add_n([masked_mean(maps, mask) for maps, mask in levels]) / self.config.levels
+        repeated = [tf.repeat(maps, 2**level, axis=1) for level, (maps, _) in enumerate(levels)]
         heat = tf.add_n(repeated)[:, :units]
-        return self.scores(encoded, masks), tf.where(valid[..., tf.newaxis], heat, 0.0)
+        return logits, tf.where(valid[..., tf.newaxis], heat, 0.0)
 
     def call_on_video(
         self,
@@ -239,7 +195,7 @@ def _pool(values: tf.Tensor, valid: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     values = tf.where(valid[..., tf.newaxis], values, values.dtype.min)
     values = tf.reshape(values, [shape[0], shape[1] // 2, 2, values.shape[-1]])
     valid = tf.reduce_any(tf.reshape(valid, [shape[0], shape[1] // 2, 2]), axis=-1)
-    pooled = tf.maximum(values[:, :, 0], values[:, :, 1])  # as `reduce_max`, and faster
+    pooled = tf.reduce_max(values, axis=2)
     return tf.where(valid[..., tf.newaxis], pooled, tf.zeros([], pooled.dtype)), valid
 
 

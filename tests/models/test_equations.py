@@ -260,8 +260,7 @@ def weights_of(pyramid, paper, arrays):
 def test_label_maps(pyramid, paper, arrays, padded):
     windows = sequences([16, 11, 1])
     features, valid = padded(windows)
-    encoded, masks = pyramid.encode(features, valid)
-    levels = list(zip(pyramid.label_maps(encoded), masks, strict=True))
+    levels = pyramid.label_maps(features, valid)
     for row, window in enumerate(windows):
         wanted = paper.label_maps(window, *weights_of(pyramid, paper, arrays))
         for (maps, mask), level in zip(levels, wanted, strict=True):
