@@ -40,8 +40,8 @@ def test_waiting_for_input(tmp_path, monkeypatch):
     monkeypatch.setattr(training, "VIDEOS", 2)
     split = training.write_data(tmp_path)
     assert split.ids == ["video_0000", "video_0001"]
-    share, steps = training.measure_waiting(split, "pyramid", 1)
-    assert steps > 0 and 0 < share < 1
+    share, ready, steps = training.measure_waiting(split, "pyramid", 1)
+    assert steps > 0 and 0 < share < 1 and 0 < ready < 1
 
 
 def test_a_profile_names_the_products():
