@@ -61,7 +61,8 @@ def _remote(path: str) -> Iterator[Any]:
         raise OSError(errno.EIO, line or type(error).__name__) from error
 
 
-def _scheme(path: str | os.PathLike) -> bool:
+def is_remote(path: str | os.PathLike) -> bool:
+    """Whether a path is one that ``tf.io.gfile`` opens, such as ``gs://bucket/records``."""
     return "://" in os.fspath(path)
 
 
@@ -73,7 +74,7 @@ def opened(path: str | os.PathLike) -> Iterator[BinaryIO]:
       OSError: if it cannot be read.
       UserError: if TensorFlow does not know the path's scheme.
     """
-    if not _scheme(path):
+    if not is_remote(path):
         with open(path, "rb") as file:
             yield file
         return
@@ -83,7 +84,7 @@ def opened(path: str | os.PathLike) -> Iterator[BinaryIO]:
 
 def is_file(path: str | os.PathLike) -> bool:
     """Whether there is such a file, on any file system as of :func:`opened`."""
-    if not _scheme(path):
+    if not is_remote(path):
         return os.path.isfile(path)
     with _remote(os.fspath(path)) as gfile:
         return gfile.exists(os.fspath(path)) and not gfile.isdir(os.fspath(path))
@@ -91,7 +92,7 @@ def is_file(path: str | os.PathLike) -> bool:
 
 def file_size(path: str | os.PathLike) -> int:
     """The bytes of a file, on any file system as of :func:`opened`."""
-    if not _scheme(path):
+    if not is_remote(path):
         return os.path.getsize(path)
     with _remote(os.fspath(path)) as gfile:
         return gfile.stat(os.fspath(path)).length
@@ -103,7 +104,7 @@ def local(path: str | os.PathLike) -> pathlib.Path:
     Raises:
       UserError: if it is on another file system; ``pathlib`` would make a folder ``gs:`` of it.
     """
-    if _scheme(path):
+    if is_remote(path):
         raise UserError(f"{path}: only records are read from elsewhere; give a local path")
     return pathlib.Path(path)
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from cpmn_tf.data.schema import DTYPES, SCHEMA_VERSION, VIDEO
 from cpmn_tf.errors import UserError
-from cpmn_tf.files import file_size, is_file, read_own_json, write_json
+from cpmn_tf.files import is_file, is_remote, read_own_json, write_json
 
 FILE = "manifest.json"
 # Names that are taken beside the streams' under feature/.
@@ -116,6 +116,16 @@ class StreamSpec:
         check_stream_name(self.name)
         if type(self.width) is not int or not 0 < self.width <= MAX_WIDTH:
             raise UserError(f"stream {self.name!r}: width {self.width!r} is not in 1..{MAX_WIDTH}")
+
+
+def check_there(path: str) -> None:
+    """Checks that there is such a shard.
+
+    Raises:
+      UserError: naming it.
+    """
+    if not is_file(path):
+        raise UserError(f"{path}: this shard is missing; copy or build the records anew")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)  # 10 TB have 80,000 of them
@@ -250,20 +260,23 @@ class Manifest:
     def shard_paths(self, split: str) -> list[str]:
         """Paths of a split's shards, each there and of the size it was written with.
 
+        On another file system, where each look would be a request, that is seen when it is read.
+
         Raises:
           UserError: naming the shard that is missing, cut short, or has grown.
         """
         paths = []
         for shard in self.shards(split):
             path = os.path.join(self.folder, shard.file)
-            if not is_file(path):
-                raise UserError(f"{path}: this shard is missing; copy or build the records anew")
-            size = file_size(path)
+            paths.append(path)
+            if is_remote(path):
+                continue
+            check_there(path)
+            size = os.path.getsize(path)
             if size != shard.bytes:
                 raise UserError(
                     f"{path}: has {size} bytes instead of {shard.bytes}; copy or build it anew"
                 )
-            paths.append(path)
         return paths
 
     def num_videos(self, split: str) -> int:

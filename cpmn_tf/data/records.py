@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from cpmn_tf.data import schema
-from cpmn_tf.data.manifest import Manifest, StreamSpec
+from cpmn_tf.data.manifest import Manifest, StreamSpec, check_there
 from cpmn_tf.errors import UserError
 from cpmn_tf.files import file_size, opened
 from cpmn_tf.formats.annotations import check_id
@@ -356,6 +356,8 @@ def explain_read_error(error: Exception, manifest: Manifest, split: str) -> User
     """
     try:
         paths = manifest.shard_paths(split)
+        for path in paths:
+            check_there(path)
     except UserError as found:
         return found
     for path, shard in zip(paths, manifest.shards(split), strict=True):

@@ -558,3 +558,7 @@ def test_records_of_another_file_system_are_the_same(data_set, split, config, in
         arrays(pipeline.whole_videos(one, streams=["flow"])) for one in (split, there.first(7))
     )
     assert [one["id"] for one in theirs] == [one["id"] for one in ours[:7]]
+    shard = f"{folder}/training-00000-of-00001.tfrecord"
+    tf.io.gfile.remove(shard)
+    with pytest.raises(UserError, match=rf"^{shard}: this shard is missing"):
+        list(records.readable(there.serialized(), there.manifest, "training"))
