@@ -5,8 +5,10 @@ is broken. By default that is :func:`raise_first`; validation passes a function 
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Protocol
+
+SHOWN = 5  # examples in a listing
 
 
 class UserError(ValueError):
@@ -56,3 +58,9 @@ def reported(problem: Problem, kind: str, video: str = "") -> Iterator[None]:
         yield
     except UserError as error:
         problem(getattr(error, "kind", kind), str(error), video)
+
+
+def listed(names: Iterable[str]) -> str:
+    """The first few names."""
+    names = list(names)
+    return ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")

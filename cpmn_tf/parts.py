@@ -20,7 +20,7 @@ from cpmn_tf.files import read_json, write_json
 from cpmn_tf.formats.detections import Detections, parse_results, results_of
 from cpmn_tf.inference import localize, scores_of
 from cpmn_tf.models import CPMN
-from cpmn_tf.shards import all_parts, check_part, made_anew, part_path, remove_part, shard_of, share
+from cpmn_tf.shards import all_parts, check_part, kept_part, made_anew, part_path, shard_of, share
 from cpmn_tf.training.model_folder import flatten
 
 if TYPE_CHECKING:
@@ -93,16 +93,9 @@ def localize_part(
     path = part_path(output, shard)
     wanted = share(split.ids, shard)
     settings = _settings(model, split, class_scores) | {"shard": shard}
-    kept = path.exists()
-    if kept:
-        try:
-            _load(path, settings)
-        except UserError:
-            if not overwrite:
-                raise
-            remove_part(path)
-            kept = False
-    if not kept:
+    part = kept_part(path, lambda: _load(path, settings), overwrite)
+    kept = part is not None
+    if part is None:
         faults: dict[str, tuple[str, str]] = {}
         found = localize(
             model,
@@ -113,7 +106,7 @@ def localize_part(
             problem=lambda kind, message, video="": faults.update({video: (kind, message)}),
         )
         write_json(path, {"settings": settings, "results": results_of(found), "faults": faults})
-    part = _load(path, settings)
+        part = _load(path, settings)
     detections = _all_of([part], wanted, problem)
     return LocalizedPart(shard=shard, path=path, detections=detections, kept=kept)
 

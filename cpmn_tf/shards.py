@@ -8,14 +8,13 @@ import os
 import pathlib
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from cpmn_tf.errors import UserError
+from cpmn_tf.errors import UserError, listed
 
 Item = TypeVar("Item")
 MAX_SHARDS = 1000  # the parts of a data set are open together while they are joined
-SHOWN = 5  # missing parts that an error lists
 _PART = re.compile(r"(\d{5})-of-(\d{5})")
 
 
@@ -86,10 +85,9 @@ def all_parts(output: str | os.PathLike) -> list[pathlib.Path]:
     paths = [part_path(output, shard) for shard in shards]
     missing = [shard for shard, path in zip(shards, paths, strict=True) if not path.exists()]
     if missing:
-        listed = ", ".join(missing[:SHOWN]) + (", ..." if len(missing) > SHOWN else "")
         raise UserError(
-            f"{folder}: {len(missing)} of {total} parts are missing: {listed}; make each with the "
-            f"same flags and `shard={missing[0]}`"
+            f"{folder}: {len(missing)} of {total} parts are missing: {listed(missing)}; make each "
+            f"with the same flags and `shard={missing[0]}`"
         )
     return paths
 
@@ -123,6 +121,28 @@ def check_part(
 def made_anew(path: pathlib.Path) -> str:
     """What to do about a part that cannot be used."""
     return f"make it anew with `shard={shard_of(path)}` and `overwrite=True`"
+
+
+def kept_part(path: pathlib.Path, load: Callable[[], Item], overwrite: bool) -> Item | None:
+    """What a part that is there already holds; None if it is to be made.
+
+    Args:
+      path: of the part.
+      load: reads and checks it.
+      overwrite: whether one that ``load`` refuses is removed.
+
+    Raises:
+      UserError: that of ``load``.
+    """
+    if not path.exists():
+        return None
+    try:
+        return load()
+    except UserError:
+        if not overwrite:
+            raise
+        remove_part(path)
+        return None
 
 
 def remove_part(path: pathlib.Path) -> None:

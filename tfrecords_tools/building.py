@@ -22,7 +22,7 @@ from cpmn_tf.data.schema import DTYPES
 from cpmn_tf.errors import UserError
 from cpmn_tf.files import local, replaced, write_json
 from cpmn_tf.formats.annotations import Annotations
-from cpmn_tf.shards import part_path, remove_part, remove_parts, share
+from cpmn_tf.shards import kept_part, part_path, remove_parts, share
 from tfrecords_tools.checks import (
     First,
     check_labels,
@@ -207,15 +207,8 @@ def build_part(
     _check_output(output, overwrite)
     plan = _Plan.make(**options)
     wanted = share(list(plan.splits), shard)
-    if path.is_dir():
-        try:
-            load_part(path, plan.settings)
-        except UserError:
-            if not overwrite:
-                raise
-            remove_part(path)
-        else:
-            return BuiltPart(shard=shard, folder=path, videos=len(wanted), kept=True)
+    if kept_part(path, lambda: load_part(path, plan.settings), overwrite):
+        return BuiltPart(shard=shard, folder=path, videos=len(wanted), kept=True)
     with replaced(path) as folder, _disk(path):
         folder.mkdir()
         _in_float16(plan, folder, lambda build: build.write_part(folder), wanted)

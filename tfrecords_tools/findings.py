@@ -6,13 +6,11 @@ goes on with the next video.
 """
 
 import dataclasses
-from collections.abc import Iterable
 from typing import Any
 
-from cpmn_tf.errors import Defect
+from cpmn_tf.errors import SHOWN, Defect
 
 ERROR, WARNING, NOTE = "error", "warning", "note"
-SHOWN = 5  # examples in a listing
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,12 +82,6 @@ KINDS = {
     for level, kinds in ((ERROR, _ERRORS), (WARNING, _WARNINGS), (NOTE, _NOTES))
     for name, about in kinds.items()
 }
-
-
-def listed(names: Iterable[str]) -> str:
-    """The first few names."""
-    names = list(names)
-    return ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
 
 
 class Findings:

@@ -12,9 +12,8 @@ from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
-from cpmn_tf.errors import Defect, UserError
+from cpmn_tf.errors import Defect, UserError, listed
 from cpmn_tf.formats.arrays import all_finite, check_numbers, open_array
-from tfrecords_tools.findings import listed
 from tfrecords_tools.reading.archives import ARCHIVES, Archive, readable
 
 SUFFIXES = (".npy", ".csv", *ARCHIVES)

@@ -22,9 +22,8 @@ from collections.abc import Iterable, Iterator, Mapping
 import numpy as np
 
 from cpmn_tf.data.manifest import check_stream_names
-from cpmn_tf.errors import Defect, Problem, UserError
+from cpmn_tf.errors import Defect, Problem, UserError, listed
 from cpmn_tf.formats.names import nfc, other_ids
-from tfrecords_tools.findings import listed
 from tfrecords_tools.reading.archives import ARCHIVES, Archive
 from tfrecords_tools.reading.feature_files import (
     Reading,

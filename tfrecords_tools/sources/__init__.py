@@ -16,10 +16,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from cpmn_tf.errors import Problem, UserError
+from cpmn_tf.errors import Problem, UserError, listed
 from cpmn_tf.formats.annotations import Annotations
 from cpmn_tf.formats.names import is_nothing, nfc
-from tfrecords_tools.findings import listed, raise_errors
+from tfrecords_tools.findings import raise_errors
 
 SOURCES = ("bsn", "folders", "labels", "simulated", "thumos14", "watch", "wtalc", "youtube8m")
 

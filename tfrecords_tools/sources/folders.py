@@ -11,10 +11,10 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from cpmn_tf.encoding.description import FILE, load_description
-from cpmn_tf.errors import Problem, UserError, reported
+from cpmn_tf.errors import Problem, UserError, listed, reported
 from cpmn_tf.formats.annotations import Annotations
 from cpmn_tf.formats.names import nfc
-from tfrecords_tools.findings import listed, raise_errors
+from tfrecords_tools.findings import raise_errors
 from tfrecords_tools.reading.databases import fill_in, parse, read_database, settle_fps
 from tfrecords_tools.reading.feature_files import Reading
 from tfrecords_tools.reading.feature_folders import FeatureFolders
