@@ -176,12 +176,8 @@ def shard_records(manifest: Manifest, split: str, shard: Shard) -> Iterator[dict
     paths = alone.shard_paths(split)
     records.check_frames(paths)
     dataset = tf.data.TFRecordDataset(paths)
-    try:
-        yield from dataset.map(
-            lambda serialized: records.parse_with_segments(serialized, alone)
-        ).as_numpy_iterator()
-    except records.READ_ERRORS as error:
-        raise records.explain_read_error(error, alone, split) from None
+    parsed = dataset.map(lambda serialized: records.parse_with_segments(serialized, alone))
+    yield from records.readable(parsed.as_numpy_iterator(), alone, split)
 
 
 def _check_record(

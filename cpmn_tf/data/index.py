@@ -17,7 +17,7 @@ import tensorflow as tf
 from cpmn_tf.data import records, schema
 from cpmn_tf.data.manifest import Manifest
 from cpmn_tf.errors import UserError
-from cpmn_tf.files import opened, replaced
+from cpmn_tf.files import is_file, opened, replaced
 
 # What TFRecord puts around a record: its length and two checksums.
 FRAME = 16
@@ -79,8 +79,9 @@ class Index:
         """
         path = path_of(manifest, split)
         manifest.shards(split)  # that there is such a split
-        index = _load(path, manifest, split) if tf.io.gfile.exists(path) else None
-        if index is None:
+        if is_file(path):
+            index = _load(path, manifest, split)
+        else:
             index = cls.of(list(_scan(manifest, split)))
         if not len(index.units):
             raise UserError(f"{manifest.folder}: the split {split!r} holds no video; add some")

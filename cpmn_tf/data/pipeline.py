@@ -143,11 +143,11 @@ class Split:
     def reader(self) -> Callable[[tf.Tensor], tf.Tensor]:
         """A graph's function of a record's number, which reads the record where it stands."""
         paths = tf.constant(self.manifest.shard_paths(self.name))
-        counts = [shard.videos for shard in self.manifest.shards(self.name)]
-        ends = np.cumsum(counts)
-        offsets = np.cumsum(self.index.sizes + FRAME) - self.index.sizes - FRAME
-        begins = np.concatenate([offsets, offsets[:1]])[ends - counts]  # of the shards
-        offsets -= np.repeat(begins, counts)
+        shards = self.manifest.shards(self.name)
+        counts, sizes = zip(*((shard.videos, shard.bytes) for shard in shards), strict=True)
+        ends, framed = np.cumsum(counts), self.index.sizes + FRAME
+        begins = np.cumsum(sizes) - sizes  # of the shards, if they were one file
+        offsets = np.cumsum(framed) - framed - np.repeat(begins, counts)
 
         @_plainly
         def record(number: tf.Tensor) -> tf.Tensor:

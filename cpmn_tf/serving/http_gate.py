@@ -43,9 +43,8 @@ class Gate:
         if scope["type"] != "http":
             await send({"type": "websocket.close", "code": 1000})  # before it is accepted: 403
             return
-        if not scope["path"].startswith(
-            "/"
-        ):  # such as `*`, for which the engine has no application
+        # Such as `*`, for which the engine has no application.
+        if not scope["path"].startswith("/"):
             text = f"{scope['path'][:100]!r}: there is no such path; see docs/serving.md"
             await JSONResponse({"error": text}, 404)(scope, receive, send)
             return

@@ -14,7 +14,6 @@ The video is a moving texture of 10 seconds (340×256, 25 frames per second, H.2
 
 import multiprocessing
 import pathlib
-import re
 import statistics
 import sys
 import tempfile
@@ -29,6 +28,7 @@ from cpmn_tf.encoding.decoding import VideoFile
 from cpmn_tf.encoding.encode import EncodingSettings, encode
 from cpmn_tf.encoding.flow import open_flow
 from cpmn_tf.encoding.units import read_units
+from experiments.benchmarks.large_sets import memory
 
 FPS, SECONDS, ROUNDS, BATCH = 25, 10, 3, 16
 SETTINGS = EncodingSettings(unit_frames=5)
@@ -144,9 +144,7 @@ def peak(path: str, size: int) -> tuple[float, float]:
     start = time.perf_counter()
     list(encode({"video": path}, nets, SETTINGS, batch_size=BATCH))
     taken = time.perf_counter() - start
-    # Of Linux; `getrusage` would give what the parent held when it started this process.
-    status = pathlib.Path("/proc/self/status").read_text()
-    return taken, int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) / 1024
+    return taken, memory("VmHWM")
 
 
 def measure_memory(folder: pathlib.Path, minutes: int, size: int) -> dict[str, float]:

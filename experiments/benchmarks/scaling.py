@@ -18,7 +18,6 @@ point and the one before it, on logarithmic axes: 1 is linear.
 import math
 import multiprocessing
 import pathlib
-import re
 import sys
 import tempfile
 import time
@@ -34,6 +33,7 @@ from cpmn_tf.inference import compiled
 from cpmn_tf.models import CPMN
 from cpmn_tf.training.step import initialize
 from experiments.benchmarks.evaluation import ACTIVITYNET_TIOU, synthetic
+from experiments.benchmarks.large_sets import memory
 from experiments.benchmarks.training import BATCH, CLASSES, WIDTH, make, make_batch, write_data
 from experiments.harness.report import markdown
 
@@ -75,7 +75,7 @@ def evaluate(videos: int = 5_000, classes: int = 200) -> Callable[[], object]:
 
 
 def opening(folder: str) -> Callable[[], object]:
-    """A split's ids, lengths and labels, from its records."""
+    """A split, by its index."""
     return lambda: pipeline.Split.open(folder, "validation")
 
 
@@ -91,15 +91,6 @@ STUDIES: dict[str, tuple[Callable, str, Sequence[int], dict]] = {
     "pyramid/classes": (step, "classes", FEW_OR_MANY, {"module": "pyramid", "units": 64}),
     "evaluate/classes": (evaluate, "classes", FEW_OR_MANY, {}),
 }
-
-
-def memory(kind: str) -> float:
-    """MiB of this process, on Linux: ``VmRSS``, or ``VmHWM`` for its peak.
-
-    ``getrusage`` would give what the parent held when it started this process.
-    """
-    status = pathlib.Path("/proc/self/status").read_text()
-    return int(re.search(rf"{kind}:\s+(\d+) kB", status)[1]) / 1024
 
 
 def point(prepare: Callable[..., Callable[[], object]], given: dict) -> tuple[float, float]:

@@ -76,6 +76,14 @@ def folders(tmp_path):
             self.path(stream, name).parent.mkdir(parents=True, exist_ok=True)
             np.save(self.path(stream, name), values, **options)
 
+        def options(self):
+            return {
+                "features_dir": self.features,
+                "annotations": self.annotations,
+                "unit_frames": 5,
+                "output_dir": self.output,
+            }
+
         def flags(self, *more):
             return [
                 f"--features_dir={self.features}",

@@ -56,12 +56,7 @@ def engine(monkeypatch):
 
 @pytest.fixture
 def options(folders) -> dict:
-    return {
-        "features_dir": folders.features,
-        "annotations": folders.annotations,
-        "unit_frames": 5,
-        "output_dir": folders.output,
-    }
+    return folders.options()
 
 
 def test_what_is_built(folders, options, engine):
