@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from cpmn_tf.commands import cli
+from cpmn_tf.evaluation.results import many
 from cpmn_tf.files import read_json, write_text
 from experiments.harness.report import difference, markdown, mean_and_error
 from experiments.harness.results_page import HERE, table_of
@@ -113,7 +114,8 @@ def parts_of_plus(found: Mapping[str, Mapping[str, Any]]) -> str:
 
 def trainings(facts: Mapping[str, Any]) -> str:
     """Over how many trainings the means are."""
-    return f"{facts['trainings']} folds" if "joined" in facts else f"{facts['seeds']} seeds"
+    number, noun = (facts["trainings"], "fold") if "joined" in facts else (facts["seeds"], "seed")
+    return many(number, noun)
 
 
 def run(_: cli.Flags) -> None:

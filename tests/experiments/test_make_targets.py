@@ -3,6 +3,7 @@
 import importlib.util
 import pathlib
 import re
+import shlex
 import shutil
 import subprocess
 
@@ -97,11 +98,13 @@ def test_rivals_are_compared_on_four_data_sets(folder):
     made = commands(folder, "experiments-rivals")
     seeds = {"watch": 5, "short": 5, "simulated_single": 3, "simulated_several": 3}
     for name, number in seeds.items():
-        own = [call for call in made if f"--output_dir=runs/results/{name} " in call]
-        others = ["one_out", "rivals_otherwise"] if name in ("watch", "short") else []
+        own = [call for call in made if f"--output_dir=runs/results/{name} " in f"{call} "]
+        real = name in ("watch", "short")
+        others = ["one_out", "rivals_otherwise"] if real else ["beside"]
         assert [call.split()[3] for call in own] == ["rivals", *others]
         (call,) = (call for call in own if " rivals " in call)
-        assert all("--precision=mixed_bfloat16" in call for call in own)
+        half = [call.split()[3] for call in own if "--precision=mixed_bfloat16" in call]
+        assert half == ["rivals", *(["rivals_otherwise"] if real else [])]
         assert call.endswith(f"--seeds={number}") and f"--data_dir=runs/{name} " in call
 
 
@@ -116,11 +119,16 @@ def test_the_recipe_is_judged_on_folds_of_four_kinds(folder):
 
 def test_parts_of_the_method_are_judged_on_every_data_set(folder):
     made = "\n".join(commands(folder, *TARGETS[:-1]))
-    for name in ("watch", "short", "simulated"):
+    for name in ("watch", "short"):
         for study in ("table3", "why_mining", "second_classifier"):
-            assert re.search(rf" {study} .*--data_dir=runs/{name} ", made)
-    for name in ("easier", "harder", "sceneless", "single", "several"):
-        assert made.count(f"--data_dir=runs/simulated_{name} ") == 2
+            assert re.search(rf" {study} --preset=watch .*--data_dir=runs/{name} ", made)
+    small = "--flagfile=experiments/small.flags"
+    assert f" second_classifier {small} --data_dir=runs/simulated " in made
+    for name in ("", "_easier", "_harder", "_sceneless", "_single", "_several"):
+        assert f" why_mining {small} --data_dir=runs/simulated{name} " in made
+        table3 = " table3 --flagfile=experiments/shortened.flags"
+        full = name in ("", "_easier", "_harder")
+        assert (f"{table3} --data_dir=runs/simulated{name} " in made) == full
 
 
 def test_the_targets_give_flags_that_the_experiments_take(folder, monkeypatch):
@@ -130,7 +138,7 @@ def test_the_targets_give_flags_that_the_experiments_take(folder, monkeypatch):
         cli, "execute", lambda name, text, define, _, argv: execute(name, text, define, id, argv)
     )
     for command in commands(folder, *TARGETS):
-        assert run.main(command.split()[3:]) == 0, command
+        assert run.main(shlex.split(command)[3:]) == 0, command
 
 
 def test_an_interrupted_make_goes_on_where_it_was(folder):
