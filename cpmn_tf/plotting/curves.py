@@ -83,6 +83,7 @@ class RecordingCurves:
       thresholds: θ_TCAS, shares of the maximum of Φ, or
       min_max: of the way from its minimum to its maximum.
       classes: those predicted, the most probable first, then those missed.
+      combined: what M(Cas) is of the stages' T-CASs, ``maximum`` or ``mean``.
       fused: how Φ comes about, such as ``sigmoid(M)·H``.
       min_seconds: length below which proposals were dropped.
       simulated: whether the features are; the picture then says so.
@@ -101,6 +102,7 @@ class RecordingCurves:
     thresholds: tuple[float, ...]
     classes: tuple[ClassCurves, ...]
     min_max: bool = False
+    combined: str = "maximum"
     fused: str = "sigmoid(M)·H"
     min_seconds: float = 0.0
     simulated: bool = False
@@ -188,6 +190,7 @@ def collect_curves(
         edges=np.arange(int(trace.lengths[0]) + 1) * np.float64(trace.unit_seconds[0]),
         thresholds=tuple(section.thresholds),
         min_max=section.threshold_range == "min_max",
+        combined="mean" if model.config.cascade.combine == "mean" else "maximum",
         fused="M·H" if section.fusion == "raw" else "sigmoid(M)·H",
         min_seconds=section.min_seconds,
         simulated=simulated,

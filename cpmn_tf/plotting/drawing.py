@@ -191,7 +191,7 @@ def _legend(recording: RecordingCurves) -> list[Line2D | Patch]:
     ]
     if any(curve.mining is not None for curve in curves):
         handles.append(Line2D([], [], **panels.MINING, label="mining T-CAS"))
-    handles.append(Line2D([], [], **panels.CASCADED, label="cascaded (maximum)"))
+    handles.append(Line2D([], [], **panels.CASCADED, label=f"cascaded ({recording.combined})"))
     if attention:
         handles.append(Patch(facecolor="#6a51a3", label="attention (dark = 1)"))
     phi = "Φ" if attention else "M(Cas)"

@@ -94,7 +94,7 @@ def _steps(axes: Axes, recording: RecordingCurves, values: np.ndarray, **style: 
 
 
 def draw_tcas(axes: Axes, recording: RecordingCurves, item: ClassCurves, stream: str) -> None:
-    """M(A) and M(mining) upon their maximum."""
+    """M(A) and M(mining) upon M(Cas)."""
     _shade_truth(axes, item)
     axes.axhline(0.0, color=GREY, linewidth=0.5, zorder=1)
     for name, style in {"cascaded": CASCADED, "original": ORIGINAL, "mining": MINING}.items():

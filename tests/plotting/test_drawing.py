@@ -348,6 +348,15 @@ def test_legend_says_what_phi_is(fusion, formula):
     assert f"{formula} (filled: proposed)" in labels
 
 
+@pytest.mark.parametrize(
+    "combine, name", [("raw", "maximum"), ("normalized", "maximum"), ("mean", "mean")]
+)
+def test_legend_says_how_the_classifiers_are_combined(combine, name):
+    drawn = plotting.figure(collect_curves(make_model(f"cascade.combine={combine}")))
+    labels = [text.get_text() for text in drawn.legends[0].get_texts()]
+    assert [label for label in labels if "cascaded" in label] == [f"cascaded ({name})"]
+
+
 def test_detections_dropped_for_their_length_are_said():
     recording = collect_curves(make_model("localization.min_seconds=1000"))
     assert "no detections of at least 1000 s" in texts(plotting.figure(recording))
