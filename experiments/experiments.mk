@@ -131,7 +131,7 @@ HELD_OUT_watch = --source=watch --holdout='person0[$(FOLD)]_.*'
 HELD_OUT_short = --source=watch --recipe=short --holdout='person0[$(FOLD)]_.*'
 HELD_OUT_single = --source=simulated --classes_per_video=1 --holdout='.*[$(FOLD)]' --holdout_from=validation
 HELD_OUT_several = --source=simulated --classes_per_video=3-5 --holdout='.*[$(FOLD)]' --holdout_from=validation
-FLAGS_single := --preset=plus --set=data.train_split=validation --set=data.test_split=test
+FLAGS_single := $(FLAGS_one_out) --set=data.train_split=validation --set=data.test_split=test
 FLAGS_several := $(FLAGS_single)
 $(STAMPS)/recipe/%: | $(VENV)/installed
 	$(BUILD) $(HELD_OUT_$(KIND)) --holdout_to=held_out --output_dir=runs/recipe/$*

@@ -12,10 +12,8 @@ beside_RIVAL.png.
 
 import dataclasses
 
-from cpmn_tf import inference, plotting
 from cpmn_tf.commands import cli
 from cpmn_tf.config import parse_settings
-from cpmn_tf.files import replaced
 from cpmn_tf.training import load_model
 from experiments.harness.lab import Lab
 from experiments.ours import rivals
@@ -34,12 +32,8 @@ def run(lab: Lab) -> None:
     for name in (rivals.PLUS, lab.flags.rival):
         folder, settings = lab.trained(rows[name], 0)
         model = load_model(folder, parse_settings(settings))
-        classes, simulated = model.manifest.classes, lab.split.manifest.simulated
-        batch = next(inference.batches(lab.split.only([video_id]), segments=True))
-        drawn = plotting.collect_curves(model, batch, classes, simulated=simulated)
-        own = tuple(item for item in drawn.classes if item.labelled)
-        figure = plotting.figure(dataclasses.replace(drawn, classes=own))
+        curves = fig4_fig6.curves_of(lab, model, video_id)
+        own = tuple(item for item in curves.classes if item.labelled)
         path = lab.output / f"beside_{name.replace(', ', '_')}.png"
-        with replaced(path) as temporary:
-            temporary.write_bytes(plotting.render(figure))
+        fig4_fig6.save(path, dataclasses.replace(curves, classes=own))
         print(f"{path}: {name}, {video_id}", flush=True)

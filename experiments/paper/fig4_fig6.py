@@ -13,12 +13,14 @@ Uses the model of Table 3, seed 0, and trains it if need be. Writes fig4.png, fi
 and fig6c.png.
 """
 
+import pathlib
 import statistics
 
 from cpmn_tf import inference, plotting
 from cpmn_tf.errors import UserError
 from cpmn_tf.files import replaced
 from cpmn_tf.formats.annotations import Annotations, Video
+from cpmn_tf.models import CPMN
 from cpmn_tf.training import load_model
 from experiments.harness.lab import Lab
 from experiments.harness.study import Variant
@@ -51,15 +53,24 @@ def chosen(truth: Annotations) -> dict[str, str]:
     }
 
 
+def curves_of(lab: Lab, model: CPMN, video_id: str) -> plotting.RecordingCurves:
+    """What a picture shows of a video of the split."""
+    batch = next(inference.batches(lab.split.only([video_id]), segments=True))
+    simulated = lab.split.manifest.simulated
+    return plotting.collect_curves(model, batch, model.manifest.classes, simulated=simulated)
+
+
+def save(path: pathlib.Path, curves: plotting.RecordingCurves) -> None:
+    """Writes the picture."""
+    with replaced(path) as temporary:
+        temporary.write_bytes(plotting.render(plotting.figure(curves)))
+
+
 def run(lab: Lab) -> None:
     """Draws the four pictures."""
     folder, _ = lab.trained(Variant("CPMN"), 0)
     model = load_model(folder)
-    classes, simulated = model.manifest.classes, lab.split.manifest.simulated
     for name, video_id in chosen(lab.truth).items():
-        batch = next(inference.batches(lab.split.only([video_id]), segments=True))
-        curves = plotting.collect_curves(model, batch, classes, simulated=simulated)
         path = lab.output / f"{name}.png"
-        with replaced(path) as temporary:
-            temporary.write_bytes(plotting.render(plotting.figure(curves)))
+        save(path, curves_of(lab, model, video_id))
         print(f"{path}: {video_id}", flush=True)

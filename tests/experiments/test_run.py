@@ -100,13 +100,20 @@ def test_table_2_runs_on_data_of_its_form(data_set, small_settings, tmp_path, ca
 OF_EXTRAS = {"av", "tensorflow_serving", "torch"}
 
 
+def missing_extra(module: str) -> str:
+    """Imports a module; of an extra that is not installed, the module that it lacks."""
+    try:
+        importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        assert error.name in OF_EXTRAS
+        return error.name
+    return ""
+
+
 def test_every_module_is_imported_beside_the_others():
     assert not flags.FLAGS.is_parsed()
     for module in pkgutil.walk_packages(experiments.__path__, "experiments."):
-        try:
-            importlib.import_module(module.name)
-        except ModuleNotFoundError as error:
-            assert error.name in OF_EXTRAS
+        missing_extra(module.name)
     assert "rounds" not in flags.FLAGS  # what flags an import defines it defines for all
 
 
@@ -152,12 +159,8 @@ def test_a_command_on_the_page_runs_as_printed(command, monkeypatch):
     monkeypatch.chdir(ROOT)  # of the flag file
     _, _, module, *words = shlex.split(command, comments=True)
     if module != "experiments.run":
-        try:
-            importlib.import_module(module)
-        except ModuleNotFoundError as error:
-            if error.name not in OF_EXTRAS:
-                raise
-            pytest.skip(f"{error.name} is not installed")
+        if missing := missing_extra(module):
+            pytest.skip(f"{missing} is not installed")
         return
     if not words:  # the listing
         assert run.main(words) == 0
